@@ -1,0 +1,69 @@
+"""Identifiers: UUIDv7 (RFC 9562, section 5.7), 16 bytes in tables, prefixed text at the edges.
+
+They order nothing that matters: two processes' ids interleave by their wall clocks. FIFO uses a number taken under a
+row lock, "what is new" is a cursor on the log, and lists page by (created, id).
+
+The text form is a prefix and 26 digits of Crockford's base 32 in lower case: it sorts like the bytes, survives a
+double click, and cannot be taken for an id of another kind.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final, Protocol
+
+from ..errors import InvalidInput
+from .clock import Clock
+
+_DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
+_LENGTH: Final = 26
+ID_BYTES: Final = 16
+
+
+class Ids(Protocol):
+    """The source of new identifiers."""
+
+    def new(self) -> bytes:
+        """A fresh 16-byte identifier."""
+        ...
+
+
+class Uuid7:
+    """UUIDv7 of the given clock: 48 bits of milliseconds, 74 random bits."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def new(self) -> bytes:
+        """16 bytes: version 7, variant 10."""
+        millis = self._clock.wall_us() // 1000
+        tail = bytearray(os.urandom(10))
+        tail[0] = tail[0] & 0x0F | 0x70
+        tail[2] = tail[2] & 0x3F | 0x80
+        return millis.to_bytes(6, "big") + bytes(tail)
+
+
+def to_text(prefix: str, value: bytes) -> str:
+    """`msg_01hq...` of a table's 16 bytes."""
+    number = int.from_bytes(value, "big")
+    return prefix + "_" + "".join(_DIGITS[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def from_text(prefix: str, text: str) -> bytes:
+    """The table's 16 bytes of `msg_01hq...`; `InvalidInput` where it is not such an id."""
+    value = try_from_text(prefix, text)
+    if value is None:
+        raise InvalidInput(f"{text[:80]!r} is not an id of the form {prefix}_...", fix=f"Copy the id with its {prefix}_ prefix.")
+    return value
+
+
+def try_from_text(prefix: str, text: str) -> bytes | None:
+    """Like `from_text`, but None for anything that is not such an id (a user-chosen uid, say)."""
+    head, _, digits = text.partition("_")
+    if head != prefix or len(digits) != _LENGTH or any(digit not in _VALUES for digit in digits):
+        return None
+    number = 0
+    for digit in digits:
+        number = number << 5 | _VALUES[digit]
+    return None if number >> 128 else number.to_bytes(ID_BYTES, "big")

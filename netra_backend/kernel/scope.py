@@ -1,0 +1,73 @@
+"""Who asks, for which tenant, in which trace: data only, passed explicitly below `netra.py`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ..errors import InvalidInput, MissingTenant
+
+SYSTEM_TENANT: Final = "*"
+"""The tenant of work that serves all of them (sweep, leader, migrations). No customer may have this name."""
+
+_TENANT = re.compile(r"[a-zA-Z0-9_.-]{1,256}\Z")
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """A position in a W3C trace (Trace Context, section 3.2): 32 and 16 hex digits, and the sampled flag."""
+
+    trace_id: str = ""
+    span_id: str = ""
+    sampled: bool = True
+
+    @classmethod
+    def parse(cls, traceparent: str) -> TraceContext | None:
+        """Read a `traceparent` header; None where it is malformed or all zeroes, as the recommendation asks."""
+        match = _TRACEPARENT.match(traceparent.strip())
+        if match is None or not int(match[1], 16) or not int(match[2], 16):
+            return None
+        return cls(match[1], match[2], bool(int(match[3], 16) & 1))
+
+    @property
+    def traceparent(self) -> str:
+        """The header's value for an outgoing call."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One tenant, one actor, one trace. `deadline` is a monotonic instant in seconds, or None."""
+
+    tenant: str
+    actor: str = "system"
+    trace: TraceContext = field(default_factory=TraceContext)
+    deadline: float | None = None
+
+    @property
+    def is_system(self) -> bool:
+        """Whether this is operator work that serves every tenant."""
+        return self.tenant == SYSTEM_TENANT
+
+    def with_tenant(self, tenant: str) -> Scope:
+        """The same actor and trace on another tenant's data."""
+        return replace(self, tenant=check_tenant(tenant))
+
+
+def check_tenant(tenant: str) -> str:
+    """Return `tenant` if it can name one (`[a-zA-Z0-9_.-]{1,256}`, the alphabet of Svix's uids), else raise."""
+    if not tenant:
+        raise MissingTenant
+    if not _TENANT.match(tenant):
+        raise InvalidInput(
+            f"{tenant!r} cannot name a tenant",
+            fix="Use 1 to 256 characters of a-z, A-Z, 0-9, '_', '-' and '.'.",
+        )
+    return tenant
+
+
+def system_scope(actor: str = "system", trace: TraceContext | None = None) -> Scope:
+    """The explicit scope of work that serves all tenants."""
+    return Scope(SYSTEM_TENANT, actor, trace or TraceContext())

@@ -1,0 +1,1 @@
+"""Policies that keep a call from hurting anybody: retry, breaker, single flight, rate limit, memory, egress."""

@@ -1,0 +1,92 @@
+"""What waits for the SQLite writer, and how the waiter hears of the end.
+
+A job's outcome is decided on the writer thread and delivered on the loop of whoever asked, all jobs of one commit in
+one callback. What must happen because of the commit (`after_commit`) runs there first, whether or not the caller still
+waits: a cancelled caller changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..kernel.failpoints import declare
+from ..kernel.scope import Scope
+
+BatchVerb = Callable[[Any, Sequence[Any]], Coroutine[Any, Any, Sequence[Any]]]
+"""A verb over a list: one result per item, in order; an exception instance as a result is raised for that item alone."""
+
+BEFORE_COMMIT: Final = declare("storage.before_commit", "the group's rows are written, nothing is committed")
+AFTER_COMMIT: Final = declare("storage.after_commit_before_ack", "the group is committed, no caller knows it yet")
+
+_log: Final = logging.getLogger("netra.storage")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One function to run in a transaction, or one item of a batched verb, and who waits for it."""
+
+    fn: Callable[..., Coroutine[Any, Any, Any]]
+    args: tuple[Any, ...]
+    scope: Scope
+    loop: asyncio.AbstractEventLoop | None
+    future: asyncio.Future[Any] | concurrent.futures.Future[Any]
+    batched: bool = False
+    value: Any = None
+    error: BaseException | None = None
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Run what follows the commit, then tell the caller if there still is one. On the caller's loop."""
+        if self.error is None:
+            for callback in self.callbacks:
+                try:
+                    callback()
+                except Exception:  # noqa: BLE001  (the commit stands, whatever its followers do)
+                    _log.exception("an after-commit callback failed; the commit stands")
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.value)
+
+
+def settle_all(jobs: Iterable[Job]) -> None:
+    """Settle each job on its own loop, one callback per loop."""
+    by_loop: dict[asyncio.AbstractEventLoop | None, list[Job]] = {}
+    for job in jobs:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, group in by_loop.items():
+        if loop is None:
+            _settle(group)
+            continue
+        try:
+            loop.call_soon_threadsafe(_settle, group)
+        except RuntimeError:
+            # That loop is closed: nobody is left to tell, and rows under this node's lease fall to the sweep.
+            _log.warning("%d writes ended after their event loop was closed", len(group))
+
+
+def _settle(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.settle()
+
+
+def units(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Merge the items of each batched verb into one unit, at the place of the verb's first item."""
+    merged: dict[Any, list[Job]] = {}
+    result: list[list[Job]] = []
+    for job in jobs:
+        if job.batched and job.fn in merged:
+            merged[job.fn].append(job)
+            continue
+        unit = [job]
+        result.append(unit)
+        if job.batched:
+            merged[job.fn] = unit
+    return result

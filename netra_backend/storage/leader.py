@@ -1,0 +1,95 @@
+"""The log's leader: one process at a time moves outbox rows to the log, and trims what every cursor has passed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from ..errors import NetraError
+from ..kernel.runtime import Runtime
+from ..kernel.scope import system_scope
+from . import log
+from .database import Database
+from .membership import Membership
+from .statements import Statements
+from .transaction import Tx
+
+POLL_S: Final = 0.1
+SEEK_LEAD_S: Final = 1.0
+TRIM_EVERY_S: Final = 60.0
+KEEP_US: Final = 24 * 3600 * 1_000_000
+BATCH: Final = 500
+STREAMS: Final = ("audit", "events")
+
+Q = Statements(__package__)
+_SCOPE: Final = system_scope("log-leader")
+
+
+async def _has_outbox(tx: Tx) -> bool:
+    return await tx.one(Q.outbox_has_rows) is not None
+
+
+class LogLeader:
+    """Seeks the lead, and while it has it, sequences. `on_sequenced` is called after each batch (live views)."""
+
+    def __init__(self, database: Database, membership: Membership, runtime: Runtime) -> None:
+        self.leads = False
+        self._database = database
+        self._membership = membership
+        self._runtime = runtime
+        self._version = -1
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, in the background."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End, and give the lead back if it is ours."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self.leads:
+            try:
+                await self._database.write(log.drop_lead, "log", self._membership.id, scope=_SCOPE)
+            except NetraError as error:
+                self._runtime.log.warning("the log's lead was not given back, it lapses with this node: %s", error)
+
+    async def drain(self) -> None:
+        """Sequence everything that is committed by now, if this process leads."""
+        while self.leads and await self._database.read(_has_outbox, scope=_SCOPE):
+            await self._sequence()
+
+    async def _run(self) -> None:
+        trimmed_at = self._runtime.clock.monotonic()
+        while True:
+            try:
+                await (self._lead() if self.leads else self._seek())
+                if self.leads and self._runtime.clock.monotonic() - trimmed_at > TRIM_EVERY_S:
+                    trimmed_at = self._runtime.clock.monotonic()
+                    await self._trim()
+            except NetraError as error:
+                self._runtime.log.warning("the log's leader could not work: %s", error)
+            await self._runtime.clock.sleep(POLL_S if self.leads else SEEK_LEAD_S)
+
+    async def _seek(self) -> None:
+        if not self._membership.quiet:
+            self.leads = await self._database.write(log.take_lead, "log", self._membership.id, scope=_SCOPE) is not None
+            self._version = -1
+
+    async def _lead(self) -> None:
+        version = self._database.version()
+        if version != self._version and not self._membership.quiet:
+            self._version = version
+            await self.drain()
+
+    async def _sequence(self) -> None:
+        moved = await self._database.write(log.sequence, self._membership.id, BATCH, scope=_SCOPE)
+        self.leads = moved is not None
+
+    async def _trim(self) -> None:
+        before_us = self._runtime.clock.wall_us() - KEEP_US
+        for stream in STREAMS:
+            while await self._database.write(log.trim, stream, before_us, BATCH, scope=_SCOPE, lane="bulk") == BATCH:
+                continue

@@ -1,0 +1,93 @@
+"""Forward-only migrations: numbered plain SQL, one folder per engine, each applied in a transaction of its own.
+
+The checksum of an applied file is kept: one that changed after it was applied is refused, because two databases of the
+same number would then differ. A process refuses a schema newer than it knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+from ..errors import CannotStart
+from .errors import SchemaTooNew
+from .sqlite_drivers import Connection
+
+_TABLE: Final = """create table if not exists netra_migration (
+  number integer primary key, name text not null, checksum text not null, applied_us integer not null) strict"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file."""
+
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def migrations(engine: str) -> list[Migration]:
+    """Every migration of the engine, in order."""
+    folder = resources.files(__package__).joinpath("migrations", engine)
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return [Migration(int(file.name[:4]), file.name[5:-4], file.read_text(encoding="utf-8")) for file in files]
+
+
+def statements(sql: str) -> Iterator[str]:
+    """Split a script at its statements; a trigger's body stays whole."""
+    pending = ""
+    for line in sql.splitlines(keepends=True):
+        pending += line
+        # A pure function of the text: no file is opened, so no second SQLite library is in play.
+        if sqlite3.complete_statement(pending):
+            yield pending.strip()
+            pending = ""
+    if pending.strip() and not all(line.startswith("--") or not line.strip() for line in pending.splitlines()):
+        raise ValueError(f"an unfinished statement ends the script: {pending.strip()[:80]!r}")
+
+
+def migrate_sqlite(connection: Connection, now_us: int) -> list[Migration]:
+    """Apply what is missing and return it. Safe beside another process that does the same."""
+    known = migrations("sqlite")
+    applied = []
+    for migration in known:
+        connection.run("begin immediate")
+        try:
+            connection.run(_TABLE)
+            if _is_missing(connection, known, migration):
+                for statement in statements(migration.sql):
+                    connection.run(statement)
+                connection.run(
+                    "insert into netra_migration (number, name, checksum, applied_us) values (:number, :name, :checksum, :now_us)",
+                    {"number": migration.number, "name": migration.name, "checksum": migration.checksum, "now_us": now_us},
+                )
+                applied.append(migration)
+            connection.run("commit")
+        except BaseException:
+            if connection.in_transaction():
+                connection.run("rollback")
+            raise
+    return applied
+
+
+def _is_missing(connection: Connection, known: list[Migration], migration: Migration) -> bool:
+    rows = {number: (name, checksum) for number, name, checksum in connection.run("select number, name, checksum from netra_migration")}
+    newest = max(rows, default=0)
+    if newest > known[-1].number:
+        raise SchemaTooNew(f"the database has migration {newest}, this release knows {known[-1].number}")
+    found = rows.get(migration.number)
+    if found is not None and found[1] != migration.checksum:
+        raise CannotStart(
+            f"migration {migration.number} ({found[0]}) was applied with another text",
+            fix="Use the release that made this database, or restore a backup.",
+        )
+    return found is None

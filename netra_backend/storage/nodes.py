@@ -1,0 +1,52 @@
+"""Verbs on node rows: who is alive, by a beat that only grows and never by a wall clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .statements import Statements
+from .transaction import Tx
+
+Q = Statements(__package__)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One running process."""
+
+    id: bytes
+    beat: int
+    host: str
+    pid: int
+    role: str
+    started_us: int
+
+
+async def register(tx: Tx, node: bytes, host: str, pid: int, role: str) -> None:
+    """Add the row of a process that starts a life."""
+    await tx.execute(Q.insert_node, id=node, host=host, pid=pid, role=role, started_us=tx.now_us)
+
+
+async def beat(tx: Tx, node: bytes) -> bool:
+    """Show that the node lives; False if its row was reaped, which ends this life."""
+    return await tx.one(Q.beat_node, id=node) is not None
+
+
+async def remove(tx: Tx, node: bytes) -> None:
+    """The node ends by itself; rows that it still owns are due from now on."""
+    await tx.execute(Q.remove_node, id=node)
+
+
+async def reap(tx: Tx, node: bytes, seen_beat: int) -> bool:
+    """Declare a node dead, unless it has beaten since it was seen."""
+    return await tx.execute(Q.reap_node, id=node, beat=seen_beat) > 0
+
+
+async def is_live(tx: Tx, node: bytes) -> bool:
+    """Whether the node's row is there, in this transaction."""
+    return await tx.one(Q.node_is_live, id=node) is not None
+
+
+async def living(tx: Tx) -> list[Node]:
+    """Every node that nobody has declared dead."""
+    return [Node(*row) for row in await tx.all(Q.list_nodes)]

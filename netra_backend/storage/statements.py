@@ -1,0 +1,186 @@
+"""Named SQL statements: one text, rendered once per engine by a small lexer.
+
+A `.sql` file stands beside its part and holds statements headed by `-- name: verb_object`. A line `-- fleet: reason`
+below the name says that the statement serves all tenants at once and therefore names no `:tenant` parameter; a test
+holds every other statement on a tenant table to `:tenant`.
+
+Two things in the text are ours, everything else is the common subset of SQLite and PostgreSQL:
+
+* `:name` is a parameter. `:tenant` is filled from the transaction's scope.
+* `rows(:name, column type, ...) as alias` is a table made of a list of tuples, so that a verb which takes a list is one
+  statement whatever the list's length. Types: `text`, `int`, `real`, `uuid` (exactly 16 bytes), each with `?` if it may
+  be null. SQLite reads it through `json_each`, with the 16-byte columns side by side in one blob each, because JSON
+  has no bytes and `unhex` is younger than the SQLite of many interpreters; PostgreSQL reads it through `unnest`.
+
+No SQL is put together from strings at run time, save by `storage.listing`'s whitelist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from typing import Any, Final
+
+import orjson
+
+Row = tuple[Any, ...]
+
+_TOKEN: Final = re.compile(
+    r"""(?P<skip>'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | ::)
+      | (?P<rows>\brows\s*\(\s*:(?P<table>[a-z_]+)\s*,(?P<columns>[^)]*)\)\s+as\s+(?P<alias>[a-z_]+))
+      | :(?P<param>[a-z_][a-z0-9_]*)""",
+    re.VERBOSE | re.DOTALL,
+)
+_HEAD: Final = re.compile(r"^-- name: *([a-z_0-9]+) *$", re.MULTILINE)
+_FLEET: Final = re.compile(r"^-- fleet: *(.+)$", re.MULTILINE)
+_TYPES: Final = frozenset({"text", "int", "real", "uuid"})
+_NO_UUID: Final = bytes(16)
+_POSTGRES: Final = {"text": "text", "int": "bigint", "real": "double precision", "uuid": "bytea"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a `rows(...)` table."""
+
+    name: str
+    type: str
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One named statement. `fleet` is the reason why it serves all tenants, or empty."""
+
+    name: str
+    text: str
+    fleet: str = ""
+    params: tuple[str, ...] = ()
+    tables: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def takes_tenant(self) -> bool:
+        """Whether the scope's tenant is one of its parameters."""
+        return "tenant" in self.params
+
+    @cached_property
+    def sqlite(self) -> str:
+        """The text for SQLite, with `:name` parameters."""
+        return _TOKEN.sub(self._sqlite_token, self.text)
+
+    @cached_property
+    def postgres(self) -> str:
+        """The text for PostgreSQL, with `$n` parameters in the order of `postgres_order`."""
+        order = {name: f"${number}" for number, name in enumerate(self.postgres_order, 1)}
+
+        def render(match: re.Match[str]) -> str:
+            if match["rows"]:
+                columns = self.tables[match["table"]]
+                arrays = ", ".join(f"{order[_array(match['table'], c)]}::{_POSTGRES[c.type]}[]" for c in columns)
+                names = ", ".join(column.name for column in columns)
+                return f"unnest({arrays}) as {match['alias']}({names})"
+            return order[match["param"]] if match["param"] else match[0]
+
+        return _TOKEN.sub(render, self.text)
+
+    @cached_property
+    def postgres_order(self) -> tuple[str, ...]:
+        """Parameter names in the order of `$1`, `$2`, ...: plain ones, then one array per column of each table."""
+        arrays = [_array(table, column) for table, columns in self.tables.items() for column in columns]
+        return (*self.params, *arrays)
+
+    def bind_sqlite(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Turn each list of tuples into the JSON text and blobs that `sqlite` reads."""
+        if not self.tables:
+            return values
+        bound = dict(values)
+        for table, columns in self.tables.items():
+            bound.update(_bind_rows(table, columns, bound.pop(table)))
+        return bound
+
+    def _sqlite_token(self, match: re.Match[str]) -> str:
+        if not match["rows"]:
+            return match[0]
+        return f"{_sqlite_rows(match['table'], self.tables[match['table']])} as {match['alias']}"
+
+
+def _sqlite_rows(table: str, columns: Sequence[Column]) -> str:
+    selected, place = [], 0
+    for column in columns:
+        if column.type == "uuid":
+            cut = f"substr(:{table}__{column.name}, 16 * key + 1, 16)"
+            selected.append(f"{f'nullif({cut}, zeroblob(16))' if column.nullable else cut} as {column.name}")
+        else:
+            selected.append(f"json_extract(value, '$[{place}]') as {column.name}")
+            place += 1
+    return f"(select {', '.join(selected)} from json_each(:{table}))"  # noqa: S608  (only names of our own .sql files)
+
+
+def _bind_rows(table: str, columns: Sequence[Column], rows: Sequence[Row]) -> dict[str, Any]:
+    plain = [index for index, column in enumerate(columns) if column.type != "uuid"]
+    bound: dict[str, Any] = {table: orjson.dumps([[row[i] for i in plain] for row in rows]).decode()}
+    for index, column in enumerate(columns):
+        if column.type == "uuid":
+            bound[f"{table}__{column.name}"] = b"".join(_sixteen(row[index], column) for row in rows)
+    return bound
+
+
+def _sixteen(value: bytes | None, column: Column) -> bytes:
+    if value is None and column.nullable:
+        return _NO_UUID
+    if value is None or len(value) != len(_NO_UUID):
+        raise ValueError(f"{column.name} must be 16 bytes, not {value!r}")
+    return value
+
+
+def _array(table: str, column: Column) -> str:
+    return f"{table}__{column.name}"
+
+
+def parse(text: str) -> dict[str, Statement]:
+    """Read every statement of a `.sql` file's text."""
+    found: dict[str, Statement] = {}
+    heads = list(_HEAD.finditer(text))
+    for head, following in zip(heads, [*heads[1:], None], strict=True):
+        body = text[head.end() : following.start() if following else len(text)].strip().rstrip(";")
+        if head[1] in found:
+            raise ValueError(f"statement {head[1]} stands twice in one file")
+        found[head[1]] = _statement(head[1], body)
+    return found
+
+
+def _statement(name: str, body: str) -> Statement:
+    fleet = _FLEET.search(body)
+    body = _FLEET.sub("", body).strip()
+    params: list[str] = []
+    tables: dict[str, tuple[Column, ...]] = {}
+    for match in _TOKEN.finditer(body):
+        if match["rows"]:
+            tables[match["table"]] = tuple(_column(name, part) for part in match["columns"].split(","))
+        elif match["param"] and match["param"] not in params:
+            params.append(match["param"])
+    return Statement(name, body, fleet[1] if fleet else "", tuple(params), tables)
+
+
+def _column(statement: str, part: str) -> Column:
+    name, _, kind = part.strip().partition(" ")
+    kind = kind.strip()
+    if kind.rstrip("?") not in _TYPES:
+        raise ValueError(f"statement {statement}: {part.strip()!r} is not `column type`, types are {sorted(_TYPES)}")
+    return Column(name, kind.rstrip("?"), kind.endswith("?"))
+
+
+class Statements:
+    """The statements of one package, as attributes: `Q = Statements(__package__)`, then `Q.insert_messages`."""
+
+    def __init__(self, package: str, file: str = "queries.sql") -> None:
+        text = resources.files(package).joinpath(file).read_text(encoding="utf-8")
+        self.by_name: Mapping[str, Statement] = parse(text)
+
+    def __getattr__(self, name: str) -> Statement:
+        try:
+            return self.by_name[name]
+        except KeyError:
+            raise AttributeError(f"no statement is called {name}") from None

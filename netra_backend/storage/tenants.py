@@ -1,0 +1,145 @@
+"""Tenants (Svix: applications): the name that stands in every row, an id, and a uid that its owner may change.
+
+A tenant made by the library under "acme" has `acme` as its name and its uid. One made through REST without a uid is
+named by its id. The name never changes, because it stands in the keys of every other table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+from ..errors import Conflict, NotFound
+from ..kernel.ids import to_text, try_from_text
+from ..kernel.scope import SYSTEM_TENANT, check_tenant
+from .audit_append import audit_append
+from .statements import Row, Statements
+from .transaction import Tx
+
+Q = Statements(__package__)
+TABLE: Final = "netra_tenant"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One tenant. `rate_limit` is messages per second, None for no limit."""
+
+    tenant: str
+    id: bytes
+    uid: str | None
+    name: str
+    metadata: Mapping[str, Any]
+    rate_limit: int | None
+    created_us: int
+    updated_us: int
+
+    @property
+    def app_id(self) -> str:
+        """The id as text: `app_...`."""
+        return to_text("app", self.id)
+
+    def facts(self) -> dict[str, Any]:
+        """What an audit entry says of it."""
+        return {key: value for key, value in asdict(self).items() if key in {"uid", "name", "metadata", "rate_limit"}}
+
+
+def _tenant(row: Row) -> Tenant:
+    tenant, id_, uid, name, metadata, rate_limit, created_us, updated_us = row
+    return Tenant(tenant, id_, uid, name, orjson.loads(metadata), rate_limit, created_us, updated_us)
+
+
+async def create(
+    tx: Tx,
+    name: str,
+    *,
+    uid: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    rate_limit: int | None = None,
+) -> Tenant:
+    """Add a tenant; `Conflict` where the uid is taken."""
+    if uid is not None and await find(tx, check_tenant(uid)) is not None:
+        raise Conflict(f"a tenant with the uid {uid!r} exists already", fix="Take another uid, or get the existing one.")
+    id_ = tx.new_id()
+    app_id = to_text("app", id_)
+    free = uid is not None and await tx.one(Q.tenant_name_is_taken, tenant=uid) is None
+    tenant = uid if uid is not None and free else app_id
+    made = Tenant(tenant, id_, uid, name, dict(metadata or {}), rate_limit, tx.now_us, tx.now_us)
+    entry = await audit_append(tx, "tenant.create", tenant, table=TABLE, after=made.facts(), tenant=tenant)
+    await tx.execute(
+        Q.insert_tenant,
+        tenant=tenant,
+        id=id_,
+        uid=uid,
+        name=name,
+        metadata=orjson.dumps(made.metadata).decode(),
+        rate_limit=rate_limit,
+        now_us=tx.now_us,
+        audit_id=entry,
+    )
+    return made
+
+
+async def find(tx: Tx, reference: str) -> Tenant | None:
+    """The tenant whose id, uid or name this is (in that order)."""
+    if reference == SYSTEM_TENANT:
+        return None
+    id_ = try_from_text("app", reference)
+    row = await tx.one(Q.tenant_by_id, id=id_) if id_ is not None else None
+    row = row or await tx.one(Q.tenant_by_uid, uid=reference) or await tx.one(Q.tenant_by_name, tenant=reference)
+    return _tenant(row) if row else None
+
+
+async def get(tx: Tx, reference: str) -> Tenant:
+    """Like `find`, but `NotFound` with the command that makes one."""
+    found = await find(tx, reference)
+    if found is None:
+        raise NotFound(f"there is no tenant {reference[:80]!r}", fix=f"Make it: netra tenant create {reference[:80]}")
+    return found
+
+
+async def ensure(tx: Tx, reference: str) -> Tenant:
+    """The tenant of that reference, made now if there is none: what the library does on first use."""
+    found = await find(tx, check_tenant(reference))
+    return found if found is not None else await create(tx, reference, uid=reference)
+
+
+async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Tenant:
+    """Change uid, name, metadata or rate_limit; what `changes` does not name stays."""
+    before = await get(tx, reference)
+    after = replace(before, **changes, updated_us=tx.now_us)
+    if after.uid is not None and after.uid != before.uid:
+        holder = await find(tx, check_tenant(after.uid))
+        if holder is not None and holder.tenant != before.tenant:
+            raise Conflict(f"a tenant with the uid {after.uid!r} exists already", fix="Take another uid.")
+    entry = await audit_append(
+        tx, "tenant.update", before.tenant, table=TABLE, before=before.facts(), after=after.facts(), tenant=before.tenant
+    )
+    await tx.execute(
+        Q.update_tenant,
+        tenant=before.tenant,
+        uid=after.uid,
+        name=after.name,
+        metadata=orjson.dumps(after.metadata).decode(),
+        rate_limit=after.rate_limit,
+        now_us=tx.now_us,
+        audit_id=entry,
+    )
+    return after
+
+
+async def bury(tx: Tx, reference: str) -> Tenant:
+    """Delete a tenant: a tombstone, under which nothing is found or delivered any more."""
+    gone = await get(tx, reference)
+    entry = await audit_append(tx, "tenant.delete", gone.tenant, table=TABLE, before=gone.facts(), tenant=gone.tenant)
+    await tx.execute(Q.bury_tenant, tenant=gone.tenant, now_us=tx.now_us, audit_id=entry)
+    return gone
+
+
+async def page(tx: Tx, after: tuple[int, bytes], limit: int, *, back: bool = False) -> list[Tenant]:
+    """The next (or, going back, the previous) tenants by (created, id)."""
+    statement = Q.list_tenants_back if back else Q.list_tenants
+    rows = await tx.all(statement, created_us=after[0], id=after[1], limit=limit)
+    return [_tenant(row) for row in rows]

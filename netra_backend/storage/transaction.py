@@ -1,0 +1,106 @@
+"""`Tx`: an open transaction that carries a scope.
+
+No SQL without a Tx, no Tx without a tenant. A store function is a coroutine that awaits nothing but its Tx: so one
+function runs on SQLite's writer thread (where it never suspends and `drive` runs it to its end), on the event loop
+over PostgreSQL, and inside a caller's own synchronous transaction. There is no second, synchronous copy.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UsageError
+from ..kernel.runtime import Runtime
+from ..kernel.scope import Scope
+from .statements import Row, Statement
+
+StoreFunction = Callable[..., Coroutine[Any, Any, Any]]
+
+
+class SuspendedStoreFunction(UsageError):
+    """A store function awaited something other than its transaction."""
+
+    code = "suspended_store_function"
+    fix = "Do HTTP, sleeps and queues before or after the write; inside, await only tx.one, tx.all and tx.execute."
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """One thing that others must notice: an item on a stream of the log."""
+
+    stream: str
+    tenant: str
+    item: Any
+
+
+class Tx(ABC):
+    """What a store function sees of a transaction.
+
+    `now_us` is one wall-clock reading for everything the function writes. `own` says that Netra began this
+    transaction (and ends it), which is never so under `adopt()`.
+    """
+
+    __slots__ = ("_after_commit", "_emissions", "_now_us", "own", "runtime", "scope")
+
+    def __init__(self, scope: Scope, runtime: Runtime, *, own: bool) -> None:
+        self.scope = scope
+        self.runtime = runtime
+        self.own = own
+        self._now_us: int | None = None
+        self._emissions: list[Emission] = []
+        self._after_commit: list[Callable[[], None]] = []
+
+    @property
+    def tenant(self) -> str:
+        """The scope's tenant."""
+        return self.scope.tenant
+
+    @property
+    def now_us(self) -> int:
+        """Wall-clock microseconds, read once per transaction."""
+        if self._now_us is None:
+            self._now_us = self.runtime.clock.wall_us()
+        return self._now_us
+
+    def new_id(self) -> bytes:
+        """A fresh UUIDv7."""
+        return self.runtime.ids.new()
+
+    def emit(self, stream: str, item: Any, tenant: str | None = None) -> None:
+        """Put a JSON-able item on a stream of the log, in this transaction (see `outbox`)."""
+        self._emissions.append(Emission(stream, tenant or self.scope.tenant, item))
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Run `callback` on the event loop once the commit is known to have happened, even if nobody waits for it."""
+        self._after_commit.append(callback)
+
+    @abstractmethod
+    async def all(self, statement: Statement, **params: Any) -> list[Row]:
+        """Every row that the statement returns."""
+
+    @abstractmethod
+    async def execute(self, statement: Statement, **params: Any) -> int:
+        """The number of rows that the statement changed."""
+
+    async def one(self, statement: Statement, **params: Any) -> Row | None:
+        """The first row that the statement returns, or None."""
+        rows = await self.all(statement, **params)
+        return rows[0] if rows else None
+
+    def _bound(self, statement: Statement, params: dict[str, Any]) -> dict[str, Any]:
+        if statement.takes_tenant and "tenant" not in params:
+            params["tenant"] = self.scope.tenant
+        return params
+
+
+def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that never suspends to its end; refuse one that does."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise SuspendedStoreFunction(f"{getattr(coroutine, '__qualname__', coroutine)} awaited something other than its transaction")

@@ -1,0 +1,1 @@
+"""The tests of Netra. They stand outside the layers and outside the wheel."""

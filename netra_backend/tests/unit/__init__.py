@@ -1,0 +1,1 @@
+"""Tests of one piece each, without processes or the network."""
