@@ -1,0 +1,21 @@
+"""Netra: the reliability backend of SaaS and AI platforms. Public names only, loaded when they are first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .errors import NetraError
+    from .netra import Netra
+
+__all__ = ["Netra", "NetraError"]
+__version__ = "0.1.0.dev0"
+
+_HOMES: Final = {"Netra": ".netra", "NetraError": ".errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

@@ -47,7 +47,7 @@ _HOUR_S: Final = 3600.0
 class Settings(BaseModel):
     """One value per setting, checked and frozen. Build it with `settings.load`, whose errors are `CannotStart`."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # Where things are
 

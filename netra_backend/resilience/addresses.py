@@ -82,9 +82,9 @@ def embedded_ipv4(address: Address) -> Iterator[IPv4Address]:
     bits = int(address)
     if bits > 1 and _within(address, _TAIL_V4):  # :: and ::1 are addresses of their own
         yield IPv4Address(bits & 0xFFFFFFFF)
-    if address in _LOCAL_NAT64:  # RFC 6052, section 2.2, table of prefixes: a /48 has the 64..71 octet in the middle
-        yield IPv4Address((bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF)
-        yield IPv4Address(bits & 0xFFFFFFFF)  # and a /96 taken out of it
+    if address in _LOCAL_NAT64:  # RFC 8215 leaves the layout open: a /48 (RFC 6052, section 2.2) or a /96 within; zero means not this one
+        layouts = ((bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF, bits & 0xFFFFFFFF)
+        yield from (IPv4Address(inside) for inside in layouts if inside)
     if bits >> 112 == 0x2002:  # 6to4, RFC 3056, section 2
         yield IPv4Address(bits >> 80 & 0xFFFFFFFF)
     if bits >> 96 == 0x20010000:  # Teredo, RFC 4380, section 4: the server, and the client's address inverted
@@ -99,16 +99,19 @@ def _within(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def _address_refusal(address: Address, judged: Address, row: Row) -> Refusal:
-    inside = "" if judged is address else f", which carries {judged}"
+    inside = "" if judged is address else f" carries {judged}, which"
     width = 32 if judged.version == 4 else 128
     return Refusal(
-        f"{address}{inside}, is in {row.network} ({row.name}; {row.source})",
+        f"{address}{inside} is in {row.network} ({row.name}; {row.source})",
         f"If this is meant, the operator adds {judged}/{width} or its network to NETRA_EGRESS_ALLOW.",
     )
 
 
 def _port_refusal(port: int) -> Refusal:
-    return Refusal(f"port {port} is not open for outgoing requests", f"The operator adds {port} to NETRA_EGRESS_PORTS, or the URL uses 80 or 443.")
+    return Refusal(
+        f"port {port} is not open for outgoing requests",
+        f"The operator adds {port} to NETRA_EGRESS_PORTS, or the URL uses 80 or 443.",
+    )
 
 
 def _cidr(text: str) -> Network:

@@ -27,6 +27,12 @@ _FIXES: Final[dict[EgressKind, str]] = {
     "reset": "Check why the receiver closes the connection before it has answered.",
     "protocol": "Check that the receiver speaks HTTP/1.1 and answers with a head of at most 128 fields.",
 }
+_WHILE: Final = {
+    "look-up": "looking up the name",
+    "connect": "connecting",
+    "answer": "waiting for the answer",
+    "body": "reading the answer",
+}
 
 
 class EgressError(NetraError):
@@ -56,12 +62,12 @@ def translate(error: Exception, *, phase: str, sent: bool) -> EgressError:
     """The `EgressError` for whatever was raised while the request was in `phase`; an `EgressError` is returned as it is."""
     if isinstance(error, EgressError):
         return error
-    kind = _kind(error, phase)
-    words = f"no end within the time limit, while in {phase}" if kind in {"timeout", "dns_timeout"} else _words(error)
-    return EgressError(kind, words, sent=sent, phase=phase)
+    kind = _kind(error, phase, sent=sent)
+    words = f"the time limit passed while {_WHILE[phase]}" if isinstance(error, TimeoutError) else _words(error)
+    return EgressError(kind, words, sent=sent)
 
 
-def _kind(error: Exception, phase: str) -> EgressKind:
+def _kind(error: Exception, phase: str, *, sent: bool) -> EgressKind:
     """From the narrow to the wide: aiohttp's classes inherit from each other and from OSError and TimeoutError."""
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError() | aiohttp.ClientSSLError():
@@ -71,7 +77,7 @@ def _kind(error: Exception, phase: str) -> EgressKind:
         case asyncio.TimeoutError():
             return "dns_timeout" if phase == "look-up" else "timeout"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | OSError():
-            return "reset" if phase == "answer" else "connect"
+            return "reset" if sent else "connect"
         case aiohttp.InvalidURL():
             return "bad_url"
         case _:
@@ -79,6 +85,13 @@ def _kind(error: Exception, phase: str) -> EgressKind:
 
 
 def _words(error: Exception) -> str:
-    """The error's first line, short: it may quote what the peer sent."""
-    text = (str(error) or type(error).__name__).splitlines()[0]
+    """The error's first line, short: it may quote what the peer sent. Without the URL, which may hold a secret."""
+    match error:
+        case aiohttp.ClientResponseError():
+            text = error.message
+        case aiohttp.ClientConnectorError():
+            text = str(error.os_error)
+        case _:
+            text = str(error)
+    text = (text or type(error).__name__).splitlines()[0]
     return "".join(letter if letter.isprintable() else "?" for letter in text[:200])

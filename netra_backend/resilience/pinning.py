@@ -10,55 +10,29 @@ aiohttp asks three times while it makes a connection, and we answer each time by
    among the pinned, and is judged again by the rules of this moment, so that a changed allow-list holds for pooled
    connections too. The request is written after this returns, so this is also where `sent` becomes true.
 
-There is no second look-up between judging and connecting, which is what DNS rebinding needs. The state of one request
-travels in a context variable: aiohttp calls 1 and 3 in the requesting task and 2 in it or in a child of it.
+There is no second look-up between judging and connecting, which is what DNS rebinding needs.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from .addresses import EgressRules, Refusal, canonical
+from .addresses import Refusal, canonical
 from .egress_error import EgressDenied, EgressError
+from .exchange import CURRENT, Exchange
 from .look_ups import LookUps
+from .metering import RECEIVE_BUFFER_BYTES, Meter
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.connector import AddrInfoType, Connection
     from aiohttp.tracing import Trace
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request under way. `phase` is `look-up`, `connect` or `answer`; `peer` is the address in use, once known."""
-
-    tenant: str
-    port: int
-    rules: EgressRules
-    pinned: frozenset[str] = frozenset()
-    phase: str = "look-up"
-    peer: str = ""
-    sent: bool = False
-    refused: EgressDenied | None = None
-
-    def judge(self, address: str) -> None:
-        """Raise and remember `EgressDenied` if this address may not be used at this port."""
-        refusal = self.rules.refusal(address, self.port)
-        if refusal is not None:
-            self.refused = EgressDenied(refusal, address=address, port=self.port)
-            raise self.refused
-
-
-CURRENT: ContextVar[Exchange] = ContextVar("netra_egress_exchange")
 
 
 class JudgingResolver(AbstractResolver):
@@ -86,15 +60,14 @@ class JudgingResolver(AbstractResolver):
 
 def pinned_socket(addr_info: AddrInfoType) -> socket.socket:
     """Seam 2. An OSError, because the racing of addresses swallows every other kind; the exchange remembers the reason."""
-    family, kind, protocol, _, (address, *_) = addr_info
+    family, kind, protocol, _, (address, port, *_) = addr_info
     exchange = CURRENT.get()
-    if canonical(str(address)) not in exchange.pinned:
-        raise OSError(errno.EACCES, f"{address} is not an address that was judged for this request")
-    try:
-        exchange.judge(canonical(str(address)))
-    except EgressDenied as refused:
-        raise OSError(errno.EACCES, refused.detail) from refused
-    return socket.socket(family, kind, protocol)
+    if port != exchange.port or canonical(str(address)) not in exchange.pinned:
+        exchange.stopped = _not_judged(f"{address} port {port}")
+        raise OSError(errno.EACCES, exchange.stopped.detail)
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    return made
 
 
 class PinnedConnector(aiohttp.TCPConnector):
@@ -113,9 +86,11 @@ class PinnedConnector(aiohttp.TCPConnector):
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
         """A connection whose peer was checked; `EgressError` otherwise, and the connection is closed."""
         exchange = CURRENT.get()
+        if exchange.sent:  # aiohttp repeats idempotent methods by itself
+            raise EgressError("reset", "the connection ended before the answer", sent=True)
         connection = await super().connect(req, traces, timeout)
         try:
-            check_peer(exchange, connection.transport.get_extra_info if connection.transport is not None else None)
+            check_peer(exchange, Meter.on(connection.transport, exchange).peer if connection.transport is not None else None)
         except BaseException:
             connection.close()
             raise
@@ -124,14 +99,18 @@ class PinnedConnector(aiohttp.TCPConnector):
         return connection
 
 
-def check_peer(exchange: Exchange, extra: Callable[[str], Any] | None) -> None:
-    """Raise unless the connected peer is the judged address and port. `extra` is the transport's `get_extra_info`."""
-    peer = extra("peername") if extra is not None else None
+def check_peer(exchange: Exchange, peer: tuple[str, int] | None) -> None:
+    """Raise unless the socket's own peer is the judged address and port."""
     if not peer:
         raise EgressError("connect", "the connection was lost as soon as it stood")
-    address = canonical(peer[0])
+    address, port = peer
     exchange.judge(address)
-    if peer[1] != exchange.port or (exchange.pinned and address not in exchange.pinned):
-        reason = f"the connection stands with {address} port {peer[1]}, which is not what was judged"
-        raise EgressDenied(Refusal(reason, "Look for a proxy or a firewall rule that redirects outgoing connections."), address=address)
+    if port != exchange.port or (exchange.pinned and address not in exchange.pinned):
+        raise _not_judged(f"{address} port {port}")
     exchange.peer = address
+
+
+def _not_judged(where: str) -> EgressDenied:
+    return EgressDenied(
+        Refusal(f"{where} is not what was judged for this request", "Look for a proxy or a firewall rule that redirects connections.")
+    )

@@ -73,7 +73,9 @@ def new_secret(random_bytes: bytes, *, operator: bool) -> str:
 
 def is_well_formed(secret: str) -> bool:
     """Whether the checksum is right, so that a typo costs no look-up."""
-    return secret.startswith("netra_") and len(secret) > 6 and hmac.compare_digest(_checksum(secret[:-6]), secret[-6:])
+    if not (secret.isascii() and secret.startswith("netra_")):
+        return False
+    return len(secret) > 6 and hmac.compare_digest(_checksum(secret[:-6]), secret[-6:])
 
 
 def _checksum(head: str) -> str:

@@ -4,17 +4,22 @@ The writer thread serves one such transaction alone: it takes the lock, then run
 until the owner commits or rolls back, or until the time is up, when it rolls back and goes on with others' work. What
 is inside cannot reach the writer by another way: `open_transaction` marks the owner's context, and every second write
 raises `NestedTransaction` at once instead of waiting for itself.
+
+Whatever goes wrong, the writer is freed: an owner cancelled at any point and an outbox that cannot be written roll
+back at once; an error of the commit or of the rollback makes the writer take another connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from ..errors import NetraError, OutcomeUnknown, TransactionTimeout
+from ..errors import NestedTransaction, NetraError, OutcomeUnknown, TransactionTimeout
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
 from . import outbox
@@ -24,8 +29,7 @@ from .sqlite_transaction import SqliteTx
 from .statements import Row, Statement
 from .transaction import Emission, Tx, drive
 
-open_transaction: Final[ContextVar[bool]] = ContextVar("netra_open_transaction", default=False)
-"""True where a held transaction is open, so that a second write can be refused rather than wait for itself."""
+_log: Final = logging.getLogger("netra.storage")
 
 _Command = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
@@ -40,44 +44,53 @@ class HeldTransaction:
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[HeldTx] = self._loop.create_future()
         self._commands: SimpleQueue[_Command] = SimpleQueue()
+        self._abandoned = False
         self._ended: bool = False
+        self._doubt: NetraError | None = None
         self._tx: SqliteTx | None = None
+
+    async def begun(self) -> HeldTx:
+        """From the owner's loop: wait for the lock. An owner that is cancelled meanwhile leaves nobody waiting for it."""
+        try:
+            return await self.ready
+        except BaseException:
+            self._abandoned = True
+            nobody: asyncio.Future[Any] = self._loop.create_future()
+            nobody.cancel()
+            self._commands.put((self._undo, nobody))
+            raise
 
     def abandoned(self) -> bool:
         """Whether the owner was cancelled while it waited for the lock."""
-        return self.ready.cancelled()
+        return self._abandoned
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds the writer, so that a second write would wait for itself."""
+        return not self._ended
 
     def refused(self, error: NetraError) -> None:
         """The lock could not be had."""
         self._tell(self.ready, None, error)
 
     def serve(self, connection: Connection) -> NetraError | None:
-        """On the writer thread: run the owner's statements until the end. Returns an error of the commit, if any."""
+        """On the writer thread: run the owner's statements until the end. Returns why to distrust the connection, if so."""
         clock = self._runtime.clock
         deadline = clock.monotonic() + self._timeout_s
         self._tx = SqliteTx(connection, self.scope, self._runtime)
         self._tell(self.ready, HeldTx(self, self.scope, self._runtime), None)
-        unknown: NetraError | None = None
         while not self._ended:
             try:
                 run, future = self._commands.get(timeout=max(0.0, deadline - clock.monotonic()))
             except Empty:
-                unknown = self._expire()
+                self._undo()
                 break
             try:
                 self._tell(future, run(), None)
             except Exception as error:  # noqa: BLE001  (the owner's error; the writer serves others after it)
-                unknown = error if isinstance(error, OutcomeUnknown) else None
                 self._tell(future, None, error)
         self._refuse_stragglers()
-        return unknown
-
-    def _expire(self) -> NetraError | None:
-        try:
-            self._undo()
-        except NetraError as error:
-            return error
-        return None
+        return self._doubt
 
     async def call(self, run: Callable[[], Any]) -> Any:
         """From the owner's loop: have `run` done on the writer thread."""
@@ -102,7 +115,8 @@ class HeldTransaction:
     async def rollback(self) -> None:
         """Undo everything; a transaction that has timed out is undone already."""
         if not self._ended:
-            await self.call(self._undo)
+            with contextlib.suppress(TransactionTimeout):
+                await self.call(self._undo)
 
     def _has_ended(self) -> bool:
         return self._ended
@@ -114,25 +128,30 @@ class HeldTransaction:
 
     def _finish(self, owner: HeldTx) -> None:
         tx = self._served()
-        if tx.failed is not None:
-            self._undo()
-            raise tx.failed
-        if owner.emitted():
-            drive(outbox.write(SqliteTx(tx.connection, system_scope(), self._runtime), owner.emitted()))
-        self._ended = True
-        self._runtime.failpoints.hit(BEFORE_COMMIT)
         try:
+            tx.require_whole()
+            if owner.emitted():
+                drive(outbox.write(SqliteTx(tx.connection, system_scope(), self._runtime), owner.emitted()))
+        except BaseException:
+            self._undo()
+            raise
+        self._ended = True
+        try:
+            self._runtime.failpoints.hit(BEFORE_COMMIT)
             tx.connection.run("commit")
+            self._runtime.failpoints.hit(AFTER_COMMIT)
         except Exception as error:
-            raise OutcomeUnknown(f"the commit failed: {error}") from error
-        self._runtime.failpoints.hit(AFTER_COMMIT)
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(owner.run_callbacks)
+            self._doubt = OutcomeUnknown(f"the commit failed: {error}")
+            raise self._doubt from error
+        self._on_loop(owner.run_callbacks)
 
     def _undo(self) -> None:
         self._ended = True
-        if self._tx is not None and self._tx.connection.in_transaction():
-            self._tx.connection.run("rollback")
+        try:
+            if self._tx is not None and self._tx.connection.in_transaction():
+                self._tx.connection.run("rollback")
+        except NetraError as error:  # a new connection undoes it as well
+            self._doubt = error
 
     def _refuse_stragglers(self) -> None:
         while True:
@@ -151,8 +170,22 @@ class HeldTransaction:
             else:
                 future.set_result(value)
 
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(settle)
+        self._on_loop(settle)
+
+    def _on_loop(self, callback: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody is left to tell
+            self._loop.call_soon_threadsafe(callback)
+
+
+open_transaction: Final[ContextVar[HeldTransaction | None]] = ContextVar("netra_open_transaction", default=None)
+"""The held transaction that the running code is inside of. A task keeps what it was started in, hence `is_open`."""
+
+
+def refuse_nested() -> None:
+    """Raise `NestedTransaction` where a write would wait for the very transaction that it is asked for in."""
+    held = open_transaction.get()
+    if held is not None and held.is_open:
+        raise NestedTransaction
 
 
 class HeldTx(Tx):
@@ -181,4 +214,7 @@ class HeldTx(Tx):
     def run_callbacks(self) -> None:
         """What follows the commit."""
         for callback in self._after_commit:
-            callback()
+            try:
+                callback()
+            except Exception:  # noqa: BLE001  (the commit stands, whatever its followers do)
+                _log.exception("an after-commit callback failed; the commit stands")

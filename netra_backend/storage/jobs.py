@@ -41,13 +41,15 @@ class Job:
     callbacks: list[Callable[[], None]] = field(default_factory=list)
 
     def settle(self) -> None:
-        """Run what follows the commit, then tell the caller if there still is one. On the caller's loop."""
-        if self.error is None:
-            for callback in self.callbacks:
-                try:
-                    callback()
-                except Exception:  # noqa: BLE001  (the commit stands, whatever its followers do)
-                    _log.exception("an after-commit callback failed; the commit stands")
+        """Run what follows the commit, then tell the caller if there still is one. On the caller's loop.
+
+        The callbacks are the unit's: they stand at its first item, even where that item itself was refused.
+        """
+        for callback in self.callbacks:
+            try:
+                callback()
+            except Exception:  # noqa: BLE001  (the commit stands, whatever its followers do)
+                _log.exception("an after-commit callback failed; the commit stands")
         if self.future.done():
             return
         if self.error is not None:
@@ -74,7 +76,10 @@ def settle_all(jobs: Iterable[Job]) -> None:
 
 def _settle(jobs: Sequence[Job]) -> None:
     for job in jobs:
-        job.settle()
+        try:
+            job.settle()
+        except Exception:  # noqa: BLE001  (the neighbours' callers still wait)
+            _log.exception("a caller could not be told of the end of its write")
 
 
 def units(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -81,8 +81,8 @@ class LogLeader:
     async def _lead(self) -> None:
         version = self._database.version()
         if version != self._version and not self._membership.quiet:
-            self._version = version
             await self.drain()
+            self._version = version  # only now: what an error kept in the outbox is looked for again
 
     async def _sequence(self) -> None:
         moved = await self._database.write(log.sequence, self._membership.id, BATCH, scope=_SCOPE)

@@ -41,6 +41,7 @@ class Membership:
     def __init__(self, database: Database, runtime: Runtime, lock_dir: Path, *, ttl_s: float, role: str) -> None:
         self.id = b""
         self.on_new_life: list[Callable[[], None]] = []
+        self.on_reaped: list[Callable[[], None]] = []
         self.live_nodes = 1
         self._database = database
         self._runtime = runtime
@@ -59,6 +60,7 @@ class Membership:
         self._loop = asyncio.get_running_loop()
         self._database.on_unknown_outcome.append(self._begin_to_doubt)
         await self._begin_life()
+        await self._observe_once()  # a predecessor that was killed is reaped before anything else
         self._tasks = [asyncio.create_task(self._beat_forever()), asyncio.create_task(self._observe_forever())]
 
     async def stop(self) -> None:
@@ -104,8 +106,12 @@ class Membership:
             return
         self._runtime.log.warning("node %s lost its life to the others, it starts another", to_text("node", self.id))
         former = self.id
-        await self._begin_life()
-        self._doubt.clear()
+        self._doubt.clear()  # before the new life, whose own commits may come into doubt as well
+        try:
+            await self._begin_life()
+        except BaseException:
+            self._doubt.set()
+            raise
         for callback in self.on_new_life:
             callback()
         await self._database.write(nodes.remove, former, scope=_SCOPE, lane="urgent")
@@ -138,6 +144,8 @@ class Membership:
             if node.id != self.id and self._is_dead(node, now):
                 await self._database.write(nodes.reap, node.id, node.beat, scope=_SCOPE, lane="urgent")
                 self._lock_path(node.id).unlink(missing_ok=True)
+                for callback in self.on_reaped:
+                    callback()
 
     def _sight(self, node: Node, now: float) -> tuple[int, float]:
         beat, since = self._seen.get(node.id, (node.beat, now))

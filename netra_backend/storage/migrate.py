@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Final
 
 from ..errors import CannotStart
-from .errors import SchemaTooNew
+from .errors import SchemaTooNew, SchemaTooOld
 from .sqlite_drivers import Connection
 
 _TABLE: Final = """create table if not exists netra_migration (
@@ -77,6 +77,16 @@ def migrate_sqlite(connection: Connection, now_us: int) -> list[Migration]:
                 connection.run("rollback")
             raise
     return applied
+
+
+def check_sqlite(connection: Connection) -> None:
+    """Raise where the schema is not the one that this release makes, for a process that may not migrate."""
+    known = migrations("sqlite")
+    if not connection.run("select 1 from sqlite_master where name = 'netra_migration'"):
+        raise SchemaTooOld
+    missing = [migration for migration in known if _is_missing(connection, known, migration)]
+    if missing:
+        raise SchemaTooOld(f"migration {missing[0].number} ({missing[0].name}) has not been applied")
 
 
 def _is_missing(connection: Connection, known: list[Migration], migration: Migration) -> bool:

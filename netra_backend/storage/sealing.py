@@ -10,7 +10,7 @@ A sealed value: one format byte, four bytes of data key version, 12 of nonce, th
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import hashlib
 import hmac
 import os
@@ -74,16 +74,29 @@ class RootKeys:
 def load_root_keys(path: Path, chance: Chance) -> RootKeys:
     """Read the ring, making it (mode 0600) where there is none yet."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        _make_root_keys(path, chance)
+    return RootKeys(_parse(path.read_text(encoding="ascii", errors="replace"), path))
+
+
+def _make_root_keys(path: Path, chance: Chance) -> None:
+    """Put a new ring there, whole and durable before anything is sealed; of two processes at once, one wins."""
+    draft = path.with_name(f"{path.name}.{chance.token(8).hex()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return RootKeys(_parse(path.read_text(encoding="ascii"), path))
-    line = f"r1:{base64.b64encode(chance.token(KEY_BYTES)).decode()}\n"
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-    return RootKeys(_parse(line, path))
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"r1:{base64.b64encode(chance.token(KEY_BYTES)).decode()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _parse(text: str, path: Path) -> dict[str, bytes]:
@@ -94,7 +107,7 @@ def _parse(text: str, path: Path) -> dict[str, bytes]:
         name, _, encoded = line.strip().partition(":")
         try:
             key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one, and so is a byte that is not ASCII
             key = b""
         if not name or len(key) != KEY_BYTES:
             raise CannotStart(f"line {number} of {path} is not id:base64 of 32 bytes", fix="Restore the file from its backup.")
@@ -120,6 +133,8 @@ class Sealer:
 
     async def unseal(self, tx: Tx, tenant: str, place: Place, sealed: bytes) -> bytes:
         """The secret, or `CannotUnseal`."""
+        if len(sealed) < _HEAD + NONCE_BYTES or sealed[0] != _FORMAT:
+            raise CannotUnseal(f"{place.table}.{place.field} of tenant {tenant} is not a sealed value")
         version = int.from_bytes(sealed[1:_HEAD], "big")
         key = await self._key(tx, tenant, version)
         nonce, body = sealed[_HEAD : _HEAD + NONCE_BYTES], sealed[_HEAD + NONCE_BYTES :]

@@ -14,16 +14,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import ForkedRuntime, NestedTransaction
+from ..errors import CannotStart, ForkedRuntime
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
 from .database import Lane
-from .errors import SchemaTooOld
-from .held import HeldTransaction, open_transaction
+from .held import HeldTransaction, open_transaction, refuse_nested
 from .jobs import BatchVerb, Job
-from .migrate import Migration, migrate_sqlite
+from .migrate import Migration, check_sqlite, migrate_sqlite
 from .sqlite_drivers import Connection, DriverName, claim, connect, release
-from .sqlite_housekeeping import Housekeeping
+from .sqlite_housekeeping import RESTART_BYTES, Housekeeping
 from .sqlite_readers import SqliteReaders
 from .sqlite_writer import SqliteWriter
 from .transaction import StoreFunction, Tx
@@ -71,24 +70,24 @@ class Sqlite:
         claim(self.path, self.driver)
         try:
             await asyncio.to_thread(self._prepare)
+            self._watch = self._connect()
+            self._writer = SqliteWriter(self._connect, self.path, self._runtime, blocked_after_s=self._blocked_after_s)
+            self._writer.on_unknown_outcome = self.on_unknown_outcome
+            self._writer.start()
         except BaseException:
+            self._stop_watching()
             release(self.path)
             raise
-        self._writer = SqliteWriter(self._connect, self.path, self._runtime, blocked_after_s=self._blocked_after_s)
-        self._writer.on_unknown_outcome = self.on_unknown_outcome
         self._readers = SqliteReaders(self._connect, self._runtime)
         self._housekeeping = Housekeeping(self._connect, self.path, self.lock_dir, self._disk_reserve_bytes)
-        self._writer.start()
         self._housekeeping.start()
-        self._watch = self._connect()
 
     async def close(self) -> None:
         """Let waiting writes finish, then close every connection."""
         await asyncio.to_thread(self._writer.stop)
         await asyncio.to_thread(self._readers.close)
         await asyncio.to_thread(self._housekeeping.stop)
-        if self._watch is not None:
-            self._watch.close()
+        self._stop_watching()
         release(self.path)
 
     def migrate(self) -> list[Migration]:
@@ -116,13 +115,12 @@ class Sqlite:
     async def transaction(self, scope: Scope) -> AsyncIterator[Tx]:
         """See `Database.transaction` and `held.py`."""
         self._check_process()
-        if open_transaction.get():
-            raise NestedTransaction
+        refuse_nested()
         self._writer.refuse()
         held = HeldTransaction(scope, self._runtime, self._transaction_timeout_s)
         self._writer.hold(held)
-        tx = await held.ready
-        token = open_transaction.set(True)
+        tx = await held.begun()
+        token = open_transaction.set(held)
         try:
             yield tx
         except BaseException:
@@ -137,7 +135,7 @@ class Sqlite:
         """See `Database.check_intake`."""
         self._writer.refuse()
         if self._housekeeping.disk_full is not None:
-            raise self._housekeeping.disk_full
+            raise self._housekeeping.disk_full.with_traceback(None)
 
     def version(self) -> int:
         """See `Database.version`: SQLite's `data_version`, a few microseconds and no I/O."""
@@ -155,8 +153,7 @@ class Sqlite:
 
     async def _submit(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope, lane: Lane, *, batched: bool) -> Any:
         self._check_process()
-        if open_transaction.get():
-            raise NestedTransaction
+        refuse_nested()
         self._writer.refuse()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
@@ -173,19 +170,33 @@ class Sqlite:
             return
         connection = self._connect()
         try:
-            if not connection.run("select 1 from sqlite_master where name = 'netra_meta'"):
-                raise SchemaTooOld
+            check_sqlite(connection)
         finally:
             connection.close()
 
+    def _stop_watching(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+
     def _connect(self, block_s: float = 0.0) -> Connection:
         connection = connect(self.driver, str(self.path), self._vfs)
+        try:
+            self._set_up(connection, block_s)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_up(self, connection: Connection, block_s: float) -> None:
         connection.run(f"pragma busy_timeout = {int(block_s * 1000) or 1000}")
-        connection.run("pragma journal_mode = wal")
+        if connection.run("pragma journal_mode = wal") != [("wal",)]:
+            raise CannotStart(f"{self.path} cannot have a write-ahead log", fix="Put it on a local disk, not a network share.")
         connection.run(f"pragma busy_timeout = {int(block_s * 1000)}")
         connection.run(f"pragma synchronous = {self._synchronous}")
         connection.run("pragma wal_autocheckpoint = 0")
+        connection.run(f"pragma journal_size_limit = {RESTART_BYTES // 2}")  # or the log stays as large as it ever was
         connection.run("pragma foreign_keys = on")
+        connection.run("pragma recursive_triggers = on")  # or `insert or replace` deletes rows behind the audit's back
         connection.run("pragma trusted_schema = off")
         connection.run("pragma cache_size = -16000")
-        return connection

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast
+from urllib.parse import unquote
 
 import apsw
 
@@ -90,6 +91,8 @@ class ApswConnection:
             return cast("list[Row]", self._cursor.execute(sql, params).fetchall())
         except apsw.Error as error:
             raise _translated(error, getattr(error, "extendedresult", 0)) from error
+        except MemoryError as error:
+            raise _translated(error, apsw.SQLITE_NOMEM) from error
 
     def changes(self) -> int:
         """See `Connection.changes`."""
@@ -132,11 +135,12 @@ class InterpreterConnection:
             return self._cursor.execute(sql, params or {}).fetchall()
         except sqlite3.Error as error:
             raise _translated(error, getattr(error, "sqlite_errorcode", 0)) from error
+        except MemoryError as error:  # how this library tells SQLITE_NOMEM
+            raise _translated(error, sqlite3.SQLITE_NOMEM) from error
 
     def changes(self) -> int:
         """See `Connection.changes`; `rowcount` is wrong for `returning` before 3.12, so SQLite itself is asked."""
-        rows: list[Row] = self._cursor.execute("select changes()").fetchall()
-        return int(rows[0][0])
+        return int(self.run("select changes()")[0][0])
 
     def in_transaction(self) -> bool:
         """See `Connection.in_transaction`."""
@@ -185,11 +189,12 @@ def claim(path: Path, driver: DriverName) -> None:
         held, count = _claims.get(key, (driver, 0))
         if held != driver:
             raise TwoSqliteLibraries(f"{path} is open in this process through {held} already", path=str(path))
-        if driver == "apsw" and not count and _is_open_here(key):
-            raise TwoSqliteLibraries(f"{path} is open in this process through another SQLite already", path=str(path))
         _claims[key] = (driver, count + 1)
-        if driver == "apsw":
-            _install_hook()
+        if driver == "apsw" and not count:
+            _install_hook()  # before the look, so that nothing is opened between them
+            if _is_open_here(key):
+                del _claims[key]
+                raise TwoSqliteLibraries(f"{path} is open in this process through another SQLite already", path=str(path))
 
 
 def release(path: Path) -> None:
@@ -243,6 +248,14 @@ def _refuse_second_library(event: str, arguments: tuple[Any, ...]) -> None:
     if event != "sqlite3.connect" or not _claims:
         return
     target = os.fsdecode(arguments[0]) if isinstance(arguments[0], (str, bytes, os.PathLike)) else ""
-    path = Path(target.removeprefix("file:").partition("?")[0] or ".")
-    if path.is_file() and driver_of(path) == "apsw":
-        raise TwoSqliteLibraries(f"{path} is open in this process through apsw already", path=str(path))
+    for path in (Path(target), _path_of_uri(target)):
+        if path.is_file() and driver_of(path) == "apsw":
+            raise TwoSqliteLibraries(f"{path} is open in this process through apsw already", path=str(path))
+
+
+def _path_of_uri(target: str) -> Path:
+    """The file that `target` names if it is taken for a URI (SQLite's "Uniform Resource Identifiers", section 3.1)."""
+    path = target.removeprefix("file:").partition("#")[0].partition("?")[0]
+    if path.startswith("//"):  # an authority, which is empty or localhost
+        path = "/" + path[2:].partition("/")[2]
+    return Path(unquote(path))

@@ -11,7 +11,6 @@ go on. The ballast file is given up at that moment, so that they have room even 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
@@ -84,8 +83,11 @@ class Housekeeping:
     def _load_ballast(self) -> None:
         if not self._reserve_bytes or self._ballast.exists():
             return
-        with contextlib.suppress(OSError), self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, min(BALLAST_BYTES, self._reserve_bytes))
+        try:
+            with self._ballast.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, min(BALLAST_BYTES, self._reserve_bytes))
+        except OSError:
+            self._ballast.unlink(missing_ok=True)  # the next look tries again
 
     def _checkpoint(self) -> None:
         size = self._wal.stat().st_size if self._wal.exists() else 0

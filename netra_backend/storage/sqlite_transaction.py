@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import NetraError
+from ..errors import NetraError, UsageError
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
 from .sqlite_drivers import Connection
@@ -38,8 +38,7 @@ class SqliteTx(Tx):
 
     def run(self, statement: Statement, params: dict[str, Any]) -> list[Row]:
         """Bind and run one statement."""
-        if self.failed is not None:
-            raise self.failed
+        self.require_whole()
         try:
             return self.connection.run(statement.sqlite, statement.bind_sqlite(self._bound(statement, params)))
         except NetraError as error:
@@ -49,6 +48,15 @@ class SqliteTx(Tx):
     def changes(self) -> int:
         """Rows changed by the last statement."""
         return self.connection.changes()
+
+    def require_whole(self) -> None:
+        """Raise the error of a statement that the function swallowed: what it did is not what it meant to do."""
+        if self.failed is not None:
+            raise self.failed
+
+    def end(self) -> None:
+        """Refuse every later statement: one that escapes with its `tx` would commit by itself, on a thread of its own."""
+        self.failed = UsageError("this transaction is over", fix="Do not keep `tx` beyond the function that was given it.")
 
     def emissions(self) -> list[Emission]:
         """What this transaction has put on streams."""

@@ -12,7 +12,7 @@ Invariants. S1: exactly the acknowledged functions are in the database.
 * A unit of several items that fails is run again item by item, so that one bad item fails alone.
 * An error of `commit` is an unknown outcome: never retried. The connection is reopened, every write is refused until
   a probe write has committed, and the callers get `OutcomeUnknown`.
-* No error of begin, release or commit ends this thread.
+* No error of begin, release or commit ends this thread, and nothing that a function raises.
 
 Lanes. `urgent` (heartbeats) runs ahead of whatever waits. `bulk` runs one job at a time in a group of its own, never
 two in a row while callers wait. After 20 ms of use the lock is left free for 1 ms, for other processes.
@@ -22,6 +22,7 @@ Rejected: a busy time-out of SQLite's own (it backs off to 100 ms, so it would r
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -29,9 +30,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
-from ..errors import NetraError, OutcomeUnknown, Unavailable
+from ..errors import OutcomeUnknown, Unavailable
 from ..kernel.runtime import Runtime
 from ..kernel.scope import system_scope
 from . import outbox
@@ -43,6 +44,7 @@ from .sqlite_drivers import Connection
 from .sqlite_transaction import SqliteTx
 from .transaction import Emission, drive
 
+_Waiting = TypeVar("_Waiting")
 Lane = Literal["normal", "urgent", "bulk"]
 
 GROUP_JOBS: Final = 256
@@ -79,10 +81,11 @@ class SqliteWriter:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = False
         self._stopping = False
+        self._over = False
         self._pause = threading.Event()
         self._used_s = 0.0
         self._connection: Connection | None = None
-        self.trouble: NetraError | None = None
+        self.trouble: Unavailable | None = None
         self.on_unknown_outcome: list[Callable[[], None]] = []
         self.group_open = False
         self.commits = 0
@@ -98,11 +101,15 @@ class SqliteWriter:
         """Queue a job; callable from any thread."""
         self._lanes[lane].append(job)
         self._notify()
+        if self._over:
+            self._refuse_waiting(_closed())
 
     def hold(self, transaction: HeldTransaction) -> None:
         """Queue a transaction that its owner keeps open across awaits."""
         self._held.append(transaction)
         self._notify()
+        if self._over:
+            self._refuse_waiting(_closed())
 
     def stop(self) -> None:
         """Finish what waits, then end the thread and close the connection."""
@@ -112,8 +119,11 @@ class SqliteWriter:
 
     def refuse(self) -> None:
         """Raise the reason why nothing can be written just now, if there is one."""
-        if self.trouble is not None:
-            raise self.trouble
+        trouble = self.trouble
+        if trouble is not None:
+            raise trouble.with_traceback(None)  # or each refused caller would add its frames to the one before
+        if self._stopping:
+            raise _closed()
 
     def _notify(self) -> None:
         if self._idle:
@@ -135,6 +145,8 @@ class SqliteWriter:
             else:
                 self._sleep_until_woken()
         self._close()
+        self._over = True
+        self._refuse_waiting(_closed())
 
     def _sleep_until_woken(self) -> None:
         self._idle = True
@@ -157,10 +169,10 @@ class SqliteWriter:
             held.refused(self.trouble or Unavailable())
             return
         self.group_open = True
-        outcome_unknown = held.serve(self._open_connection())
+        doubt = held.serve(self._open_connection())
         self.group_open = False
-        if outcome_unknown is not None:
-            self._distrust(outcome_unknown)
+        if doubt is not None:
+            self._distrust(doubt)
 
     def _take(self, limit: int) -> list[Job]:
         taken: list[Job] = []
@@ -213,13 +225,15 @@ class SqliteWriter:
         self._statement("savepoint netra")
         try:
             results = self._results(tx, unit)
-        except Exception as error:  # noqa: BLE001  (whatever a function raises is its caller's, and ends nobody else)
+        except BaseException as error:  # noqa: BLE001  (whatever a function raises is its caller's, and ends nobody else)
+            for job in unit:
+                job.error = error
             self._require_open()
             self._statement("rollback to netra")
             self._statement("release netra")
-            for job in unit:
-                job.error = error
             return False
+        finally:
+            tx.end()
         self._require_open()
         self._statement("release netra")
         group.emissions.extend(tx.emissions())
@@ -232,8 +246,11 @@ class SqliteWriter:
     def _results(self, tx: SqliteTx, unit: list[Job]) -> list[Any]:
         first = unit[0]
         if not first.batched:
-            return [drive(first.fn(tx, *first.args))]
+            result = drive(first.fn(tx, *first.args))
+            tx.require_whole()
+            return [result]
         results = list(drive(first.fn(tx, [job.args[0] for job in unit])))
+        tx.require_whole()
         if len(results) != len(unit):
             raise RuntimeError(f"{first.fn.__qualname__} answered {len(results)} of {len(unit)} items")
         return results
@@ -247,15 +264,17 @@ class SqliteWriter:
                 raise _TransactionLost from error
 
     def _commit(self, group: _Group) -> None:
-        self._runtime.failpoints.hit(BEFORE_COMMIT)
         try:
+            self._runtime.failpoints.hit(BEFORE_COMMIT)
             self._open_connection().run("commit")
+            self._runtime.failpoints.hit(AFTER_COMMIT)
         except Exception as error:  # noqa: BLE001  (whatever it was, nobody knows whether the rows are there)
-            self._distrust(error)
-            self._fail(group.jobs, OutcomeUnknown(f"the commit failed: {error}"))
+            unknown = OutcomeUnknown(f"the commit failed: {error}")
+            unknown.__cause__ = error
+            self._distrust(unknown)
+            self._fail(group.jobs, unknown)
             return
         self.commits += 1
-        self._runtime.failpoints.hit(AFTER_COMMIT)
         settle_all(group.jobs)
 
     def _rerun_alone(self, jobs: list[Job]) -> None:
@@ -273,12 +292,14 @@ class SqliteWriter:
                 self._flush(group)
             except _TransactionLost as lost:
                 self._rollback()
-                self._fail([job], _cause(lost) or failed_by or Unavailable("the database rolled the transaction back"))
+                self._fail([job], _why(lost.__cause__, job.error, failed_by))
             else:
                 self._commit(group)
 
     def _begin(self) -> bool:
         """Take the write lock; False once another process has held it for too long (and `trouble` says so)."""
+        if self.trouble is not None:
+            return False
         try:
             self._wait_for_lock(self._open_connection(), self._blocked_after_s)
         except DatabaseBusy:
@@ -321,7 +342,7 @@ class SqliteWriter:
 
     def _fail(self, jobs: list[Job], error: BaseException) -> None:
         for job in jobs:
-            job.error, job.value = error, None
+            job.error, job.value, job.callbacks = error, None, []
         settle_all(jobs)
 
     def _distrust(self, error: Exception) -> None:
@@ -329,15 +350,15 @@ class SqliteWriter:
         _log.error("the writer lost its connection: %s", error)
         self.trouble = _as_unavailable(error)
         self._close()
-        for listener in self.on_unknown_outcome:
-            listener()
+        for listener in self.on_unknown_outcome if isinstance(error, OutcomeUnknown) else ():
+            try:
+                listener()
+            except Exception:  # noqa: BLE001  (nor of who listens)
+                _log.exception("a listener to unknown outcomes failed")
 
     def _recover(self) -> None:
         """Fail what waits, then try one probe write; wait a little if it does not commit."""
-        waiting = [job for lane in self._lanes.values() for job in _drain(lane)]
-        self._fail(waiting, self.trouble or Unavailable())
-        while self._held:
-            self._held.popleft().refused(self.trouble or Unavailable())
+        self._refuse_waiting(self.trouble or Unavailable())
         if self._probe():
             self.trouble = None
         elif self._stopping:
@@ -347,6 +368,11 @@ class SqliteWriter:
                 self._wake.get(timeout=PROBE_EVERY_S)
             except Empty:
                 return
+
+    def _refuse_waiting(self, error: Unavailable) -> None:
+        self._fail([job for lane in self._lanes.values() for job in _drain(lane)], error)
+        for held in _drain(self._held):
+            held.refused(error)
 
     def _probe(self) -> bool:
         try:
@@ -384,16 +410,22 @@ class SqliteWriter:
                 _log.exception("closing the writer's connection failed")
 
 
-def _drain(lane: deque[Job]) -> list[Job]:
-    jobs = []
-    while lane:
-        jobs.append(lane.popleft())
-    return jobs
+def _drain(lane: deque[_Waiting]) -> list[_Waiting]:
+    waiting = []
+    with contextlib.suppress(IndexError):  # two threads may drain at once when the writer stops
+        while True:
+            waiting.append(lane.popleft())
+    return waiting
 
 
 def _as_unavailable(error: Exception) -> Unavailable:
-    return error if isinstance(error, Unavailable) else Unavailable(str(error))
+    candidates = (error, error.__cause__)
+    return next((candidate for candidate in candidates if isinstance(candidate, Unavailable)), Unavailable(str(error)))
 
 
-def _cause(lost: _TransactionLost) -> NetraError | None:
-    return lost.__cause__ if isinstance(lost.__cause__, NetraError) else None
+def _why(*errors: BaseException | None) -> BaseException:
+    return next((error for error in errors if error is not None), Unavailable("the database rolled the transaction back"))
+
+
+def _closed() -> Unavailable:
+    return Unavailable("this database is closed")

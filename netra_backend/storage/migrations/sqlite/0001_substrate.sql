@@ -96,8 +96,24 @@ create table netra_audit_use (
 create trigger netra_audit_entry_is_final before update on netra_audit_entry begin
   select raise(abort, 'netra_audit: an audit entry is never changed');
 end;
+create trigger netra_audit_entry_is_new before insert on netra_audit_entry
+when exists (select 1 from netra_audit_entry e where e.tenant = new.tenant and e.id = new.id) begin
+  select raise(abort, 'netra_audit: an audit entry is never changed'); -- `insert or replace` fires no update trigger
+end;
 create trigger netra_audit_entry_stays before delete on netra_audit_entry begin
   select raise(abort, 'netra_audit: an audit entry is never deleted');
+end;
+
+-- The primary key alone would not do: a statement's own `or ignore` or `or replace` also rules inside its triggers.
+create trigger netra_audit_use_is_once before insert on netra_audit_use
+when exists (select 1 from netra_audit_use u where u.tenant = new.tenant and u.audit_id = new.audit_id) begin
+  select raise(abort, 'netra_audit: this audit entry has served another change');
+end;
+create trigger netra_audit_use_is_final before update on netra_audit_use begin
+  select raise(abort, 'netra_audit: the use of an audit entry is never changed');
+end;
+create trigger netra_audit_use_stays before delete on netra_audit_use begin
+  select raise(abort, 'netra_audit: the use of an audit entry is never deleted');
 end;
 
 -- A tenant (Svix: application). `tenant` is its name in every other table and never changes; `uid` may.
@@ -122,7 +138,7 @@ create trigger netra_tenant_audit_insert after insert on netra_tenant begin
                     and e.target_table = 'netra_tenant' and e.target = new.tenant);
   insert into netra_audit_use (tenant, audit_id) values (new.tenant, new.audit_id);
 end;
-create trigger netra_tenant_audit_update after update of uid, name, metadata, rate_limit, deleted_us, audit_id on netra_tenant begin
+create trigger netra_tenant_audit_update after update of tenant, id, uid, name, metadata, rate_limit, deleted_us, audit_id on netra_tenant begin
   select raise(abort, 'netra_audit: this change of netra_tenant has no audit entry of its own')
   where not exists (select 1 from netra_audit_entry e where e.tenant = new.tenant and e.id = new.audit_id
                     and e.target_table = 'netra_tenant' and e.target = new.tenant);
@@ -155,7 +171,7 @@ create trigger netra_api_key_audit_insert after insert on netra_api_key begin
   insert into netra_audit_use (tenant, audit_id) values (new.tenant, new.audit_id);
 end;
 create trigger netra_api_key_audit_update
-after update of hash, name, scopes, expires_us, revoked_us, deleted_us, audit_id on netra_api_key begin
+after update of tenant, id, hash, name, scopes, expires_us, revoked_us, deleted_us, audit_id on netra_api_key begin
   select raise(abort, 'netra_audit: this change of netra_api_key has no audit entry of its own')
   where not exists (select 1 from netra_audit_entry e where e.tenant = new.tenant and e.id = new.audit_id
                     and e.target_table = 'netra_api_key' and e.target = lower(hex(new.id)));

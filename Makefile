@@ -1,0 +1,89 @@
+# Every target works from nothing: Python 3.11 or later and make are enough, no root, no system service.
+# Each writes build/report/<target>.json (tools/report.py): command, revision, date, seconds, exit code, counts.
+#
+#   make demo      the main job on real data, with a process killed half-way; under two minutes
+#   make test      all tests                     (ARGS="-k sweep" goes to pytest)
+#   make check     lint, types, import law, sizes, docs
+#   make bench     the benchmarks, peers beside  (ARGS goes to benchmarks/run.py)
+#   make soak      long fault runs               (PART=name for one of them)
+#   make controls  break the code on purpose: each promise's test must notice   (ARGS="--only ID --jobs 2")
+#   make env, make env-test    only build the environment: for the demo and the server, for everything
+#   make lock      resolve requirements/*.in anew
+#   make clean     remove what the targets made
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+UV     := $(VENV)/bin/uv pip
+REPORT := tools/report.py
+
+# The first interpreter that runs and is new enough; version managers leave shims that do neither.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+
+.PHONY: env env-test demo test check bench soak controls lock clean python
+.DEFAULT_GOAL := env
+.DELETE_ON_ERROR:
+
+env: python
+	@$(PYTHON) $(REPORT) env -- $(MAKE) --no-print-directory $(VENV)/.env
+	@echo "The environment stands: $(VENV)/bin/netra"
+
+env-test: python
+	@$(PYTHON) $(REPORT) env-test -- $(MAKE) --no-print-directory $(VENV)/.env-test
+
+demo: $(VENV)/.env
+	@$(PY) $(REPORT) demo -- $(PY) -m netra_backend.cli.main demo $(ARGS)
+
+test: $(VENV)/.env-test
+	@$(PY) $(REPORT) test --junit build/report/test.xml -- \
+		$(PY) -m pytest --junit-xml=build/report/test.xml $(ARGS) netra_backend/tests
+
+check: $(VENV)/.env-test
+	@$(PY) $(REPORT) check -- $(PY) -m tools.check
+
+bench: $(VENV)/.env-test
+	@$(PY) $(REPORT) bench -- $(PY) benchmarks/run.py $(ARGS)
+
+soak: $(VENV)/.env-test
+	@$(PY) $(REPORT) soak -- $(PY) -m tools.soak $(PART) $(ARGS)
+
+controls: $(VENV)/.env-test
+	@$(PY) $(REPORT) controls -- $(PY) -m tools.controls $(ARGS)
+
+python:
+	@test -n "$(PYTHON)" || { \
+		echo "Netra needs Python 3.11 or later, and none was found on PATH." >&2; \
+		echo "Install one (Debian: apt-get install python3 python3-venv), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+		exit 2; }
+
+# Stamps, so that a second run starts at once. pip installs uv and nothing else.
+$(VENV)/.bootstrap: requirements/bootstrap.txt | python
+	@echo "Building $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "This Python has no venv module (Debian: apt-get install python3-venv)." >&2; exit 2; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@touch $@
+
+$(VENV)/.env: $(VENV)/.bootstrap requirements/env.txt requirements/data.txt pyproject.toml
+	@$(UV) install --quiet --python $(PY) --require-hashes -r requirements/env.txt
+	@$(UV) install --quiet --python $(PY) --require-hashes --no-deps --no-build-isolation -r requirements/data.txt
+	@$(UV) install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.env-test: $(VENV)/.env requirements/test.txt
+	@$(UV) install --quiet --python $(PY) --require-hashes -r requirements/test.txt
+	@touch $@
+
+# One resolution for every platform and every Python that Netra claims. The files carry hashes and no address, so they
+# install from whichever index the machine is set up for.
+COMPILE := $(UV) compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCKFLAGS)
+
+lock: $(VENV)/.bootstrap
+	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
+	$(COMPILE) pyproject.toml requirements/env.in -o requirements/env.txt
+	$(COMPILE) --no-deps requirements/data.in -o requirements/data.txt
+	$(COMPILE) requirements/test.in -o requirements/test.txt
+
+clean:
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find netra_backend tools -name __pycache__ -type d -prune -exec rm -rf {} +

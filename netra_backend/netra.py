@@ -1,0 +1,163 @@
+"""The composition root: the one module that sees every part, binds the runtime, and gives each part what it needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from .errors import CannotStart, MissingTenant
+from .kernel.runtime import Runtime
+from .kernel.scope import Scope, check_tenant
+from .kernel.settings import Settings, load
+from .resilience.egress import Egress
+from .storage import tenants
+from .storage.leader import LogLeader
+from .storage.membership import Membership
+from .storage.sealing import Sealer, load_root_keys
+from .storage.sqlite import Sqlite
+from .storage.transaction import StoreFunction, Tx
+from .webhooks.sender import Sender
+from .webhooks.service import Webhooks
+from .webhooks.settings import WebhookSettings
+from .webhooks.snapshots import Snapshots
+from .webhooks.worker import Dispatcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_scope: ContextVar[Scope | None] = ContextVar("netra_scope", default=None)
+
+
+class Netra:
+    """Netra inside a program: `async with Netra("sqlite:///netra.db") as netra:`.
+
+    `url` is the database (`sqlite:///relative.db`, `sqlite:////absolute.db`). With `workers=True` deliveries are made
+    in this process; `False` leaves them to `netra serve` or `netra worker` on the same database. Every other keyword
+    is a setting; `NETRA_*` and `netra.toml` are read for the rest. `driver` is the SQLite library when the settings
+    name none: the interpreter's in a user's program, because that program may open the file too.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        workers: bool = True,
+        config: Path | None = None,
+        runtime: Runtime | None = None,
+        environ: Mapping[str, str] = os.environ,
+        dev: bool = False,
+        role: str = "library",
+        **settings: Any,
+    ) -> None:
+        self.settings: Settings = load(environ, config, database_url=url, **settings)
+        self.runtime = runtime or Runtime()
+        self.runtime.failpoints.arm_from_environment(environ)
+        self.workers = workers
+        self._dev = dev
+        self._role = role
+        self._stack = AsyncExitStack()
+        self._tenants: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the database, join the other processes, start the workers."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Drain and close, in the reverse order."""
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings, runtime = self.settings, self.runtime
+        self.sealer = Sealer(load_root_keys(settings.root_keys, runtime.chance))
+        self.database = self._open_database()
+        await self.database.open()
+        self._stack.push_async_callback(self.database.close)
+        self.membership = Membership(self.database, runtime, self.database.lock_dir, ttl_s=settings.lease_ttl, role=self._role)
+        await self.membership.start()
+        self._stack.push_async_callback(self.membership.stop)
+        self.leader = LogLeader(self.database, self.membership, runtime)
+        self.leader.start()
+        self._stack.push_async_callback(self.leader.stop)
+        await self._start_webhooks()
+
+    async def _start_webhooks(self) -> None:
+        settings = self.settings
+        self.egress = Egress(self.runtime, allow=settings.egress_allow, ports=settings.egress_ports, any_loopback_port=self._dev)
+        await self._stack.enter_async_context(self.egress)
+        options = WebhookSettings.of(settings)
+        snapshots = Snapshots(self.database, self.sealer)
+        dispatcher = None
+        if self.workers:
+            sender = Sender(self.database, self.runtime, options, self.membership, snapshots, self.egress)
+            dispatcher = Dispatcher(self.database, self.runtime, options, self.membership, snapshots, sender)
+        self.webhooks = Webhooks(self.database, self.runtime, options, self.sealer, self.membership, snapshots, dispatcher)
+        if dispatcher is not None:
+            await dispatcher.start()
+            self._stack.push_async_callback(dispatcher.stop)
+
+    def _open_database(self) -> Sqlite:
+        if self.settings.engine != "sqlite":
+            raise CannotStart("PostgreSQL is not supported by this release yet", fix="Use a sqlite:/// URL.")
+        driver = self.settings.sqlite_driver or ("sqlite3" if self._role == "library" else "apsw")
+        return Sqlite(
+            Path(self.settings.database_url.removeprefix("sqlite:///")),
+            self.runtime,
+            driver=driver,
+            blocked_after_s=self.settings.quiet_after_s,
+            transaction_timeout_s=self.settings.transaction_timeout,
+            disk_reserve_bytes=self.settings.disk_reserve_bytes,
+        )
+
+    @contextmanager
+    def scope(self, tenant: str, actor: str = "library") -> Iterator[Scope]:
+        """The tenant for everything inside that is not told another one."""
+        token = _scope.set(Scope(check_tenant(tenant), actor))
+        try:
+            yield _scope.get() or Scope(tenant, actor)
+        finally:
+            _scope.reset(token)
+
+    async def write(self, fn: StoreFunction, *args: Any, tenant: str | None = None) -> Any:
+        """Ship a store function `async def fn(tx, *args)` to the writer; its result once that is durable.
+
+        The first choice for writing: many callers' functions share one commit. The function awaits nothing but its
+        `tx`; it may run a second time, in another transaction, if the first was lost.
+        """
+        return await self.database.write(fn, *args, scope=await self._scope_of(tenant))
+
+    @asynccontextmanager
+    async def transaction(self, tenant: str | None = None) -> AsyncIterator[Tx]:
+        """Hold a transaction open across awaits, for at most `transaction_timeout`. On SQLite nobody else writes meanwhile."""
+        async with self.database.transaction(await self._scope_of(tenant)) as tx:
+            yield tx
+
+    async def _scope_of(self, tenant: str | None) -> Scope:
+        current = _scope.get()
+        if tenant is None and current is None:
+            raise MissingTenant
+        scope = current if tenant is None and current is not None else Scope(check_tenant(tenant or ""), "library")
+        return scope.with_tenant(await self.tenant(scope.tenant))
+
+    async def tenant(self, reference: str) -> str:
+        """The name of the tenant with this id, uid or name; made on first use unless `tenants` is strict."""
+        known = self._tenants.get(reference)
+        if known is None:
+            find = tenants.get if self.settings.tenants == "strict" else tenants.ensure
+            found = await self.database.write(find, reference, scope=Scope("*", "library"))
+            known = self._tenants[reference] = found.tenant
+        return known

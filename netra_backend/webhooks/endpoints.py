@@ -1,0 +1,269 @@
+"""Endpoints, their secrets, and the operator's event types: every change with its audit entry.
+
+Each change of a tenant's endpoints raises the tenant's version, so that no message is fanned out by an older list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from ..errors import Conflict, InvalidInput, NotFound
+from ..kernel.ids import try_from_text
+from ..kernel.scope import SYSTEM_TENANT
+from ..storage.audit_append import audit_append
+from ..storage.sealing import Place, Sealer
+from ..storage.statements import Row, Statements
+from ..storage.transaction import Tx
+from .model import Endpoint, EventType, Secret, Snapshot
+from .signing import decode_secret
+
+Q = Statements(__package__)
+TABLE: Final = "netra_endpoint"
+SECRET_TABLE: Final = "netra_endpoint_secret"  # noqa: S105  (a table's name)
+EVENT_TYPE_TABLE: Final = "netra_event_type"
+SECRET_BYTES: Final = 24
+ROTATION_OVERLAP_S: Final = 24 * 3600
+_EVENT_TYPE: Final = re.compile(r"[a-zA-Z0-9_.\-]{1,256}\Z")
+
+
+def check_event_type(name: str) -> str:
+    """Return a name that an event type may have (Svix's alphabet), else raise."""
+    if not _EVENT_TYPE.match(name):
+        raise InvalidInput(f"{name[:80]!r} cannot name an event type", fix="Use 1 to 256 of a-z, A-Z, 0-9, '_', '-' and '.'.")
+    return name
+
+
+def check_url(url: str) -> str:
+    """Any http(s) URL is accepted; whether its address may be reached is judged at each connection."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or not url.isprintable() or " " in url:
+        raise InvalidInput(f"{url[:80]!r} is not an http or https URL", fix="Give a whole URL, such as https://example.com/hook.")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidInput("a URL with a user name or password is refused", fix="Give the credential as a header of the endpoint.")
+    return url
+
+
+async def create(tx: Tx, sealer: Sealer, endpoint: Endpoint, secret: str | None) -> Endpoint:
+    """Add an endpoint and its first signing secret, made here unless one is given."""
+    if endpoint.uid is not None and await tx.one(Q.endpoint_by_uid, uid=endpoint.uid) is not None:
+        raise Conflict(f"an endpoint with the uid {endpoint.uid!r} exists already")
+    made = replace(endpoint, tenant=tx.tenant, id=tx.new_id(), created_us=tx.now_us, updated_us=tx.now_us)
+    entry = await audit_append(tx, "endpoint.create", made.id, table=TABLE, after=_facts(made))
+    await tx.execute(Q.insert_endpoint, id=made.id, now_us=tx.now_us, audit_id=entry, **_columns(made))
+    key = decode_secret(secret) if secret is not None else tx.runtime.chance.token(SECRET_BYTES)
+    await _add_secret(tx, sealer, made.id, key)
+    await tx.execute(Q.bump_version)
+    return made
+
+
+async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint:
+    """Change what `changes` names."""
+    before = await get(tx, reference)
+    after = replace(before, **changes, updated_us=tx.now_us)
+    if after.uid is not None and after.uid != before.uid and await tx.one(Q.endpoint_by_uid, uid=after.uid) is not None:
+        raise Conflict(f"an endpoint with the uid {after.uid!r} exists already")
+    entry = await audit_append(tx, "endpoint.update", before.id, table=TABLE, before=_facts(before), after=_facts(after))
+    await tx.execute(Q.update_endpoint, id=before.id, now_us=tx.now_us, audit_id=entry, **_columns(after))
+    await tx.execute(Q.bump_version)
+    return after
+
+
+async def bury(tx: Tx, reference: str) -> Endpoint:
+    """Delete an endpoint: what was due for it is cancelled when it is next looked at."""
+    gone = await get(tx, reference)
+    entry = await audit_append(tx, "endpoint.delete", gone.id, table=TABLE, before=_facts(gone))
+    await tx.execute(Q.bury_endpoint, id=gone.id, now_us=tx.now_us, audit_id=entry)
+    await tx.execute(Q.bump_version)
+    return gone
+
+
+async def get(tx: Tx, reference: str) -> Endpoint:
+    """The endpoint of that id or uid."""
+    id_ = try_from_text("ep", reference)
+    row = await tx.one(Q.endpoint_by_id, id=id_) if id_ is not None else None
+    row = row or await tx.one(Q.endpoint_by_uid, uid=reference)
+    if row is None:
+        raise NotFound(f"there is no endpoint {reference[:80]!r}", fix="List them: netra webhooks list --endpoints, or GET .../endpoint")
+    return _endpoint(row)
+
+
+async def page(tx: Tx, at: tuple[int, bytes], limit: int, *, back: bool = False) -> list[Endpoint]:
+    """The tenant's endpoints by (created, id)."""
+    statement = Q.list_endpoints_back if back else Q.list_endpoints
+    return [_endpoint(row) for row in await tx.all(statement, created_us=at[0], id=at[1], limit=limit)]
+
+
+async def live_secrets(tx: Tx, sealer: Sealer, endpoint_id: bytes) -> list[Secret]:
+    """The keys that sign for an endpoint just now, the newest first."""
+    rows = await tx.all(Q.endpoint_secrets, endpoint_id=endpoint_id, now_us=tx.now_us)
+    return [await _secret(tx, sealer, row) for row in rows]
+
+
+async def disclose_secret(tx: Tx, sealer: Sealer, reference: str) -> bytes:
+    """The newest signing key of an endpoint, with an audit entry of who read it."""
+    endpoint = await get(tx, reference)
+    secrets = await live_secrets(tx, sealer, endpoint.id)
+    if not secrets:
+        raise NotFound("the endpoint has no live secret", fix="Rotate its secret.")
+    await audit_append(tx, "endpoint.secret.read", endpoint.id, table="")
+    return secrets[0].key
+
+
+async def rotate_secret(tx: Tx, sealer: Sealer, reference: str, secret: str | None) -> None:
+    """Give the endpoint a new key; the former ones sign beside it for the overlap, then no more."""
+    endpoint = await get(tx, reference)
+    key = decode_secret(secret) if secret is not None else tx.runtime.chance.token(SECRET_BYTES)
+    expires_us = tx.now_us + ROTATION_OVERLAP_S * 1_000_000
+    for former in await live_secrets(tx, sealer, endpoint.id):
+        if former.expires_us is None:
+            entry = await audit_append(tx, "endpoint.secret.expire", former.id, table=SECRET_TABLE, after={"expires_us": expires_us})
+            await tx.execute(Q.expire_secret, id=former.id, expires_us=expires_us, audit_id=entry)
+    await _add_secret(tx, sealer, endpoint.id, key)
+    await tx.execute(Q.bump_version)
+
+
+async def snapshot(tx: Tx, sealer: Sealer) -> Snapshot:
+    """The tenant's endpoints and live secrets, as of one version number."""
+    version = await tx.one(Q.get_version)
+    endpoints = [_endpoint(row) for row in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=100_000)]
+    secrets: dict[bytes, list[Secret]] = {}
+    for row in await tx.all(Q.live_secrets, now_us=tx.now_us):
+        secret = await _secret(tx, sealer, row)
+        secrets.setdefault(secret.endpoint_id, []).append(secret)
+    return Snapshot(
+        tx.tenant,
+        int(version[0]) if version else 0,
+        {endpoint.id: endpoint for endpoint in endpoints},
+        {endpoint: tuple(found) for endpoint, found in secrets.items()},
+    )
+
+
+async def changed(tx: Tx, known: Sequence[tuple[str, int]]) -> list[str]:
+    """Which of the tenants have other endpoints than those of the version given."""
+    return [row[0] for row in await tx.all(Q.changed_versions, rows=sorted(known))]
+
+
+async def _add_secret(tx: Tx, sealer: Sealer, endpoint_id: bytes, key: bytes) -> None:
+    secret_id = tx.new_id()
+    sealed = await sealer.seal(tx, tx.tenant, _place(secret_id), key)
+    entry = await audit_append(tx, "endpoint.secret.create", secret_id, table=SECRET_TABLE, after={"endpoint": endpoint_id.hex()})
+    await tx.execute(Q.insert_secret, id=secret_id, endpoint_id=endpoint_id, sealed=sealed, now_us=tx.now_us, audit_id=entry)
+
+
+async def _secret(tx: Tx, sealer: Sealer, row: Row) -> Secret:
+    id_, endpoint_id, sealed, expires_us = row
+    return Secret(id_, endpoint_id, await sealer.unseal(tx, tx.tenant, _place(id_), sealed), expires_us)
+
+
+def _place(secret_id: bytes) -> Place:
+    return Place(SECRET_TABLE, secret_id, "sealed")
+
+
+def _endpoint(row: Row) -> Endpoint:
+    tenant, id_, uid, url, description, types, channels, disabled, rate_limit, metadata, headers, created, updated = row
+    return Endpoint(
+        tenant,
+        id_,
+        uid,
+        url,
+        description,
+        None if types is None else tuple(orjson.loads(types)),
+        None if channels is None else tuple(orjson.loads(channels)),
+        bool(disabled),
+        rate_limit,
+        orjson.loads(metadata),
+        orjson.loads(headers),
+        created,
+        updated,
+    )
+
+
+def _columns(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "uid": endpoint.uid,
+        "url": endpoint.url,
+        "description": endpoint.description,
+        "event_types": None if endpoint.event_types is None else orjson.dumps(endpoint.event_types).decode(),
+        "channels": None if endpoint.channels is None else orjson.dumps(endpoint.channels).decode(),
+        "disabled": int(endpoint.disabled),
+        "rate_limit": endpoint.rate_limit,
+        "metadata": orjson.dumps(endpoint.metadata).decode(),
+        "headers": orjson.dumps(endpoint.headers).decode(),
+    }
+
+
+def _facts(endpoint: Endpoint) -> dict[str, Any]:
+    """What an audit entry says of an endpoint; header values may be credentials, so only their names."""
+    return {**_columns(endpoint), "headers": sorted(endpoint.headers)}
+
+
+async def create_event_type(tx: Tx, event_type: EventType) -> EventType:
+    """Define an event type; one that was deleted comes back."""
+    row = await tx.one(Q.get_event_type, tenant=SYSTEM_TENANT, name=event_type.name)
+    if row is not None and row[8] is None:
+        raise Conflict(f"an event type {event_type.name!r} exists already")
+    entry = await _audit_event_type(tx, "create", event_type)
+    statement = Q.insert_event_type if row is None else Q.update_event_type
+    await tx.execute(statement, tenant=SYSTEM_TENANT, now_us=tx.now_us, audit_id=entry, **_type_columns(event_type))
+    return replace(event_type, created_us=row[6] if row else tx.now_us, updated_us=tx.now_us)
+
+
+async def update_event_type(tx: Tx, name: str, changes: Mapping[str, Any]) -> EventType:
+    """Change what `changes` names."""
+    after = replace(await get_event_type(tx, name), **changes, updated_us=tx.now_us)
+    entry = await _audit_event_type(tx, "update", after)
+    await tx.execute(Q.update_event_type, tenant=SYSTEM_TENANT, now_us=tx.now_us, audit_id=entry, **_type_columns(after))
+    return after
+
+
+async def bury_event_type(tx: Tx, name: str) -> None:
+    """Delete an event type: messages of it are kept, new ones are unknown."""
+    entry = await _audit_event_type(tx, "delete", await get_event_type(tx, name))
+    await tx.execute(Q.bury_event_type, tenant=SYSTEM_TENANT, name=name, now_us=tx.now_us, audit_id=entry)
+
+
+async def get_event_type(tx: Tx, name: str) -> EventType:
+    """The event type of that name."""
+    row = await tx.one(Q.get_event_type, tenant=SYSTEM_TENANT, name=name)
+    if row is None or row[8] is not None:
+        raise NotFound(f"there is no event type {name[:80]!r}")
+    return _event_type(row)
+
+
+async def event_types(tx: Tx, at: str, limit: int, *, with_archived: bool = False, back: bool = False) -> list[EventType]:
+    """Event types by name."""
+    statement = Q.list_event_types_back if back else Q.list_event_types
+    rows = await tx.all(statement, tenant=SYSTEM_TENANT, with_archived=int(with_archived), after=at, limit=limit)
+    return [_event_type(row) for row in rows]
+
+
+async def _audit_event_type(tx: Tx, verb: str, event_type: EventType) -> bytes:
+    facts = {key: value for key, value in _type_columns(event_type).items() if key != "schemas"}
+    return await audit_append(tx, f"event_type.{verb}", event_type.name, table=EVENT_TYPE_TABLE, after=facts, tenant=SYSTEM_TENANT)
+
+
+def _event_type(row: Row) -> EventType:
+    name, description, archived, deprecated, group_name, schemas, created_us, updated_us, _ = row
+    parsed = None if schemas is None else orjson.loads(schemas)
+    return EventType(name, description, bool(archived), bool(deprecated), group_name, parsed, created_us, updated_us)
+
+
+def _type_columns(event_type: EventType) -> dict[str, Any]:
+    return {
+        "name": event_type.name,
+        "description": event_type.description,
+        "archived": int(event_type.archived),
+        "deprecated": int(event_type.deprecated),
+        "group_name": event_type.group_name,
+        "schemas": None if event_type.schemas is None else orjson.dumps(event_type.schemas).decode(),
+    }

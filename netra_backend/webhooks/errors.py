@@ -1,0 +1,34 @@
+"""What can be wrong with a message or an endpoint."""
+
+from __future__ import annotations
+
+from ..errors import InvalidInput, NetraError
+
+
+class PayloadTooLarge(InvalidInput):
+    """The payload is larger than a message may be."""
+
+    code = "payload_too_large"
+    status = 413
+    fix = "Send a reference to the data instead, or raise payload_max_bytes."
+
+
+class UnknownEventType(InvalidInput):
+    """No event type of that name is defined, and this installation asks for one."""
+
+    code = "unknown_event_type"
+    fix = "Define the event type first, or set event_types to auto."
+
+
+class DuplicateEventId(NetraError):
+    """A message with this eventId was accepted before."""
+
+    code = "conflict"
+    status = 409
+
+
+class NoSecret(NetraError):
+    """The endpoint has no live secret to sign with."""
+
+    code = "no_secret"
+    fix = "Rotate the endpoint's secret."

@@ -1,0 +1,164 @@
+"""What waits in this process, lane by lane: one lane per endpoint, so that a hung one delays nobody else.
+
+A lane has at most `in_flight` attempts on their way. What waits in it comes from two sides, taken in turn: `fresh`,
+handed over by a commit of ours (at most 100), and `claimed`, taken from the table (at most the free slots). Without
+the turns a lane that is fed steadily would never come to its retries.
+
+Ready lanes stand in one ring per tenant, and the tenants in a ring: when the total is the limit, the turn goes from
+tenant to tenant, not from message to message.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from .model import Delivery
+from .store import Key, Lane
+
+WAITING_PER_LANE: Final = 100
+WAITING_IN_ALL: Final = 10_000
+
+
+@dataclass(slots=True)
+class LaneState:
+    """One endpoint's share of this process. `backlog` says that the table has more than was claimed."""
+
+    fresh: deque[Delivery] = field(default_factory=deque)
+    claimed: deque[Delivery] = field(default_factory=deque)
+    in_flight: int = 0
+    reserved: int = 0
+    backlog: bool = False
+    turn: bool = False
+
+    def pop(self) -> Delivery:
+        """The next delivery, from each side in turn."""
+        self.turn = not self.turn
+        first, second = (self.claimed, self.fresh) if self.turn else (self.fresh, self.claimed)
+        return (first or second).popleft()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self.fresh) + len(self.claimed)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is known of it any more."""
+        return not (self.waiting or self.in_flight or self.reserved or self.backlog)
+
+
+class Lanes:
+    """Every lane with work, and every delivery that this process answers for."""
+
+    def __init__(self, in_flight: int, in_flight_total: int) -> None:
+        self._limit = in_flight
+        self._total_limit = in_flight_total
+        self._lanes: dict[Lane, LaneState] = {}
+        self._ready: OrderedDict[str, OrderedDict[bytes, None]] = OrderedDict()
+        self.held: dict[Key, Delivery] = {}
+        self.expected: dict[Key, int] = {}
+        self.in_flight = 0
+        self.waiting = 0
+
+    def reserve(self, lane: Lane) -> bool:
+        """Keep a place for a delivery that is about to be committed; False where there is no room."""
+        state = self._lanes.setdefault(lane, LaneState())
+        if len(state.fresh) + state.reserved >= WAITING_PER_LANE or self.waiting >= WAITING_IN_ALL:
+            return False
+        state.reserved += 1
+        return True
+
+    def expect(self, keys: Iterable[Key]) -> None:
+        """Count these as held while their commit is under way, so that the release check leaves them alone."""
+        for key in keys:
+            self.expected[key] = self.expected.get(key, 0) + 1
+
+    def settle(self, keys: Iterable[Key]) -> None:
+        """Their commit is over, whichever way; give the kept places back."""
+        for key in keys:
+            left = self.expected.get(key, 0) - 1
+            if left > 0:
+                self.expected[key] = left
+            else:
+                self.expected.pop(key, None)
+            state = self._lanes.get((key[0], key[2]))
+            if state is not None and state.reserved:
+                state.reserved -= 1
+
+    def add(self, delivery: Delivery, *, claimed: bool) -> None:
+        """Take over a delivery that is leased to this process."""
+        tenant, _, endpoint = delivery.key
+        state = self._lanes.setdefault((tenant, endpoint), LaneState())
+        (state.claimed if claimed else state.fresh).append(delivery)
+        self.held[delivery.key] = delivery
+        self.waiting += 1
+        self._mark(tenant, endpoint, state)
+
+    def next(self) -> Delivery | None:
+        """The delivery whose attempt may start now, or None; counts it as in flight."""
+        if self.in_flight >= self._total_limit or not self._ready:
+            return None
+        tenant, endpoints = next(iter(self._ready.items()))
+        endpoint = next(iter(endpoints))
+        state = self._lanes[tenant, endpoint]
+        delivery = state.pop()
+        state.in_flight += 1
+        self.in_flight += 1
+        self.waiting -= 1
+        endpoints.pop(endpoint)
+        self._ready.pop(tenant)
+        if endpoints:
+            self._ready[tenant] = endpoints
+        self._mark(tenant, endpoint, state)
+        return delivery
+
+    def landed(self, delivery: Delivery) -> bool:
+        """An attempt is over: its slot is free again. True if the lane should be claimed for."""
+        tenant, _, endpoint = delivery.key
+        state = self._lanes[tenant, endpoint]
+        state.in_flight -= 1
+        self.in_flight -= 1
+        self._mark(tenant, endpoint, state)
+        wants = state.backlog and state.in_flight + state.waiting <= self._limit // 2
+        self._tidy((tenant, endpoint), state)
+        return wants
+
+    def drop(self, delivery: Delivery) -> None:
+        """The table knows what became of it (or this process is not answerable for it any more)."""
+        if self.held.get(delivery.key) is delivery:
+            del self.held[delivery.key]
+
+    def free(self, lane: Lane) -> int:
+        """How many deliveries a claim may take for this lane."""
+        if self.in_flight + self.waiting >= self._total_limit + WAITING_IN_ALL:
+            return 0
+        state = self._lanes.get(lane)
+        return self._limit if state is None else max(0, self._limit - state.in_flight - len(state.claimed))
+
+    def note_backlog(self, lane: Lane, *, more: bool) -> None:
+        """Remember whether the table has more for this lane."""
+        state = self._lanes.setdefault(lane, LaneState())
+        state.backlog = more
+        self._tidy(lane, state)
+
+    def waiting_deliveries(self) -> list[Delivery]:
+        """Empty every lane of what has not started, and return it."""
+        taken = [delivery for state in self._lanes.values() for queue in (state.fresh, state.claimed) for delivery in queue]
+        for state in self._lanes.values():
+            state.fresh.clear()
+            state.claimed.clear()
+            state.backlog = False
+        self._ready.clear()
+        self.waiting = 0
+        return taken
+
+    def _mark(self, tenant: str, endpoint: bytes, state: LaneState) -> None:
+        if state.waiting and state.in_flight < self._limit:
+            self._ready.setdefault(tenant, OrderedDict())[endpoint] = None
+
+    def _tidy(self, lane: Lane, state: LaneState) -> None:
+        if state.idle:
+            self._lanes.pop(lane, None)

@@ -1,0 +1,192 @@
+"""Records of the webhooks part: frozen, as they stand in rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..kernel.ids import to_text
+from ..kernel.scope import TraceContext
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one tenant wants messages sent. `event_types` and `channels` of None take everything."""
+
+    tenant: str
+    id: bytes
+    uid: str | None
+    url: str
+    description: str
+    event_types: tuple[str, ...] | None
+    channels: tuple[str, ...] | None
+    disabled: bool
+    rate_limit: int | None
+    metadata: Mapping[str, Any]
+    headers: Mapping[str, str]
+    created_us: int
+    updated_us: int
+
+    @property
+    def text_id(self) -> str:
+        """The id as text: `ep_...`."""
+        return to_text("ep", self.id)
+
+    def wants(self, event_type: str, channels: Sequence[str] | None) -> bool:
+        """Whether a message of this type and these channels goes here."""
+        if self.event_types is not None and event_type not in self.event_types:
+            return False
+        return self.channels is None or (channels is not None and not set(self.channels).isdisjoint(channels))
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A live signing key of an endpoint; `expires_us` is set while a rotation's overlap runs."""
+
+    id: bytes
+    endpoint_id: bytes
+    key: bytes
+    expires_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A tenant's endpoints as of one version number, with their live secrets."""
+
+    tenant: str
+    version: int
+    endpoints: Mapping[bytes, Endpoint]
+    secrets: Mapping[bytes, tuple[Secret, ...]]
+
+    def matching(self, event_type: str, channels: Sequence[str] | None) -> list[Endpoint]:
+        """The endpoints that a message goes to, disabled ones included: those are recorded as skipped."""
+        return [endpoint for endpoint in self.endpoints.values() if endpoint.wants(event_type, channels)]
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message as the producer gave it. `payload` is the exact JSON text that will be signed and sent."""
+
+    event_type: str
+    payload: str
+    event_id: str | None = None
+    idempotency_key: str | None = None
+    body_hash: str = ""
+    channels: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
+    deliver_at_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A stored message."""
+
+    tenant: str
+    id: bytes
+    event_type: str
+    event_id: str | None
+    payload: str
+    channels: tuple[str, ...] | None
+    tags: tuple[str, ...] | None
+    deliver_at_us: int | None
+    created_us: int
+    trace: TraceContext = field(default_factory=TraceContext)
+
+    @property
+    def text_id(self) -> str:
+        """The id as text, `msg_...`: what receivers see as `webhook-id`."""
+        return to_text("msg", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to one message: the stored one, and whether this call or an earlier one with its key stored it."""
+
+    message: Message
+    replayed: bool
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One message on its way to one endpoint, leased by `owner`. `number` attempts have been burned before this one."""
+
+    message: Message
+    endpoint_id: bytes
+    owner: bytes
+    number: int
+    deadline_us: int
+    manual: bool = False
+
+    @property
+    def key(self) -> tuple[str, bytes, bytes]:
+        """The row's key."""
+        return self.message.tenant, self.message.id, self.endpoint_id
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request to an endpoint, as it is recorded."""
+
+    tenant: str
+    message_id: bytes
+    id: bytes
+    endpoint_id: bytes
+    number: int
+    manual: bool
+    started_us: int
+    duration_us: int
+    outcome: str
+    status: int
+    error_kind: str
+    error: str
+    response: str
+    url: str
+    late: bool
+    trace: TraceContext
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an attempt means for its delivery: the next state and when."""
+
+    state: str
+    number: int
+    due_us: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A delivery, the attempt just made (None if none was), and what follows from it."""
+
+    delivery: Delivery
+    attempt: Attempt | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A delivery as lists show it."""
+
+    message_id: bytes
+    endpoint_id: bytes
+    state: str
+    number: int
+    due_us: int
+    last_status: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One of the operator's event types; `schemas` maps a version to a JSON Schema."""
+
+    name: str
+    description: str
+    archived: bool
+    deprecated: bool
+    group_name: str | None
+    schemas: Mapping[str, Any] | None
+    created_us: int
+    updated_us: int

@@ -1,0 +1,292 @@
+-- Statements of the webhooks part. See storage/statements.py for the notation.
+
+-- name: bump_version
+insert into netra_webhook_version (tenant, version) values (:tenant, 1)
+on conflict (tenant) do update set version = netra_webhook_version.version + 1;
+
+-- name: get_version
+select version from netra_webhook_version where tenant = :tenant;
+
+-- name: current_versions
+-- fleet: coalesced ingest checks the snapshots of several tenants; each row carries its tenant
+select r.tenant, r.version from rows(:rows, tenant text, version int) as r
+left join netra_webhook_version v on v.tenant = r.tenant
+where coalesce(v.version, 0) = r.version;
+
+-- name: changed_versions
+-- fleet: the cache of endpoint snapshots asks for several tenants; each row carries its tenant
+select r.tenant from rows(:rows, tenant text, version int) as r
+left join netra_webhook_version v on v.tenant = r.tenant
+where coalesce(v.version, 0) <> r.version;
+
+-- name: insert_endpoint
+insert into netra_endpoint
+  (tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers,
+   created_us, updated_us, audit_id)
+values (:tenant, :id, :uid, :url, :description, :event_types, :channels, :disabled, :rate_limit, :metadata, :headers,
+   :now_us, :now_us, :audit_id);
+
+-- name: update_endpoint
+update netra_endpoint
+set uid = :uid, url = :url, description = :description, event_types = :event_types, channels = :channels,
+    disabled = :disabled, rate_limit = :rate_limit, metadata = :metadata, headers = :headers,
+    updated_us = :now_us, audit_id = :audit_id
+where tenant = :tenant and id = :id and deleted_us is null;
+
+-- name: bury_endpoint
+update netra_endpoint set deleted_us = :now_us, updated_us = :now_us, audit_id = :audit_id
+where tenant = :tenant and id = :id and deleted_us is null;
+
+-- name: endpoint_by_id
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, created_us, updated_us
+from netra_endpoint where tenant = :tenant and id = :id and deleted_us is null;
+
+-- name: endpoint_by_uid
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, created_us, updated_us
+from netra_endpoint where tenant = :tenant and uid = :uid and deleted_us is null;
+
+-- name: list_endpoints
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, created_us, updated_us
+from netra_endpoint
+where tenant = :tenant and deleted_us is null and (created_us, id) > (:created_us, :id)
+order by created_us, id limit :limit;
+
+-- name: list_endpoints_back
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, created_us, updated_us
+from netra_endpoint
+where tenant = :tenant and deleted_us is null and (created_us, id) < (:created_us, :id)
+order by created_us desc, id desc limit :limit;
+
+-- name: insert_secret
+insert into netra_endpoint_secret (tenant, id, endpoint_id, sealed, created_us, expires_us, audit_id)
+values (:tenant, :id, :endpoint_id, :sealed, :now_us, null, :audit_id);
+
+-- name: expire_secret
+update netra_endpoint_secret set expires_us = :expires_us, audit_id = :audit_id
+where tenant = :tenant and id = :id and deleted_us is null;
+
+-- name: live_secrets
+select id, endpoint_id, sealed, expires_us from netra_endpoint_secret
+where tenant = :tenant and deleted_us is null and (expires_us is null or expires_us > :now_us)
+order by created_us desc, id desc;
+
+-- name: endpoint_secrets
+select id, endpoint_id, sealed, expires_us from netra_endpoint_secret
+where tenant = :tenant and endpoint_id = :endpoint_id and deleted_us is null
+  and (expires_us is null or expires_us > :now_us)
+order by created_us desc, id desc;
+
+-- name: insert_event_type
+insert into netra_event_type
+  (tenant, name, description, archived, deprecated, group_name, schemas, created_us, updated_us, audit_id)
+values (:tenant, :name, :description, :archived, :deprecated, :group_name, :schemas, :now_us, :now_us, :audit_id);
+
+-- name: update_event_type
+update netra_event_type
+set description = :description, archived = :archived, deprecated = :deprecated, group_name = :group_name,
+    schemas = :schemas, updated_us = :now_us, deleted_us = null, audit_id = :audit_id
+where tenant = :tenant and name = :name;
+
+-- name: bury_event_type
+update netra_event_type set deleted_us = :now_us, updated_us = :now_us, audit_id = :audit_id
+where tenant = :tenant and name = :name and deleted_us is null;
+
+-- name: get_event_type
+select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
+from netra_event_type where tenant = :tenant and name = :name;
+
+-- name: list_event_types
+select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
+from netra_event_type
+where tenant = :tenant and deleted_us is null and archived <= :with_archived and name > :after
+order by name limit :limit;
+
+-- name: list_event_types_back
+select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
+from netra_event_type
+where tenant = :tenant and deleted_us is null and archived <= :with_archived and name < :after
+order by name desc limit :limit;
+
+-- name: insert_messages
+-- fleet: coalesced ingest; each row carries its tenant
+insert into netra_message
+  (tenant, id, event_type, event_id, payload, channels, tags, deliver_at_us, created_us, trace_id, span_id)
+select r.tenant, r.id, r.event_type, r.event_id, r.payload, r.channels, r.tags, r.deliver_at_us, r.created_us,
+  r.trace_id, r.span_id
+from rows(:rows, tenant text, id uuid, event_type text, event_id text?, payload text, channels text?, tags text?,
+  deliver_at_us int?, created_us int, trace_id text, span_id text) as r
+where true;
+
+-- name: insert_deliveries
+-- fleet: coalesced ingest; each row carries its tenant
+insert into netra_delivery
+  (tenant, message_id, endpoint_id, state, number, due_us, deadline_us, manual, owner, reason)
+select r.tenant, r.message_id, r.endpoint_id, r.state, 0, r.due_us, r.deadline_us, 0, r.owner, r.reason
+from rows(:rows, tenant text, message_id uuid, endpoint_id uuid, state text, due_us int, deadline_us int, owner uuid?,
+  reason text?) as r
+where true;
+
+-- name: point_key_at
+update netra_idempotency set ref = :ref where tenant = :tenant and route = :route and key = :key;
+
+-- name: forget_key
+delete from netra_idempotency where tenant = :tenant and route = :route and key = :key;
+
+-- name: messages_by_id
+-- fleet: coalesced ingest renders replays; each row carries its tenant
+select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.deliver_at_us, m.created_us,
+  m.trace_id, m.span_id
+from rows(:rows, tenant text, id uuid) as r
+join netra_message m on m.tenant = r.tenant and m.id = r.id;
+
+-- name: get_message
+select tenant, id, event_type, event_id, payload, channels, tags, deliver_at_us, created_us, trace_id, span_id
+from netra_message where tenant = :tenant and id = :id;
+
+-- name: message_of_event_id
+select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.deliver_at_us, m.created_us,
+  m.trace_id, m.span_id
+from netra_idempotency i join netra_message m on m.tenant = i.tenant and m.id = i.ref
+where i.tenant = :tenant and i.route = 'event_id' and i.key = :event_id;
+
+-- name: list_messages
+select tenant, id, event_type, event_id, payload, channels, tags, deliver_at_us, created_us, trace_id, span_id
+from netra_message
+where tenant = :tenant and (created_us, id) < (:created_us, :id)
+order by created_us desc, id desc limit :limit;
+
+-- name: list_messages_back
+select tenant, id, event_type, event_id, payload, channels, tags, deliver_at_us, created_us, trace_id, span_id
+from netra_message
+where tenant = :tenant and (created_us, id) > (:created_us, :id)
+order by created_us, id limit :limit;
+
+-- name: next_due_lane
+-- fleet: the skip scan over every tenant's due deliveries, one index seek a lane
+select tenant, endpoint_id, due_us from netra_delivery
+where state = 'due' and (tenant, endpoint_id) > (:after_tenant, :after_endpoint)
+order by tenant, endpoint_id, due_us limit 1;
+
+-- name: claim
+-- fleet: one claim for the free slots of many lanes; each row carries its tenant
+with lane as (
+  select r.tenant, r.endpoint_id, r.free from rows(:lanes, tenant text, endpoint_id uuid, free int) as r
+),
+candidate as (
+  select d.tenant, d.message_id, d.endpoint_id, l.free,
+    row_number() over (partition by d.tenant, d.endpoint_id order by d.due_us, d.message_id) as place
+  from lane l join netra_delivery d
+    on d.tenant = l.tenant and d.endpoint_id = l.endpoint_id
+   and d.message_id in (
+     select x.message_id from netra_delivery x
+     where x.tenant = l.tenant and x.endpoint_id = l.endpoint_id and x.state = 'due' and x.due_us <= :now_us
+     order by x.due_us limit :most)
+)
+update netra_delivery set state = 'leased', owner = :node
+where state = 'due' and exists (select 1 from netra_node n where n.id = :node)
+  and (tenant, message_id, endpoint_id) in
+    (select c.tenant, c.message_id, c.endpoint_id from candidate c where c.place <= c.free)
+returning tenant, message_id, endpoint_id, number, deadline_us, manual;
+
+-- name: acknowledge
+-- fleet: coalesced acknowledgement; each row carries its tenant and is fenced by its owner
+update netra_delivery
+set state = r.state, number = r.number, due_us = r.due_us, owner = null, manual = 0,
+    last_status = r.last_status, reason = r.reason
+from rows(:rows, tenant text, message_id uuid, endpoint_id uuid, owner uuid, state text, number int, due_us int,
+  last_status int, reason text) as r
+where netra_delivery.tenant = r.tenant and netra_delivery.message_id = r.message_id
+  and netra_delivery.endpoint_id = r.endpoint_id and netra_delivery.owner = r.owner and netra_delivery.state = 'leased'
+returning netra_delivery.tenant, netra_delivery.message_id, netra_delivery.endpoint_id;
+
+-- name: insert_attempts
+-- fleet: coalesced acknowledgement; each row carries its tenant
+insert into netra_attempt
+  (tenant, message_id, id, endpoint_id, number, manual, started_us, duration_us, outcome, status, error_kind, error,
+   response, url, late, trace_id, span_id)
+select r.tenant, r.message_id, r.id, r.endpoint_id, r.number, r.manual, r.started_us, r.duration_us, r.outcome, r.status,
+  r.error_kind, r.error, r.response, r.url, r.late, r.trace_id, r.span_id
+from rows(:rows, tenant text, message_id uuid, id uuid, endpoint_id uuid, number int, manual int, started_us int,
+  duration_us int, outcome text, status int, error_kind text, error text, response text, url text, late int,
+  trace_id text, span_id text) as r
+where true;
+
+-- name: next_owner
+-- fleet: the sweep looks at every owner of leased deliveries, one index seek an owner
+select owner from netra_delivery where state = 'leased' and owner > :after order by owner limit 1;
+
+-- name: release_dead
+-- fleet: the sweep makes the deliveries of a dead node due again
+update netra_delivery set state = 'due', owner = null
+where state = 'leased' and (tenant, message_id, endpoint_id) in (
+  select d.tenant, d.message_id, d.endpoint_id from netra_delivery d
+  where d.state = 'leased' and d.owner = :owner and not exists (select 1 from netra_node n where n.id = :owner)
+  limit :limit);
+
+-- name: owned_by
+-- fleet: a node compares what it owns in the table with what it holds in memory
+select tenant, message_id, endpoint_id from netra_delivery where state = 'leased' and owner = :node;
+
+-- name: release
+-- fleet: a node gives back deliveries of several tenants; each row carries its tenant and is fenced by the owner
+update netra_delivery set state = 'due', owner = null
+where state = 'leased' and owner = :node and (tenant, message_id, endpoint_id) in
+  (select r.tenant, r.message_id, r.endpoint_id from rows(:rows, tenant text, message_id uuid, endpoint_id uuid) as r);
+
+-- name: resend
+update netra_delivery
+set state = 'due', number = 0, due_us = :now_us, deadline_us = :deadline_us, manual = 1, reason = 'resent', audit_id = :audit_id
+where tenant = :tenant and message_id = :message_id and endpoint_id = :endpoint_id
+  and state in ('delivered', 'skipped', 'dead', 'cancelled', 'due');
+
+-- name: insert_resent
+insert into netra_delivery
+  (tenant, message_id, endpoint_id, state, number, due_us, deadline_us, manual, owner, reason, audit_id)
+values (:tenant, :message_id, :endpoint_id, 'cancelled', 0, :now_us, :deadline_us, 1, null, 'resent', null)
+on conflict (tenant, message_id, endpoint_id) do nothing;
+
+-- name: get_delivery
+select message_id, endpoint_id, state, number, due_us, last_status, reason from netra_delivery
+where tenant = :tenant and message_id = :message_id and endpoint_id = :endpoint_id;
+
+-- name: deliveries_of_message
+select message_id, endpoint_id, state, number, due_us, last_status, reason from netra_delivery
+where tenant = :tenant and message_id = :message_id order by endpoint_id;
+
+-- name: list_dead
+select message_id, endpoint_id, state, number, due_us, last_status, reason from netra_delivery
+where tenant = :tenant and state = 'dead' and (endpoint_id, message_id) > (:after_endpoint, :after_message)
+order by endpoint_id, message_id limit :limit;
+
+-- name: attempts_of_message
+select tenant, message_id, id, endpoint_id, number, manual, started_us, duration_us, outcome, status, error_kind, error,
+  response, url, late, trace_id, span_id
+from netra_attempt
+where tenant = :tenant and message_id = :message_id and id < :before
+order by id desc limit :limit;
+
+-- name: attempts_of_message_back
+select tenant, message_id, id, endpoint_id, number, manual, started_us, duration_us, outcome, status, error_kind, error,
+  response, url, late, trace_id, span_id
+from netra_attempt
+where tenant = :tenant and message_id = :message_id and id > :before
+order by id limit :limit;
+
+-- name: attempts_of_endpoint
+select tenant, message_id, id, endpoint_id, number, manual, started_us, duration_us, outcome, status, error_kind, error,
+  response, url, late, trace_id, span_id
+from netra_attempt
+where tenant = :tenant and endpoint_id = :endpoint_id and id < :before
+order by id desc limit :limit;
+
+-- name: attempts_of_endpoint_back
+select tenant, message_id, id, endpoint_id, number, manual, started_us, duration_us, outcome, status, error_kind, error,
+  response, url, late, trace_id, span_id
+from netra_attempt
+where tenant = :tenant and endpoint_id = :endpoint_id and id > :before
+order by id limit :limit;
+
+-- name: get_attempt
+select tenant, message_id, id, endpoint_id, number, manual, started_us, duration_us, outcome, status, error_kind, error,
+  response, url, late, trace_id, span_id
+from netra_attempt where tenant = :tenant and message_id = :message_id and id = :id;

@@ -1,0 +1,239 @@
+"""Makes attempts: one request per delivery, then its acknowledgement.
+
+The slot in flight is free as soon as the request is over; the delivery stays this process's until the table knows the
+outcome. An acknowledgement that cannot be written (disk full, writer in trouble) is tried again for as long as this
+life of the node lasts: the receiver has the message, and forgetting that would send it twice.
+
+Nothing starts while the node is quiet (its last committed beat is too old), because others may have taken the rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ..errors import NetraError, OutcomeUnknown
+from ..kernel.failpoints import declare
+from ..kernel.ids import to_text
+from ..kernel.runtime import Runtime
+from ..resilience.egress import Egress, EgressError, Reply
+from ..storage.database import Database
+from ..storage.membership import Membership
+from . import store, verdicts
+from .lanes import Lanes
+from .model import Attempt, Delivery, Endpoint, Outcome, Secret, Verdict
+from .settings import WebhookSettings
+from .signing import signature_header
+from .snapshots import Snapshots
+from .store import Lane
+
+RESPONSE_KEPT: Final = 16 * 1024
+RETRY_ACKNOWLEDGEMENT_S: Final = 0.25
+USER_AGENT: Final = "Netra-Webhooks/1"
+BEFORE_ATTEMPT: Final = declare("webhooks.before_attempt", "a delivery is leased and in memory, no request was made")
+AFTER_ATTEMPT: Final = declare("webhooks.after_attempt_before_ack", "the receiver has answered, the table does not know")
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What one request came to, before anything is decided."""
+
+    started_us: int
+    duration_us: int
+    status: int = 0
+    response: str = ""
+    error: EgressError | None = None
+
+
+class Sender:
+    """See the module's docstring. `wants_claim` and `retry_at` tell the dispatcher what it should look at."""
+
+    def __init__(
+        self,
+        database: Database,
+        runtime: Runtime,
+        settings: WebhookSettings,
+        membership: Membership,
+        snapshots: Snapshots,
+        egress: Egress,
+    ) -> None:
+        self.lanes = Lanes(settings.in_flight, settings.in_flight_total)
+        self.wants_claim: Callable[[Lane], None] = _ignore
+        self.retry_at: Callable[[Lane, int], None] = _ignore
+        self.running = False
+        self._database = database
+        self._runtime = runtime
+        self._settings = settings
+        self._membership = membership
+        self._snapshots = snapshots
+        self._egress = egress
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def accept(self, deliveries: Sequence[Delivery], *, claimed: bool = False) -> None:
+        """Take over deliveries that a commit has leased to this process."""
+        for delivery in deliveries:
+            if delivery.owner == self._membership.id:
+                self.lanes.add(delivery, claimed=claimed)
+        self.pump()
+
+    def pump(self) -> None:
+        """Start every attempt that may start now."""
+        while self.running and not self._membership.quiet and (delivery := self.lanes.next()) is not None:
+            task = asyncio.create_task(self._deliver(delivery))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def forget(self) -> None:
+        """A new life began: what was leased to the former one is somebody else's."""
+        for delivery in self.lanes.waiting_deliveries():
+            self.lanes.drop(delivery)
+
+    async def finish(self, grace_s: float) -> None:
+        """Wait for attempts under way; after `grace_s` they are given up, and the rows fall to the others."""
+        self.running = False
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        tenant, _, endpoint_id = delivery.key
+        try:
+            outcome = await self._attempt(delivery)
+        except NetraError as error:
+            self._runtime.log.warning("no attempt of %s: %s", delivery.message.text_id, error)
+            outcome = None
+        finally:
+            wants = self.lanes.landed(delivery)
+            self._database.give_way()
+            self.pump()
+            if wants:
+                self.wants_claim((tenant, endpoint_id))
+        if outcome is None:
+            self.lanes.drop(delivery)  # it stays leased in the table, and the release check makes it due again
+            return
+        await self._acknowledge(outcome)
+        self.lanes.drop(delivery)
+        if outcome.verdict.state == "due":
+            self.retry_at((tenant, endpoint_id), outcome.verdict.due_us)
+
+    async def _attempt(self, delivery: Delivery) -> Outcome:
+        now_us = self._runtime.clock.wall_us()
+        snapshot = await self._snapshots.get(delivery.message.tenant)
+        endpoint = snapshot.endpoints.get(delivery.endpoint_id)
+        if endpoint is None or (endpoint.disabled and not delivery.manual):
+            return Outcome(delivery, None, verdicts.withdrawn(delivery, now_us, deleted=endpoint is None))
+        if now_us > delivery.deadline_us:
+            return Outcome(delivery, None, verdicts.expired(delivery, now_us))
+        keys = _live(snapshot.secrets.get(endpoint.id, ()), now_us)
+        if not keys:
+            return Outcome(delivery, None, verdicts.refused(delivery, now_us, "the endpoint has no live secret"))
+        self._runtime.failpoints.hit(BEFORE_ATTEMPT)
+        made = await self._request(delivery, endpoint, keys)
+        self._runtime.failpoints.hit(AFTER_ATTEMPT)
+        verdict = self._judge(delivery, made)
+        return Outcome(delivery, self._record(delivery, endpoint, made, verdict), verdict)
+
+    async def _request(self, delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes]) -> _Made:
+        clock = self._runtime.clock
+        started_us, began = clock.wall_us(), clock.monotonic()
+        body = delivery.message.payload.encode()
+        try:
+            reply = await self._egress.request(
+                "POST",
+                endpoint.url,
+                headers=_headers(delivery, endpoint, keys, started_us // 1_000_000, body),
+                body=body,
+                tenant=delivery.message.tenant,
+                timeout_s=self._settings.timeout_s,
+                connect_timeout_s=self._settings.connect_timeout_s,
+            )
+        except EgressError as error:
+            return _Made(started_us, int((clock.monotonic() - began) * 1e6), error=error)
+        return _Made(started_us, int(reply.duration_s * 1e6), reply.status, _readable(reply))
+
+    def _judge(self, delivery: Delivery, made: _Made) -> Verdict:
+        now_us = self._runtime.clock.wall_us()
+        if made.error is None and verdicts.is_success(made.status):
+            return verdicts.delivered(delivery, now_us)
+        if made.error is not None and made.error.kind in {"egress_denied", "bad_url"}:
+            return verdicts.refused(delivery, now_us, f"{made.error.detail} {made.error.fix}".strip())
+        reason = f"status {made.status}" if made.error is None else made.error.kind
+        return verdicts.failed(delivery, now_us, reason, self._settings.schedule, self._runtime.chance)
+
+    def _record(self, delivery: Delivery, endpoint: Endpoint, made: _Made, verdict: Verdict) -> Attempt:
+        burned = verdict.number > delivery.number
+        outcome = "delivered" if verdict.state == "delivered" else "failed" if burned else "refused"
+        error = f"{made.error.detail} {made.error.fix}".strip() if made.error is not None else ""
+        return Attempt(
+            delivery.message.tenant,
+            delivery.message.id,
+            self._runtime.ids.new(),
+            endpoint.id,
+            verdict.number,
+            delivery.manual,
+            made.started_us,
+            made.duration_us,
+            outcome,
+            made.status,
+            made.error.kind if made.error is not None else "",
+            error.replace("\x00", ""),
+            made.response,
+            endpoint.url,
+            late=False,
+            trace=delivery.message.trace,
+        )
+
+    async def _acknowledge(self, outcome: Outcome) -> None:
+        while outcome.delivery.owner == self._membership.id:
+            try:
+                await self._database.write_item(store.acknowledge, outcome)
+            except OutcomeUnknown:
+                return  # this life of the node ends with it, and the fence decides
+            except NetraError as error:
+                self._runtime.log.warning("an acknowledgement could not be written yet: %s", error)
+                await self._runtime.clock.sleep(RETRY_ACKNOWLEDGEMENT_S)
+            else:
+                self._count(outcome)
+                return
+        await self._append_late(outcome)
+
+    async def _append_late(self, outcome: Outcome) -> None:
+        """The lease went with the former life; the request did go out, and its row says so."""
+        try:
+            await self._database.write_item(store.acknowledge, outcome)
+        except NetraError as error:
+            self._runtime.log.warning("a late attempt could not be recorded: %s", error)
+
+    def _count(self, outcome: Outcome) -> None:
+        state = outcome.verdict.state
+        self._runtime.metrics.count("netra_webhook_deliveries_total", outcome="failed" if state == "due" else state)
+
+
+def _live(secrets: Sequence[Secret], now_us: int) -> list[bytes]:
+    """Every key that may sign now (W9: none that has been revoked), the newest first."""
+    return [secret.key for secret in secrets if secret.expires_us is None or secret.expires_us > now_us]
+
+
+def _headers(delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes], timestamp_s: int, body: bytes) -> list[tuple[str, str]]:
+    message_id = to_text("msg", delivery.message.id)
+    return [
+        *endpoint.headers.items(),
+        ("content-type", "application/json"),
+        ("user-agent", USER_AGENT),
+        ("webhook-id", message_id),
+        ("webhook-timestamp", str(timestamp_s)),
+        ("webhook-signature", signature_header(keys, message_id, timestamp_s, body)),
+    ]
+
+
+def _readable(reply: Reply) -> str:
+    """The head of a response body as text that a row can hold: no NUL, no broken surrogate."""
+    return reply.body[:RESPONSE_KEPT].decode("utf-8", "replace").replace("\x00", "\ufffd")
+
+
+def _ignore(*_: object) -> None:
+    return

@@ -1,0 +1,266 @@
+"""Webhooks as the rest of Netra sees them: send in a transaction, accept from the network, resend."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from ..errors import InvalidInput, NetraError, Unavailable
+from ..kernel.ids import to_text
+from ..kernel.runtime import Runtime
+from ..kernel.scope import Scope, TraceContext
+from ..storage.database import Database
+from ..storage.membership import Membership
+from ..storage.sealing import Sealer
+from ..storage.transaction import Tx
+from . import endpoints, intake
+from .endpoints import check_event_type
+from .errors import PayloadTooLarge, UnknownEventType
+from .intake import Answer, Intake, StaleSnapshot, Target
+from .model import Accepted, Delivery, NewMessage, Snapshot
+from .sender import Sender
+from .settings import WebhookSettings
+from .signing import verify
+from .snapshots import Snapshots
+from .worker import Dispatcher
+
+STALE_TRIES: Final = 20
+
+
+class Webhooks:
+    """`netra.webhooks`. `sender` is None where this process has no workers: everything is then inserted due."""
+
+    verify = staticmethod(verify)
+
+    def __init__(
+        self,
+        database: Database,
+        runtime: Runtime,
+        settings: WebhookSettings,
+        sealer: Sealer,
+        membership: Membership,
+        snapshots: Snapshots,
+        dispatcher: Dispatcher | None,
+    ) -> None:
+        self.settings = settings
+        self.snapshots = snapshots
+        self.dispatcher = dispatcher
+        self._database = database
+        self._runtime = runtime
+        self._sealer = sealer
+        self._membership = membership
+
+    @property
+    def sender(self) -> Sender | None:
+        """What makes attempts in this process, if anything does."""
+        return self.dispatcher.sender if self.dispatcher is not None else None
+
+    async def send(
+        self,
+        tx: Tx,
+        type: str,
+        payload: Any,
+        *,
+        event_id: str | None = None,
+        content_key: bool = False,
+        deliver_at: float | None = None,
+        channels: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> str:
+        """Store a message in the caller's transaction and return its id: it is delivered iff that commits.
+
+        `payload` is anything JSON can say. `event_id` makes a repetition harmless: the same content returns the first
+        message's id, other content raises `KeyReused`. `content_key=True` derives that key from tenant, type and
+        payload, for producers that cannot keep an id. `deliver_at` is epoch seconds.
+        """
+        new = self.new_message(
+            tx.tenant,
+            type,
+            payload,
+            event_id=event_id,
+            content_key=content_key,
+            deliver_at=deliver_at,
+            channels=channels,
+            tags=tags,
+        )
+        return (await self.send_many(tx, [new]))[0]
+
+    async def send_many(self, tx: Tx, messages: Sequence[NewMessage | Mapping[str, Any]]) -> list[str]:
+        """Like `send` for a list: each a `NewMessage`, or a mapping of `send`'s arguments. Returns the ids in order."""
+        news = [m if isinstance(m, NewMessage) else self.new_message(tx.tenant, **m) for m in messages]
+        await self._check_types(tx, news)
+        snapshot = await endpoints.snapshot(tx, self._sealer)
+        items = [self._intake(tx.tenant, new, snapshot, tx.scope.trace, lease=tx.own) for new in news]
+        try:
+            answers = await self._ingest(tx, items)
+        except BaseException:
+            self._settle(items)
+            raise
+        tx.after_commit(lambda: self._settle(items))
+        return [to_text("msg", _accepted(answer).message.id) for answer in answers]
+
+    async def accept(self, scope: Scope, news: Sequence[NewMessage]) -> list[Answer]:
+        """Store messages from the network, each by itself, in the transactions of everybody who waits just now.
+
+        One answer per message, in order: `Accepted`, or the error that concerns this one alone. Nothing is answered
+        before its commit.
+        """
+        self._database.check_intake()
+        if self.settings.strict_event_types:
+            await self._database.read(self._check_types, news, scope=scope)
+        snapshot = await self.snapshots.get(scope.tenant)
+        answers: list[Answer] = []
+        todo = list(range(len(news)))
+        done: dict[int, Answer] = {}
+        for _ in range(STALE_TRIES):
+            results = await self._store([news[i] for i in todo], scope, snapshot)
+            done.update(zip(todo, results, strict=True))
+            todo = [i for i in todo if isinstance(done[i], StaleSnapshot)]
+            if not todo:
+                answers = [done[i] for i in range(len(news))]
+                break
+            snapshot = await self.snapshots.refresh(scope.tenant)
+        else:
+            raise Unavailable("the tenant's endpoints change too quickly to fan a message out")
+        return answers
+
+    def new_message(
+        self,
+        tenant: str,
+        type: str,
+        payload: Any,
+        *,
+        event_id: str | None = None,
+        content_key: bool = False,
+        deliver_at: float | None = None,
+        channels: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> NewMessage:
+        """Check what a producer gave and render its payload."""
+        text = _render(payload)
+        if event_id is None and content_key:
+            event_id = derive_content_key(tenant, type, payload)
+        return self.checked(
+            NewMessage(
+                check_event_type(type),
+                text,
+                event_id,
+                channels=None if channels is None else tuple(channels),
+                tags=None if tags is None else tuple(tags),
+                deliver_at_us=None if deliver_at is None else int(deliver_at * 1_000_000),
+            )
+        )
+
+    def checked(self, new: NewMessage) -> NewMessage:
+        """The message with its hash, if it is within its bounds."""
+        if len(new.payload) > self.settings.payload_max_bytes or len(new.payload.encode()) > self.settings.payload_max_bytes:
+            raise PayloadTooLarge(f"the payload is larger than {self.settings.payload_max_bytes} bytes")
+        if new.event_id is not None and not 1 <= len(new.event_id) <= 256:
+            raise InvalidInput("eventId must have 1 to 256 characters")
+        return NewMessage(
+            new.event_type,
+            new.payload,
+            new.event_id,
+            new.idempotency_key,
+            intake.content_hash(new),
+            new.channels,
+            new.tags,
+            new.deliver_at_us,
+        )
+
+    async def _store(self, news: Sequence[NewMessage], scope: Scope, snapshot: Snapshot) -> list[Answer]:
+        items = [self._intake(scope.tenant, new, snapshot, scope.trace, lease=True) for new in news]
+        try:
+            if len(items) == 1:
+                return [await _as_answer(self._database.write_item(self._ingest, items[0]))]
+            results: list[Answer] = await self._database.write_item(self._ingest_batch, items)
+            return results
+        finally:
+            self._settle(items)
+
+    def _intake(self, tenant: str, new: NewMessage, snapshot: Snapshot, trace: TraceContext, *, lease: bool) -> Intake:
+        message_id = self._runtime.ids.new()
+        targets = []
+        for endpoint in snapshot.matching(new.event_type, new.channels):
+            skip = "the endpoint is disabled" if endpoint.disabled else None
+            wanted = lease and skip is None and new.deliver_at_us is None
+            targets.append(Target(endpoint.id, wanted and self._reserve(tenant, endpoint.id, message_id), skip))
+        return Intake(
+            tenant,
+            message_id,
+            new,
+            snapshot.version,
+            targets,
+            self.settings.deadline_s,
+            trace,
+            self._membership.id,
+            self.settings.svix_strict,
+        )
+
+    def _reserve(self, tenant: str, endpoint_id: bytes, message_id: bytes) -> bool:
+        sender = self.sender
+        if sender is None or not sender.running or self._membership.quiet:
+            return False
+        if not sender.lanes.reserve((tenant, endpoint_id)):
+            return False
+        sender.lanes.expect([(tenant, message_id, endpoint_id)])
+        return True
+
+    def _settle(self, items: Sequence[Intake]) -> None:
+        if self.sender is None:
+            return
+        for item in items:
+            self.sender.lanes.settle((item.tenant, item.id, target.endpoint_id) for target in item.targets if target.lease)
+
+    async def _ingest(self, tx: Tx, items: Sequence[Intake]) -> list[Answer]:
+        return await intake.ingest(tx, items, self._hand_over)
+
+    async def _ingest_batch(self, tx: Tx, batches: Sequence[Sequence[Intake]]) -> list[list[Answer]]:
+        answers = iter(await self._ingest(tx, [item for batch in batches for item in batch]))
+        return [[next(answers) for _ in batch] for batch in batches]
+
+    def _hand_over(self, deliveries: Sequence[Delivery]) -> None:
+        if self.sender is not None:
+            self.sender.accept(deliveries)
+
+    async def _check_types(self, tx: Tx, news: Sequence[NewMessage]) -> None:
+        if not self.settings.strict_event_types:
+            return
+        for name in sorted({new.event_type for new in news}):
+            try:
+                await endpoints.get_event_type(tx, name)
+            except NetraError as error:
+                raise UnknownEventType(f"there is no event type {name!r}") from error
+
+
+async def _as_answer(write: Any) -> Answer:
+    """The writer raises what concerns one item; a batch of one answers with it as a larger one does."""
+    try:
+        accepted: Accepted = await write
+    except NetraError as error:
+        if isinstance(error, Unavailable) and not isinstance(error, StaleSnapshot):
+            raise
+        return error
+    return accepted
+
+
+def _accepted(answer: Answer) -> Accepted:
+    if isinstance(answer, NetraError):
+        raise answer
+    return answer
+
+
+def _render(payload: Any) -> str:
+    try:
+        return orjson.dumps(payload).decode()
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"the payload is not JSON: {error}", fix="Pass dicts, lists, strings, numbers, booleans and None.") from error
+
+
+def derive_content_key(tenant: str, event_type: str, payload: Any) -> str:
+    """A key from what the message says: SHA-256 over tenant, type and the payload with its keys sorted."""
+    canonical = orjson.dumps([tenant, event_type, payload], option=orjson.OPT_SORT_KEYS)
+    return "content_" + hashlib.sha256(canonical).hexdigest()

@@ -1,0 +1,40 @@
+"""What of the settings concerns webhooks, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..kernel.backoff import WEBHOOKS, Schedule
+from ..kernel.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """See `kernel.settings_model` for what each means and does when set badly."""
+
+    schedule: Schedule = field(default_factory=lambda: WEBHOOKS)
+    timeout_s: float = 15.0
+    connect_timeout_s: float = 5.0
+    deadline_s: float = 96 * 3600.0
+    in_flight: int = 10
+    in_flight_total: int = 1000
+    payload_max_bytes: int = 1024 * 1024
+    strict_event_types: bool = False
+    svix_strict: bool = False
+    release_check_s: float = 5.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> WebhookSettings:
+        """The part of all settings that webhooks use."""
+        return cls(
+            schedule=settings.schedule,
+            timeout_s=settings.webhooks_timeout,
+            connect_timeout_s=settings.webhooks_connect_timeout,
+            deadline_s=settings.webhooks_deadline,
+            in_flight=settings.webhooks_in_flight,
+            in_flight_total=settings.webhooks_in_flight_total,
+            payload_max_bytes=settings.payload_max_bytes,
+            strict_event_types=settings.event_types == "strict",
+            svix_strict=settings.svix_strict,
+            release_check_s=settings.release_check_s,
+        )

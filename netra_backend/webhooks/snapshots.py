@@ -1,0 +1,64 @@
+"""Tenants' endpoints in memory, each set as of one version number.
+
+A snapshot may be old: whoever writes by it checks its version in the transaction. Whoever only sends by it may be old
+by `LOOK_EVERY_S` at most, which is how long a change made by another process takes to be seen here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from ..kernel.scope import Scope
+from ..storage.database import Database
+from ..storage.sealing import Sealer
+from . import endpoints
+from .model import Snapshot
+
+LOOK_EVERY_S: Final = 0.5
+MOST_TENANTS: Final = 10_000
+
+
+class Snapshots:
+    """A bounded cache of snapshots, the least recently used out first."""
+
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._known: OrderedDict[str, Snapshot] = OrderedDict()
+
+    async def get(self, tenant: str) -> Snapshot:
+        """The tenant's snapshot, from memory if it is there."""
+        known = self._known.get(tenant)
+        if known is None:
+            return await self.refresh(tenant)
+        self._known.move_to_end(tenant)
+        return known
+
+    def peek(self, tenant: str) -> Snapshot | None:
+        """The tenant's snapshot if it is in memory."""
+        return self._known.get(tenant)
+
+    async def refresh(self, tenant: str) -> Snapshot:
+        """Read the tenant's endpoints anew."""
+        fresh: Snapshot = await self._database.read(endpoints.snapshot, self._sealer, scope=Scope(tenant))
+        known = self._known.get(tenant)
+        if known is not None and known.version > fresh.version:
+            return known
+        self._known[tenant] = fresh
+        self._known.move_to_end(tenant)
+        while len(self._known) > MOST_TENANTS:
+            self._known.popitem(last=False)
+        return fresh
+
+    def forget(self, tenant: str) -> None:
+        """Read this tenant's endpoints anew the next time."""
+        self._known.pop(tenant, None)
+
+    async def look(self) -> None:
+        """Read anew what others have changed."""
+        known = [(snapshot.tenant, snapshot.version) for snapshot in self._known.values()]
+        if not known:
+            return
+        for tenant in await self._database.read(endpoints.changed, known, scope=Scope("*")):
+            await self.refresh(tenant)

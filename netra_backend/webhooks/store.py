@@ -1,0 +1,238 @@
+"""Deliveries and attempts: claim, acknowledge, release, sweep, resend, and what lists show.
+
+Every change of a leased delivery is fenced by its owner: `where owner = :node and state = 'leased'`. A process that
+lost its lease (paused, presumed dead, restarted) therefore changes no state; its attempt row is still appended, marked
+late, because the request did go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ..errors import NotFound
+from ..kernel.failpoints import declare
+from ..kernel.ids import to_text
+from ..kernel.scope import TraceContext
+from ..storage.audit_append import audit_append
+from ..storage.statements import Row, Statements
+from ..storage.transaction import Tx
+from .intake import message_of
+from .model import Attempt, Delivery, DeliveryRow, Message, Outcome
+from .states import DELIVERY
+
+Q = Statements(__package__)
+
+CLAIM_AT_ONCE: Final = 10
+"""The most that one claim takes for one endpoint: its slots in flight."""
+
+CLAIMED: Final = declare("webhooks.claimed_before_commit", "deliveries are leased to this node, nothing is committed")
+ACKNOWLEDGED: Final = declare("webhooks.acknowledged_before_attempts", "deliveries are acknowledged, attempt rows are not written")
+ATTEMPTS_WRITTEN: Final = declare(
+    "webhooks.attempts_written_before_commit", "acknowledgements and attempts are written, nothing is committed"
+)
+RELEASED: Final = declare("webhooks.released_before_commit", "a dead node's deliveries are due again, nothing is committed")
+
+Lane = tuple[str, bytes]
+"""(tenant, endpoint id): what fairness turns on."""
+
+Key = tuple[str, bytes, bytes]
+"""(tenant, message id, endpoint id): a delivery's key."""
+
+_BEFORE_ALL: Final = b"\xff" * 16
+_AFTER_ALL: Final = b""
+
+
+async def due_lanes(tx: Tx, after: Lane, limit: int) -> list[tuple[Lane, int]]:
+    """Up to `limit` lanes with due deliveries behind `after`, each with its earliest due time: one index seek a lane."""
+    found: list[tuple[Lane, int]] = []
+    while len(found) < limit:
+        row = await tx.one(Q.next_due_lane, after_tenant=after[0], after_endpoint=after[1])
+        if row is None:
+            break
+        after = (row[0], row[1])
+        found.append((after, row[2]))
+    return found
+
+
+async def claim(tx: Tx, node: bytes, lanes: Sequence[tuple[Lane, int]]) -> list[Delivery]:
+    """Lease due deliveries to `node`, for each lane at most as many as it has free slots; none if the node is dead."""
+    rows = sorted((tenant, endpoint, free) for (tenant, endpoint), free in lanes)
+    claimed = await tx.all(Q.claim, lanes=rows, node=node, now_us=tx.now_us, most=CLAIM_AT_ONCE)
+    if not claimed:
+        return []
+    wanted = sorted({(row[0], row[1]) for row in claimed})
+    messages = {(row[0], row[1]): message_of(row) for row in await tx.all(Q.messages_by_id, rows=wanted)}
+    tx.runtime.failpoints.hit(CLAIMED)
+    return [
+        Delivery(messages[tenant, message], endpoint, node, number, deadline_us, bool(manual))
+        for tenant, message, endpoint, number, deadline_us, manual in claimed
+    ]
+
+
+async def acknowledge(tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
+    """Record attempts and what follows from them; False for each whose lease was lost meanwhile."""
+    for outcome in outcomes:
+        DELIVERY.check("leased", outcome.verdict.state)
+    held = {tuple(row) for row in await tx.all(Q.acknowledge, rows=sorted(map(_state_row, outcomes)))}
+    tx.runtime.failpoints.hit(ACKNOWLEDGED)
+    kept = [outcome.delivery.key in held for outcome in outcomes]
+    attempts = sorted(
+        _attempt_row(outcome.attempt, late=not ours) for outcome, ours in zip(outcomes, kept, strict=True) if outcome.attempt is not None
+    )
+    if attempts:
+        await tx.execute(Q.insert_attempts, rows=attempts)
+        tx.runtime.failpoints.hit(ATTEMPTS_WRITTEN)
+    for outcome, ours in zip(outcomes, kept, strict=True):
+        if ours:
+            _announce(tx, outcome)
+    return kept
+
+
+def _announce(tx: Tx, outcome: Outcome) -> None:
+    verdict, delivery = outcome.verdict, outcome.delivery
+    event = "failed" if verdict.state == "due" else verdict.state
+    item = {
+        "type": f"webhook.{event}",
+        "message": delivery.message.id.hex(),
+        "endpoint": delivery.endpoint_id.hex(),
+        "number": verdict.number,
+    }
+    tx.emit("events", item, delivery.message.tenant)
+
+
+def _state_row(outcome: Outcome) -> Row:
+    tenant, message, endpoint = outcome.delivery.key
+    verdict = outcome.verdict
+    status = outcome.attempt.status if outcome.attempt is not None else 0
+    owner = outcome.delivery.owner
+    return (tenant, message, endpoint, owner, verdict.state, verdict.number, verdict.due_us, status, verdict.reason)
+
+
+def _attempt_row(attempt: Attempt, *, late: bool) -> Row:
+    return (
+        attempt.tenant,
+        attempt.message_id,
+        attempt.id,
+        attempt.endpoint_id,
+        attempt.number,
+        int(attempt.manual),
+        attempt.started_us,
+        attempt.duration_us,
+        attempt.outcome,
+        attempt.status,
+        attempt.error_kind,
+        attempt.error,
+        attempt.response,
+        attempt.url,
+        int(late),
+        attempt.trace.trace_id,
+        attempt.trace.span_id,
+    )
+
+
+async def owners(tx: Tx) -> list[bytes]:
+    """Every node that owns a leased delivery, alive or not: one index seek an owner."""
+    found: list[bytes] = []
+    after = b""
+    while (row := await tx.one(Q.next_owner, after=after)) is not None:
+        after = row[0]
+        found.append(after)
+    return found
+
+
+async def release_dead(tx: Tx, owner: bytes, limit: int) -> int:
+    """Make up to `limit` deliveries of a dead node due again; 0 where the node lives."""
+    released = await tx.execute(Q.release_dead, owner=owner, limit=limit)
+    if released:
+        tx.runtime.failpoints.hit(RELEASED)
+    return released
+
+
+async def owned_by(tx: Tx, node: bytes) -> list[Key]:
+    """The deliveries that the table says `node` is working on."""
+    return [(row[0], row[1], row[2]) for row in await tx.all(Q.owned_by, node=node)]
+
+
+async def release(tx: Tx, node: bytes, keys: Sequence[Key]) -> int:
+    """Give deliveries back before an attempt was made."""
+    return await tx.execute(Q.release, node=node, rows=sorted(keys))
+
+
+async def resend(tx: Tx, message_id: bytes, endpoint_id: bytes, deadline_s: float) -> None:
+    """Make a delivery due now, whatever became of it; one whose attempt is on its way is left alone and refused."""
+    target = f"{message_id.hex()}/{endpoint_id.hex()}"
+    deadline_us = tx.now_us + int(deadline_s * 1_000_000)
+    key = {"message_id": message_id, "endpoint_id": endpoint_id}
+    await tx.execute(Q.insert_resent, **key, now_us=tx.now_us, deadline_us=deadline_us)
+    entry = await audit_append(tx, "delivery.resend", target, table="netra_delivery")
+    if not await tx.execute(Q.resend, **key, now_us=tx.now_us, deadline_us=deadline_us, audit_id=entry):
+        row = await delivery(tx, message_id, endpoint_id)
+        DELIVERY.after("resend", row.state)
+
+
+async def message(tx: Tx, message_id: bytes) -> Message:
+    """One message of the scope's tenant."""
+    row = await tx.one(Q.get_message, id=message_id)
+    if row is None:
+        raise NotFound(f"there is no message {to_text('msg', message_id)}")
+    return message_of(row)
+
+
+async def message_of_event_id(tx: Tx, event_id: str) -> Message | None:
+    """The message that was accepted under this eventId."""
+    row = await tx.one(Q.message_of_event_id, event_id=event_id)
+    return message_of(row) if row else None
+
+
+async def messages(tx: Tx, at: tuple[int, bytes] | None, limit: int, *, back: bool = False) -> list[Message]:
+    """Messages, the newest first; `back` goes towards newer ones and returns them oldest first."""
+    start = at or ((0, _AFTER_ALL) if back else (2**62, _BEFORE_ALL))
+    rows = await tx.all(Q.list_messages_back if back else Q.list_messages, created_us=start[0], id=start[1], limit=limit)
+    return [message_of(row) for row in rows]
+
+
+async def delivery(tx: Tx, message_id: bytes, endpoint_id: bytes) -> DeliveryRow:
+    """One delivery as it stands."""
+    row = await tx.one(Q.get_delivery, message_id=message_id, endpoint_id=endpoint_id)
+    if row is None:
+        raise NotFound(f"the message was never meant for {to_text('ep', endpoint_id)}")
+    return DeliveryRow(*row)
+
+
+async def deliveries(tx: Tx, message_id: bytes) -> list[DeliveryRow]:
+    """A message's fan-out."""
+    return [DeliveryRow(*row) for row in await tx.all(Q.deliveries_of_message, message_id=message_id)]
+
+
+async def dead_letters(tx: Tx, after: tuple[bytes, bytes], limit: int) -> list[DeliveryRow]:
+    """Dead letters of the tenant by (endpoint, message)."""
+    rows = await tx.all(Q.list_dead, after_endpoint=after[0], after_message=after[1], limit=limit)
+    return [DeliveryRow(*row) for row in rows]
+
+
+async def attempts_of_message(tx: Tx, message_id: bytes, at: bytes | None, limit: int, *, back: bool = False) -> list[Attempt]:
+    """A message's attempts, the newest first; `back` as in `messages`."""
+    statement = Q.attempts_of_message_back if back else Q.attempts_of_message
+    before = at if at is not None else _AFTER_ALL if back else _BEFORE_ALL
+    return [_attempt(row) for row in await tx.all(statement, message_id=message_id, before=before, limit=limit)]
+
+
+async def attempts_of_endpoint(tx: Tx, endpoint_id: bytes, at: bytes | None, limit: int, *, back: bool = False) -> list[Attempt]:
+    """An endpoint's attempts, the newest first; `back` as in `messages`."""
+    statement = Q.attempts_of_endpoint_back if back else Q.attempts_of_endpoint
+    before = at if at is not None else _AFTER_ALL if back else _BEFORE_ALL
+    return [_attempt(row) for row in await tx.all(statement, endpoint_id=endpoint_id, before=before, limit=limit)]
+
+
+async def attempt(tx: Tx, message_id: bytes, attempt_id: bytes) -> Attempt:
+    """One attempt."""
+    row = await tx.one(Q.get_attempt, message_id=message_id, id=attempt_id)
+    if row is None:
+        raise NotFound(f"there is no attempt {to_text('atmpt', attempt_id)}")
+    return _attempt(row)
+
+
+def _attempt(row: Row) -> Attempt:
+    *facts, late, trace_id, span_id = row
+    return Attempt(*facts, late=bool(late), trace=TraceContext(trace_id, span_id))

@@ -1,0 +1,211 @@
+"""The dispatcher: finds what is due, claims it for free slots, and takes over from the dead.
+
+The table is the truth; memory only saves looking. Four loops, each cheap when there is nothing to do:
+
+* scan: when anything was committed, or a known retry comes due, one index seek per lane, going on next time where this
+  time ended, so that a backlog is never read to find another's work. Lanes with free slots are claimed for together.
+* sweep, each second: deliveries whose owner is no live node are due again (S3), by state and not by event.
+* release check, every half TTL: what the table says is ours and memory does not know is given back. A row counts only
+  if two checks in a row saw it, for the hand-over of a commit is a moment later than the commit.
+* look: endpoints that others changed are read again.
+
+Only retries of the next few minutes are in memory, as times at which to look; the index holds the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ..errors import NetraError
+from ..kernel.runtime import Runtime
+from ..kernel.scope import system_scope
+from ..storage import nodes
+from ..storage.database import Database
+from ..storage.membership import Membership
+from ..storage.nodes import Node
+from . import store
+from .model import Delivery
+from .sender import Sender
+from .settings import WebhookSettings
+from .snapshots import LOOK_EVERY_S, Snapshots
+from .store import Key, Lane
+
+SCAN_EVERY_S: Final = 0.1
+SWEEP_EVERY_S: Final = 1.0
+NEXT_PART_S: Final = 0.02
+LANES_PER_SCAN: Final = 256
+RELEASE_BATCH: Final = 1000
+HORIZON_US: Final = 5 * 60 * 1_000_000
+_START: Final[Lane] = ("", b"")
+_SCOPE: Final = system_scope("webhooks")
+
+
+class Dispatcher:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        database: Database,
+        runtime: Runtime,
+        settings: WebhookSettings,
+        membership: Membership,
+        snapshots: Snapshots,
+        sender: Sender,
+    ) -> None:
+        self.sender = sender
+        self._database = database
+        self._runtime = runtime
+        self._settings = settings
+        self._membership = membership
+        self._snapshots = snapshots
+        self._wanted: dict[Lane, None] = {}
+        self._wheel: list[tuple[int, Lane]] = []
+        self._hints: dict[Lane, int] = {}
+        self._after: Lane = _START
+        self._version = -1
+        self._suspects: set[Key] = set()
+        self._claiming = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        sender.wants_claim = self._want
+        sender.retry_at = self._retry_at
+
+    async def start(self) -> None:
+        """Take over from the dead at once, then keep going in the background."""
+        self._membership.on_new_life.append(self._begin_again)
+        self._membership.on_reaped.append(self._sweep_soon)
+        self.sender.running = True
+        self._tasks = [
+            asyncio.create_task(self._scan_forever()),
+            asyncio.create_task(self._every(SWEEP_EVERY_S, self.sweep)),
+            asyncio.create_task(self._every(self._settings.release_check_s, self.release_check)),
+            asyncio.create_task(self._every(LOOK_EVERY_S, self._snapshots.look)),
+        ]
+
+    async def stop(self, grace_s: float = 30.0) -> None:
+        """Claim nothing more, finish what is on its way, give the rest back."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.sender.running = False
+        waiting = self.sender.lanes.waiting_deliveries()
+        await self._release(waiting)
+        await self.sender.finish(grace_s)
+
+    async def sweep(self) -> None:
+        """Make deliveries of dead nodes due again."""
+        living: list[Node] = await self._database.read(nodes.living, scope=_SCOPE)
+        alive = {node.id for node in living}
+        for owner in await self._database.read(store.owners, scope=_SCOPE):
+            if owner in alive:
+                continue
+            while await self._database.write(store.release_dead, owner, RELEASE_BATCH, scope=_SCOPE, lane="bulk"):
+                self._wake.set()
+
+    async def release_check(self) -> None:
+        """Give back what the table says is ours and nobody here knows of."""
+        async with self._claiming:
+            owned: list[Key] = await self._database.read(store.owned_by, self._membership.id, scope=_SCOPE)
+            lanes = self.sender.lanes
+            unknown = {key for key in owned if key not in lanes.held and key not in lanes.expected}
+            lost, self._suspects = sorted(unknown & self._suspects), unknown
+            if lost:
+                self._runtime.log.warning("%d leased deliveries were not in memory, they are due again", len(lost))
+                await self._database.write(store.release, self._membership.id, lost, scope=_SCOPE)
+
+    async def scan(self) -> None:
+        """One round: find lanes with due deliveries, claim for those with free slots."""
+        now_us = self._runtime.clock.wall_us()
+        wanted = self._take_wanted(now_us)
+        version = self._database.version()
+        if version != self._version or self._after != _START:
+            self._version = version
+            found = await self._database.read(store.due_lanes, self._after, LANES_PER_SCAN, scope=_SCOPE)
+            self._after = found[-1][0] if len(found) == LANES_PER_SCAN else _START
+            for lane, due_us in found:
+                if due_us <= now_us:
+                    wanted[lane] = None
+                else:
+                    self._retry_at(lane, due_us)
+        free = [(lane, slots) for lane in wanted if (slots := min(self.sender.lanes.free(lane), store.CLAIM_AT_ONCE))]
+        if free and not self._membership.quiet:
+            await self._claim(free)
+
+    async def _claim(self, free: list[tuple[Lane, int]]) -> None:
+        async with self._claiming:
+            claimed: list[Delivery] = await self._database.write(store.claim, self._membership.id, free, scope=_SCOPE)
+            taken: dict[Lane, int] = {}
+            for delivery in claimed:
+                lane = (delivery.message.tenant, delivery.endpoint_id)
+                taken[lane] = taken.get(lane, 0) + 1
+            for lane, slots in free:
+                self.sender.lanes.note_backlog(lane, more=taken.get(lane, 0) == slots)
+            self.sender.accept(claimed, claimed=True)
+
+    def _take_wanted(self, now_us: int) -> dict[Lane, None]:
+        wanted, self._wanted = self._wanted, {}
+        while self._wheel and self._wheel[0][0] <= now_us:
+            due_us, lane = heapq.heappop(self._wheel)
+            if self._hints.get(lane) == due_us:
+                del self._hints[lane]
+                wanted[lane] = None
+        return wanted
+
+    def _want(self, lane: Lane) -> None:
+        self._wanted[lane] = None
+        self._wake.set()
+
+    def _retry_at(self, lane: Lane, due_us: int) -> None:
+        """Look at this lane then; only its earliest time is kept, for a claim finds the next one."""
+        if due_us - self._runtime.clock.wall_us() < HORIZON_US and due_us < self._hints.get(lane, due_us + 1):
+            self._hints[lane] = due_us
+            heapq.heappush(self._wheel, (due_us, lane))
+
+    def _begin_again(self) -> None:
+        self.sender.forget()
+        self._suspects = set()
+        self._version = -1
+        self._wake.set()
+
+    def _sweep_soon(self) -> None:
+        task = asyncio.create_task(self._guarded(self.sweep))
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+
+    async def _release(self, waiting: list[Delivery]) -> None:
+        keys = [delivery.key for delivery in waiting]
+        if not keys:
+            return
+        try:
+            await self._database.write(store.release, self._membership.id, keys, scope=_SCOPE)
+        except NetraError as error:
+            self._runtime.log.warning("%d deliveries were not given back, they lapse with this node: %s", len(keys), error)
+        for delivery in waiting:
+            self.sender.lanes.drop(delivery)
+
+    async def _scan_forever(self) -> None:
+        while True:
+            self._wake.clear()
+            await self._guarded(self.scan)
+            self.sender.pump()
+            await self._wait_for_wake(SCAN_EVERY_S if self._after == _START else NEXT_PART_S)
+
+    async def _wait_for_wake(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._guarded(work)
+            await self._runtime.clock.sleep(seconds)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except NetraError as error:
+            self._runtime.log.warning("the dispatcher could not %s: %s", getattr(work, "__name__", "work"), error)

@@ -1,0 +1,1 @@
+"""Tools of the build: run from the repository's root, never shipped."""
