@@ -8,7 +8,7 @@
 #   make soak      long fault runs               (PART=name for one of them)
 #   make controls  break the code on purpose: each promise's test must notice   (ARGS="--only ID --jobs 2")
 #   make env, make env-test    only build the environment: for the demo and the server, for everything
-#   make lock      resolve requirements/*.in anew
+#   make lock      resolve requirements/*.in, keeping what still fits   (LOCKFLAGS=--upgrade for the newest)
 #   make clean     remove what the targets made
 
 VENV   := .venv

@@ -51,7 +51,7 @@ class SingleFlight(Generic[K, T]):
         flight, is_first = self._join(key)
         if is_first:
             self._start(key, work, flight)
-        return await asyncio.shield(asyncio.wrap_future(flight))
+        return await asyncio.wrap_future(flight)
 
     def run_blocking(self, key: K, work: Callable[[], T]) -> T:
         """The same for a thread without an event loop, which runs `work` itself if it is the first."""
@@ -76,7 +76,7 @@ class SingleFlight(Generic[K, T]):
             if flight is not None:
                 return flight, False
             flight = self._flights[key] = Future()
-            flight.set_running_or_notify_cancel()  # from here on no waiter's cancellation can reach it
+            flight.set_running_or_notify_cancel()  # from here on a waiter's cancellation cannot reach it
             return flight, True
 
     def _start(self, key: K, work: Callable[[], Awaitable[T]], flight: Future[T]) -> None:

@@ -136,10 +136,12 @@ select tenant, id, uid, name, metadata, rate_limit, created_us, updated_us from 
 where tenant = :tenant and deleted_us is null;
 
 -- name: tenant_by_uid
+-- fleet: a tenant is looked up before anybody knows which it is
 select tenant, id, uid, name, metadata, rate_limit, created_us, updated_us from netra_tenant
 where uid = :uid and deleted_us is null;
 
 -- name: tenant_by_id
+-- fleet: a tenant is looked up before anybody knows which it is
 select tenant, id, uid, name, metadata, rate_limit, created_us, updated_us from netra_tenant
 where id = :id and deleted_us is null;
 
@@ -207,8 +209,7 @@ select r.tenant, r.route, r.key, r.body_hash, r.ref, r.status, r.created_us
 from rows(:rows, tenant text, route text, key text, body_hash text, ref uuid, status int, created_us int) as r
 where true
 order by r.tenant, r.route, r.key
-on conflict (tenant, route, key) do nothing
-returning tenant, route, key, ref;
+on conflict (tenant, route, key) do nothing;
 
 -- name: get_idempotency_rows
 -- fleet: coalesced ingest; each row carries its tenant

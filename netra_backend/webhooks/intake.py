@@ -72,7 +72,7 @@ class Intake:
     strict: bool = False
     handed: bool = False
 
-    def keys(self) -> Iterable[tuple[str, str]]:
+    def claims(self) -> Iterable[tuple[str, str]]:
         """(route, key) of what makes this message unique; the request's own key first."""
         if self.new.idempotency_key is not None:
             yield MESSAGE_ROUTE, self.new.idempotency_key
@@ -119,19 +119,18 @@ async def _current(tx: Tx, items: Sequence[Intake]) -> set[tuple[str, int]]:
 
 async def _claim_keys(tx: Tx, items: Sequence[Intake], route: str, refs: dict[int, bytes], answers: dict[int, Answer]) -> None:
     """Claim one key per item on `route`; an item that lost points at the winner, or is refused."""
-    keyed = [(item, key) for item in items if id(item) not in answers for name, key in item.keys() if name == route]
+    keyed = [(item, key) for item in items if id(item) not in answers for name, key in item.claims() if name == route]
     if not keyed:
         return
     rows = [(item.tenant, route, key, item.new.body_hash, refs[id(item)], 202, tx.now_us) for item, key in keyed]
-    won = {(row[0], row[2], row[3]) for row in await tx.all(idempotency.Q.insert_idempotency_rows, rows=rows)}
-    lost = [(item, key) for item, key in keyed if (item.tenant, key, refs[id(item)]) not in won]
-    if not lost:
+    if await tx.execute(idempotency.Q.insert_idempotency_rows, rows=rows) == len(rows):
         return
-    asked = sorted({(item.tenant, route, key) for item, key in lost})
+    asked = sorted({(item.tenant, route, key) for item, key in keyed})
     found = {(r[0], r[2]): (r[3], r[4]) for r in await tx.all(idempotency.Q.get_idempotency_rows, rows=asked)}
-    for item, key in lost:
+    for item, key in keyed:
         body_hash, ref = found[item.tenant, key]
-        await _lose(tx, item, route, refs, answers, body_hash, ref)
+        if ref != refs[id(item)]:
+            await _lose(tx, item, route, refs, answers, body_hash, ref)
 
 
 async def _lose(tx: Tx, item: Intake, route: str, refs: dict[int, bytes], answers: dict[int, Answer], body_hash: str, ref: bytes) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ..kernel.ids import to_text
 from ..kernel.scope import TraceContext
+
+
+MOST_MATCHES: Final = 1000
+"""Event types whose endpoints a snapshot remembers; names come from producers and must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,18 @@ class Snapshot:
     version: int
     endpoints: Mapping[bytes, Endpoint]
     secrets: Mapping[bytes, tuple[Secret, ...]]
+    _matches: dict[str, list[Endpoint]] = field(default_factory=dict, repr=False, compare=False)
 
     def matching(self, event_type: str, channels: Sequence[str] | None) -> list[Endpoint]:
         """The endpoints that a message goes to, disabled ones included: those are recorded as skipped."""
-        return [endpoint for endpoint in self.endpoints.values() if endpoint.wants(event_type, channels)]
+        if channels is not None:
+            return [endpoint for endpoint in self.endpoints.values() if endpoint.wants(event_type, channels)]
+        known = self._matches.get(event_type)
+        if known is None:
+            known = [endpoint for endpoint in self.endpoints.values() if endpoint.wants(event_type, None)]
+            if len(self._matches) < MOST_MATCHES:
+                self._matches[event_type] = known
+        return known
 
 
 @dataclass(frozen=True, slots=True)

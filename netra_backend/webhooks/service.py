@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -155,21 +156,15 @@ class Webhooks:
         )
 
     def checked(self, new: NewMessage) -> NewMessage:
-        """The message with its hash, if it is within its bounds."""
-        if len(new.payload) > self.settings.payload_max_bytes or len(new.payload.encode()) > self.settings.payload_max_bytes:
+        """The message, if it is within its bounds; with its hash where a key may be repeated."""
+        limit = self.settings.payload_max_bytes
+        if len(new.payload) > limit // 4 and len(new.payload.encode()) > limit:
             raise PayloadTooLarge(f"the payload is larger than {self.settings.payload_max_bytes} bytes")
         if new.event_id is not None and not 1 <= len(new.event_id) <= 256:
             raise InvalidInput("eventId must have 1 to 256 characters")
-        return NewMessage(
-            new.event_type,
-            new.payload,
-            new.event_id,
-            new.idempotency_key,
-            intake.content_hash(new),
-            new.channels,
-            new.tags,
-            new.deliver_at_us,
-        )
+        if new.event_id is None and new.idempotency_key is None:
+            return new
+        return replace(new, body_hash=intake.content_hash(new))
 
     async def _store(self, news: Sequence[NewMessage], scope: Scope, snapshot: Snapshot) -> list[Answer]:
         items = [self._intake(scope.tenant, new, snapshot, scope.trace, lease=True) for new in news]

@@ -74,9 +74,13 @@ async def acknowledge(tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
     """Record attempts and what follows from them; False for each whose lease was lost meanwhile."""
     for outcome in outcomes:
         DELIVERY.check("leased", outcome.verdict.state)
-    held = {tuple(row) for row in await tx.all(Q.acknowledge, rows=sorted(map(_state_row, outcomes)))}
+    # Who lost a lease is asked first, in the same transaction: nearly always nobody, so that the update need not
+    # return a row per delivery (each row costs the writer thread the interpreter once more).
+    held = [(*outcome.delivery.key, outcome.delivery.owner) for outcome in outcomes]
+    lost = {tuple(row) for row in await tx.all(Q.lost_leases, rows=sorted(held))}
+    kept = [outcome.delivery.key not in lost for outcome in outcomes]
+    await tx.execute(Q.acknowledge, rows=sorted(map(_state_row, outcomes)))
     tx.runtime.failpoints.hit(ACKNOWLEDGED)
-    kept = [outcome.delivery.key in held for outcome in outcomes]
     attempts = sorted(
         _attempt_row(outcome.attempt, late=not ours) for outcome, ours in zip(outcomes, kept, strict=True) if outcome.attempt is not None
     )
@@ -235,4 +239,5 @@ async def attempt(tx: Tx, message_id: bytes, attempt_id: bytes) -> Attempt:
 
 def _attempt(row: Row) -> Attempt:
     *facts, late, trace_id, span_id = row
-    return Attempt(*facts, late=bool(late), trace=TraceContext(trace_id, span_id))
+    facts[5] = bool(facts[5])
+    return Attempt(*facts, bool(late), TraceContext(trace_id, span_id))

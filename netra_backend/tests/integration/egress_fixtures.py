@@ -7,7 +7,7 @@ import datetime as dt
 import select
 import socket
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,10 +18,8 @@ from cryptography.x509.oid import NameOID
 class Listener:
     """Listens on one port of every local address (or of one) and counts connections, which the kernel completes by itself."""
 
-    def __init__(self, host=None, *, backlog=64, accepting=True):
+    def __init__(self, host=None, *, backlog=64):
         family, host = (socket.AF_INET, host) if host else (socket.AF_INET6, "::")
-        if not accepting:
-            family, host = socket.AF_INET, "127.0.0.1"
         self._socket = socket.socket(family)
         if family == socket.AF_INET6:
             self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -34,6 +32,19 @@ class Listener:
 
     def __exit__(self, *_):
         self._socket.close()
+
+    @contextmanager
+    def filled(self):
+        """The backlog is full meanwhile, so that a further connection is neither accepted nor refused."""
+        fillers = [socket.socket() for _ in range(8)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", self.port))
+        try:
+            yield
+        finally:
+            for filler in fillers:
+                filler.close()
 
     def accepted(self):
         """How many connections stand in the backlog; a connection stands there before the client's connect returns."""

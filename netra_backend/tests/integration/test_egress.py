@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import time
 from contextlib import asynccontextmanager
 
@@ -12,9 +13,9 @@ import pytest
 from netra_backend.kernel.runtime import Runtime
 from netra_backend.resilience.addresses import EgressRules
 from netra_backend.resilience.egress import Egress, EgressDenied, EgressError
-from netra_backend.resilience.exchange import Exchange
+from netra_backend.resilience.exchange import CURRENT, Exchange
 from netra_backend.resilience.look_ups import AresResolver
-from netra_backend.resilience.pinning import check_peer
+from netra_backend.resilience.pinning import check_peer, pinned_socket
 from netra_backend.testing.endpoint import MisbehavingEndpoint
 from netra_backend.testing.name_server import NameServer
 from netra_backend.tests.integration.egress_fixtures import Certificates, FixedNames, Listener
@@ -148,6 +149,17 @@ def test_a_peer_that_was_not_judged_is_refused(peer):
         check_peer(exchange, peer)
 
 
+def test_no_socket_is_made_for_an_address_that_was_not_judged():
+    token = CURRENT.set(Exchange("t", 80, EgressRules(), 1, pinned=frozenset({"8.8.8.8"})))
+    try:
+        for where in [("127.0.0.1", 80), ("8.8.8.8", 81)]:
+            with pytest.raises(OSError):
+                pinned_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", where))
+            assert isinstance(CURRENT.get().stopped, EgressDenied)
+    finally:
+        CURRENT.reset(token)
+
+
 async def test_a_redirect_is_an_answer_and_is_not_followed():
     with Listener() as forbidden:
         async with MisbehavingEndpoint(f"redirect:http://127.0.0.1:{forbidden.port}/") as endpoint, open_egress() as egress:
@@ -179,13 +191,11 @@ async def test_one_deadline_covers_head_and_body(spec):
 
 
 async def test_a_connection_that_is_never_accepted_ends_at_the_connect_limit():
-    with Listener(backlog=0, accepting=False) as full:
+    with Listener("127.0.0.1", backlog=0) as full, full.filled():
         async with open_egress() as egress:
             began = time.monotonic()
-            tries = [failure(egress, "POST", f"http://127.0.0.1:{full.port}/", connect_timeout_s=0.3, timeout_s=1.0) for _ in range(6)]
-            errors = await asyncio.gather(*tries)
-        assert {error.kind for error in errors} == {"timeout"}
-        assert not errors[-1].sent
+            error = await failure(egress, "POST", f"http://127.0.0.1:{full.port}/", connect_timeout_s=0.3, timeout_s=10)
+        assert (error.kind, error.sent) == ("timeout", False)
         assert time.monotonic() - began < 2.0
 
 
@@ -254,7 +264,10 @@ async def test_what_is_not_an_answer_is_a_protocol_error_at_once(spec):
 
 
 async def test_a_line_longer_than_16_kib_is_a_protocol_error():
-    async with raw_server(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 17_000 + b"\r\ncontent-length: 0\r\n\r\n") as (url, _), open_egress() as egress:
+    async with (
+        raw_server(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 17_000 + b"\r\ncontent-length: 0\r\n\r\n") as (url, _),
+        open_egress() as egress,
+    ):
         assert (await failure(egress, "GET", url)).kind == "protocol"
 
 
@@ -327,7 +340,7 @@ async def test_the_request_arrives_as_it_was_given():
     body = bytes(range(256)) * 5000
     async with MisbehavingEndpoint() as endpoint, open_egress({"hooks.test": ["127.0.0.1"]}) as egress:
         url = f"http://hooks.test:{endpoint.port}/a%2Fb?c=d%20e"
-        reply = await egress.request("POST", url, headers={"webhook-id": "msg_1", "X-Löcal".replace("ö", "o"): "wért"}, body=body, tenant="t")
+        reply = await egress.request("POST", url, headers={"webhook-id": "msg_1", "X-Note": "wért"}, body=body, tenant="t")
         one = endpoint.received[0]
     assert (reply.status, reply.peer) == (200, "127.0.0.1")
     assert (one.method, one.path, one.body) == ("POST", "/a%2Fb?c=d%20e", body)
@@ -369,17 +382,20 @@ async def test_a_certificate_that_does_not_fit_is_a_tls_error_and_nothing_is_sen
 
 
 async def test_a_name_server_that_never_answers_for_one_name_delays_no_other():
-    async with NameServer({"alive.test": ["127.0.0.1"]}, silent={"dead.test"}) as server, MisbehavingEndpoint() as endpoint:
-        async with open_egress(resolver=AresResolver([server.address])) as egress:
-            began = time.monotonic()
-            dead = [asyncio.create_task(failure(egress, "POST", f"http://dead.test:{endpoint.port}/")) for _ in range(20)]
-            await asyncio.sleep(0)
-            reply = await egress.request("POST", f"http://alive.test:{endpoint.port}/", tenant="t")
-            assert reply.status == 200
-            assert time.monotonic() - began < 1.0
-            errors = await asyncio.gather(*dead)
-            assert {(error.kind, error.sent) for error in errors} == {("dns_timeout", False)}
-            assert time.monotonic() - began < 3.0
+    async with (
+        NameServer({"alive.test": ["127.0.0.1"]}, silent={"dead.test"}) as server,
+        MisbehavingEndpoint() as endpoint,
+        open_egress(resolver=AresResolver([server.address])) as egress,
+    ):
+        began = time.monotonic()
+        dead = [asyncio.create_task(failure(egress, "POST", f"http://dead.test:{endpoint.port}/")) for _ in range(20)]
+        await asyncio.sleep(0)
+        reply = await egress.request("POST", f"http://alive.test:{endpoint.port}/", tenant="t")
+        assert reply.status == 200
+        assert time.monotonic() - began < 1.0
+        errors = await asyncio.gather(*dead)
+        assert {(error.kind, error.sent) for error in errors} == {("dns_timeout", False)}
+        assert time.monotonic() - began < 3.0
 
 
 async def test_a_tenant_has_four_look_ups_at_once_and_another_tenant_does_not_wait_for_them():

@@ -146,6 +146,22 @@ def test_a_row_can_hold_the_state():
         assert Breaker(**row) == state
 
 
+async def test_old_failures_do_not_count_against_a_breaker_that_has_closed_again():
+    clock = FakeClock()
+    breaker = CircuitBreaker(clock, SeededChance())
+    for _ in range(10):
+        assert breaker.try_begin()
+        breaker.finish(BAD)
+    assert breaker.state.phase == "open" and not breaker.try_begin()
+    await clock.advance(36)
+    assert breaker.try_begin() and not breaker.try_begin()
+    breaker.finish(OK)
+    for _ in range(9):
+        assert breaker.try_begin()
+        breaker.finish(BAD)
+    assert breaker.state.phase == "closed"
+
+
 def test_two_processes_that_compare_and_swap_one_row_send_one_probe():
     row = state = an_open_breaker()
     probes = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,14 @@ from netra_backend.resilience.rate_limit import Rate, RateLimiter, decide
 from netra_backend.testing.clock import FakeClock
 
 NS = 1_000_000_000
+
+
+def assert_within(rate, allowed):
+    """Exact: no tolerance hides a rounding."""
+    most, per_ns = rate.burst or rate.limit, Fraction(rate.limit) / (Fraction(rate.per_s) * NS)
+    for first in range(len(allowed)):
+        for last in range(first, len(allowed)):
+            assert last - first + 1 <= most + (allowed[last] - allowed[first]) * per_ns
 
 
 @given(
@@ -29,11 +38,7 @@ def test_no_span_of_time_ever_sees_more_than_the_burst_and_its_share_of_the_rate
         tat = decision.tat_ns
         if decision.allowed:
             allowed.append(now)
-    most = burst or limit
-    for first in range(len(allowed)):
-        for last in range(first, len(allowed)):
-            span_s = (allowed[last] - allowed[first]) / NS
-            assert last - first + 1 <= most + span_s * limit / per_s + 1e-6
+    assert_within(rate, allowed)
 
 
 @given(st.integers(1, 50), st.floats(0.01, 100), st.integers(0, 60), st.lists(st.integers(0, 3 * NS), max_size=100))
@@ -49,6 +54,18 @@ def test_who_waits_as_long_as_told_is_let_pass_and_a_moment_earlier_is_not(limit
             assert not decide(rate, tat, now + wait_ns - 1).allowed
             assert math.isclose(decision.retry_after_s, wait_ns / NS)
         tat = decision.tat_ns
+
+
+@pytest.mark.parametrize("limit", [3, 7, 11])
+def test_one_who_asks_at_the_first_possible_moment_every_time_gains_nothing_by_rounding(limit):
+    rate, tat, now, allowed = Rate(limit, burst=1), 0, 7 * NS, []
+    for _ in range(100):
+        decision = decide(rate, tat, now)
+        assert decision.allowed
+        allowed.append(now)
+        tat = decision.tat_ns
+        now += max(0, tat - now - rate.tolerance_ns)
+    assert_within(rate, allowed)
 
 
 async def test_a_burst_passes_at_once_and_then_the_rate_holds():

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT, check=True, capture_output=True
+    )
     [path] = folder.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
         yield archive
@@ -24,7 +26,9 @@ def wheel(tmp_path_factory):
 
 def test_every_file_of_the_package_but_the_tests_is_in_the_wheel(wheel):
     package = ROOT / "netra_backend"
-    files = {path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    found = [path.relative_to(ROOT) for path in package.rglob("*") if path.is_file()]
+    caches = ("__pycache__", ".")  # what tools leave behind is not the package's
+    files = {path.as_posix() for path in found if not any(part.startswith(caches) for part in path.parts)}
     shipped = {name for name in wheel.namelist() if name.startswith("netra_backend/")}
     assert shipped == {name for name in files if not name.startswith("netra_backend/tests/")}
     assert any(name.endswith(".sql") for name in shipped)

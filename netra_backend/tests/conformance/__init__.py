@@ -1,0 +1,1 @@
+"""The storage contract: one suite that runs over every engine."""

@@ -1,0 +1,89 @@
+"""Every named statement of the package, on every engine: it prepares, and it keeps to its tenant."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from netra_backend.storage.statements import parse
+
+from ..support.storage import SYSTEM, query
+
+PACKAGE = Path(__file__).parents[2]
+FILES = sorted(path for path in PACKAGE.rglob("queries.sql") if "tests" not in path.relative_to(PACKAGE).parts)
+STATEMENTS = {f"{path.parent.name}.{name}": statement for path in FILES for name, statement in parse(path.read_text()).items()}
+NO_NAME = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+NAME = re.compile(r"[a-z_][a-z0-9_]*")
+TENANT_TABLES = parse(
+    """-- name: sqlite
+select m.name from sqlite_master m join pragma_table_info(m.name) c where m.type = 'table' and c.name = 'tenant';
+"""
+)
+
+
+def tables_named_in(statement, tables):
+    """Which of `tables` stand in the statement's text outside strings and comments."""
+    return set(NAME.findall(NO_NAME.sub(" ", statement.text.lower()))) & tables
+
+
+@pytest.fixture
+async def tenant_tables(database):
+    rows = await database.read(query, TENANT_TABLES[database.engine], scope=SYSTEM)
+    return {name for (name,) in rows}
+
+
+def test_the_package_has_statements():
+    assert len(STATEMENTS) > 40
+    assert "storage.insert_outbox" in STATEMENTS
+
+
+async def test_every_statement_prepares(database):
+    async def prepare(tx):
+        failures = {}
+        for name, statement in STATEMENTS.items():
+            explained = replace(statement, text=f"explain {statement.text}")
+            values = dict.fromkeys(statement.params) | {table: [] for table in statement.tables}
+            try:
+                await tx.all(explained, **values)
+            except Exception as error:
+                failures[name] = str(error)
+                tx.failed = None
+        return failures
+
+    assert await database.read(prepare, scope=SYSTEM) == {}
+
+
+async def test_every_statement_on_a_tenant_table_names_its_tenant_or_says_why_not(tenant_tables):
+    assert {"netra_tenant", "netra_api_key", "netra_idempotency", "netra_outbox"} <= tenant_tables
+    offenders = {
+        name: sorted(tables_named_in(statement, tenant_tables))
+        for name, statement in STATEMENTS.items()
+        if tables_named_in(statement, tenant_tables) and not statement.takes_tenant and not statement.fleet
+    }
+    assert offenders == {}
+
+
+async def test_a_statement_that_serves_the_fleet_writes_the_tenant_of_each_row(tenant_tables):
+    """Rows that it inserts take their tenant from the list, never from the scope of whoever is first in it."""
+    inserts = {
+        name: statement
+        for name, statement in STATEMENTS.items()
+        if statement.fleet and statement.tables and statement.text.lstrip().startswith("insert") and tables_named_in(statement, tenant_tables)
+    }
+    assert inserts
+    for name, statement in inserts.items():
+        assert any(column.name == "tenant" for columns in statement.tables.values() for column in columns), name
+
+
+@pytest.mark.parametrize("text", ["select 'netra_tenant'", "select 1 -- netra_tenant\n", "select 1 /* netra_tenant */", "select netra_tenants from x"])
+def test_a_table_named_in_a_string_a_comment_or_a_longer_word_is_not_named(text):
+    statement = replace(STATEMENTS["storage.get_meta"], text=text)
+    assert tables_named_in(statement, {"netra_tenant"}) == set()
+
+
+def test_a_table_behind_a_join_is_named():
+    statement = replace(STATEMENTS["storage.get_meta"], text='select 1 from x join "netra_tenant" t on true')
+    assert tables_named_in(statement, {"netra_tenant"}) == {"netra_tenant"}

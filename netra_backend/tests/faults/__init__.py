@@ -1,0 +1,1 @@
+"""Machines, disks, processes and people that misbehave."""

@@ -1,0 +1,162 @@
+"""An open database of every kind, and store functions on a table of the tests' own.
+
+The contract suite asks for `database` and so runs over every engine in `ENGINES`. PostgreSQL adds its name there and a
+branch in `new_database`; nothing else of the suite knows how many engines there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ...errors import NetraError, Unavailable
+from ...kernel.runtime import Runtime
+from ...kernel.scope import Scope, system_scope
+from ...storage.database import Database
+from ...storage.sqlite import Sqlite
+from ...storage.statements import Row, Statements
+
+Q = Statements(__package__)
+ACME = Scope("acme", "tester")
+SYSTEM = system_scope("tester")
+ENGINES = ("apsw", "sqlite3")
+DEADLINE_S = 20.0
+"""How long a condition may take on a busy machine before a test fails for it; none waits for it to pass."""
+
+
+def new_database(engine: str, folder: Path, runtime: Runtime | None = None, **options: Any) -> Sqlite:
+    """A database of that engine under `folder`, not open yet; two of one folder are two processes' views of one file."""
+    return Sqlite(folder / "netra.db", runtime or Runtime(), driver=engine, disk_reserve_bytes=0, **options)
+
+
+@asynccontextmanager
+async def opened(engine: str, folder: Path, runtime: Runtime | None = None, **options: Any) -> AsyncIterator[Sqlite]:
+    """`new_database`, open, with the tests' tables."""
+    database = new_database(engine, folder, runtime, **options)
+    await database.open()
+    try:
+        await database.write(make_tables, scope=SYSTEM)
+        yield database
+    finally:
+        await database.close()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of each engine in turn."""
+    return request.param
+
+
+@pytest.fixture
+async def database(engine: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """An open database on the real clock."""
+    async with opened(engine, tmp_path) as database:
+        yield database
+
+
+async def make_tables(tx):
+    await tx.execute(Q.create_fact)
+    await tx.execute(Q.create_count)
+
+
+async def put(tx, who, parts=(1, 2), body=""):
+    """Two rows and an item on a stream: what must be there as a whole or not at all."""
+    for part in parts:
+        await tx.execute(Q.insert_fact, who=who, part=part, body=body)
+    tx.emit("events", {"who": who})
+    return who
+
+
+async def put_all(tx, names):
+    """The batched form: one statement, one result for each item."""
+    await tx.execute(Q.insert_facts, rows=[(name, part, None) for name in names for part in (1, 2)])
+    return list(names)
+
+
+async def everybody(tx) -> dict[str, int]:
+    """Who has how many rows."""
+    return dict(await tx.all(Q.everybody))
+
+
+async def rows_of(tx, who) -> list[Row]:
+    return await tx.all(Q.facts_of, who=who)
+
+
+async def query(tx, statement, **params) -> list[Row]:
+    """Any statement's rows, as a store function."""
+    return await tx.all(statement, **params)
+
+
+async def run(tx, statement, **params) -> int:
+    """Any statement's count, as a store function."""
+    return await tx.execute(statement, **params)
+
+
+async def eventually(condition: Callable[[], Any], deadline_s: float = DEADLINE_S) -> None:
+    """Return once `condition()` is true (it may be a coroutine function); fail after the deadline."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + deadline_s
+    while True:
+        outcome = condition()
+        if await outcome if asyncio.iscoroutine(outcome) else outcome:
+            return
+        assert loop.time() < ends, f"not so within {deadline_s} s"
+        await asyncio.sleep(0.002)
+
+
+async def write_when_it_can(database: Database, fn, *args, scope=SYSTEM, deadline_s: float = DEADLINE_S) -> Any:
+    """A write that is repeated while the database refuses it: how a test sees that the writer recovered."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + deadline_s
+    while True:
+        try:
+            return await database.write(fn, *args, scope=scope)
+        except Unavailable as error:
+            assert loop.time() < ends, f"still refused after {deadline_s} s: {error}"
+            await asyncio.sleep(0.002)
+
+
+async def outcome_of(awaitable) -> Any:
+    """The result, or the error, as a value."""
+    try:
+        return await awaitable
+    except NetraError as error:
+        return error
+
+
+class Gate:
+    """Holds the writer thread inside a store function until the test opens it: what is queued meanwhile is one group."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self._open = threading.Event()
+
+    async def hold(self, tx) -> None:
+        self.entered.set()
+        assert self._open.wait(DEADLINE_S), "nobody opened the gate"
+
+    def open(self) -> None:
+        self._open.set()
+
+    @asynccontextmanager
+    async def closed(self, database: Database) -> AsyncIterator[None]:
+        """Inside, the writer is busy; afterwards it goes on."""
+        holding = asyncio.create_task(database.write(self.hold, scope=SYSTEM))
+        try:
+            await eventually(self.entered.is_set)
+            yield
+        finally:
+            self.open()
+            await holding
+
+
+async def let_run(turns: int = 5) -> None:
+    """A few turns of the loop, so that tasks just made have come as far as they can."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
