@@ -97,7 +97,12 @@ class Netra:
 
     async def _start_webhooks(self) -> None:
         settings = self.settings
-        self.egress = Egress(self.runtime, allow=[str(network) for network in settings.egress_allow], ports=settings.egress_ports, any_loopback_port=self._dev)
+        self.egress = Egress(
+            self.runtime,
+            allow=[str(network) for network in settings.egress_allow],
+            ports=settings.egress_ports,
+            any_loopback_port=self._dev,
+        )
         await self._stack.enter_async_context(self.egress)
         options = WebhookSettings.of(settings)
         snapshots = Snapshots(self.database, self.sealer)

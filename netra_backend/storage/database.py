@@ -35,8 +35,11 @@ class Database(Protocol):
         """Run a store function in a transaction of its own and return its result once that is durable."""
         ...
 
-    async def write_item(self, verb: BatchVerb, item: Any) -> Any:
-        """Hand one item to a verb that takes lists, in the system scope, together with everybody else's items."""
+    async def write_item(self, verb: BatchVerb, item: Any, *, weight: int = 1) -> Any:
+        """Hand one item to a verb that takes lists, in the system scope, together with everybody else's items.
+
+        `weight` is how many rows the item stands for: one call of the verb takes no more than about 256.
+        """
         ...
 
     async def read(self, fn: StoreFunction, *args: Any, scope: Scope) -> Any:

@@ -23,19 +23,24 @@ BatchVerb = Callable[[Any, Sequence[Any]], Coroutine[Any, Any, Sequence[Any]]]
 BEFORE_COMMIT: Final = declare("storage.before_commit", "the group's rows are written, nothing is committed")
 AFTER_COMMIT: Final = declare("storage.after_commit_before_ack", "the group is committed, no caller knows it yet")
 
+UNIT_WEIGHT: Final = 256
+
 _log: Final = logging.getLogger("netra.storage")
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One function to run in a transaction, or one item of a batched verb, and who waits for it."""
+    """One function to run in a transaction, or one item of a batched verb, and who waits for it.
+
+    `weight` is 0 for a function, else how many rows the item stands for.
+    """
 
     fn: Callable[..., Coroutine[Any, Any, Any]]
     args: tuple[Any, ...]
     scope: Scope
     loop: asyncio.AbstractEventLoop | None
     future: asyncio.Future[Any] | concurrent.futures.Future[Any]
-    batched: bool = False
+    weight: int = 0
     value: Any = None
     error: BaseException | None = None
     callbacks: list[Callable[[], None]] = field(default_factory=list)
@@ -83,15 +88,16 @@ def _settle(jobs: Sequence[Job]) -> None:
 
 
 def units(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Merge the items of each batched verb into one unit, at the place of the verb's first item."""
-    merged: dict[Any, list[Job]] = {}
+    """Merge the items of each batched verb into units of at most about `UNIT_WEIGHT` rows, at the first item's place."""
+    open_units: dict[Any, tuple[list[Job], int]] = {}
     result: list[list[Job]] = []
     for job in jobs:
-        if job.batched and job.fn in merged:
-            merged[job.fn].append(job)
-            continue
-        unit = [job]
-        result.append(unit)
-        if job.batched:
-            merged[job.fn] = unit
+        unit, weight = open_units.get(job.fn, ([], 0)) if job.weight else ([], 0)
+        if not unit:
+            result.append(unit)
+        unit.append(job)
+        if job.weight and weight + job.weight < UNIT_WEIGHT:
+            open_units[job.fn] = (unit, weight + job.weight)
+        else:
+            open_units.pop(job.fn, None)
     return result

@@ -71,6 +71,8 @@ class LogLeader:
                     await self._trim()
             except NetraError as error:
                 self._runtime.log.warning("the log's leader could not work: %s", error)
+            except Exception:
+                self._runtime.log.exception("the log's leader could not work")
             await self._runtime.clock.sleep(POLL_S if self.leads else SEEK_LEAD_S)
 
     async def _seek(self) -> None:

@@ -97,6 +97,8 @@ class Membership:
                 await self._beat_once()
             except NetraError as error:
                 self._runtime.log.warning("the node's beat could not be written: %s", error)
+            except Exception:  # a full disk refuses the lock file, say; without a next beat this node would be quiet for ever
+                self._runtime.log.exception("the node's beat could not be written")
 
     async def _beat_once(self) -> None:
         started = self._runtime.clock.monotonic()
@@ -134,6 +136,8 @@ class Membership:
                 await self._observe_once()
             except NetraError as error:
                 self._runtime.log.warning("the other nodes could not be observed: %s", error)
+            except Exception:
+                self._runtime.log.exception("the other nodes could not be observed")
 
     async def _observe_once(self) -> None:
         living: list[Node] = await self._database.read(nodes.living, scope=_SCOPE)
@@ -142,10 +146,14 @@ class Membership:
         self._seen = {node.id: self._sight(node, now) for node in living if node.id != self.id}
         for node in living:
             if node.id != self.id and self._is_dead(node, now):
-                await self._database.write(nodes.reap, node.id, node.beat, scope=_SCOPE, lane="urgent")
-                self._lock_path(node.id).unlink(missing_ok=True)
-                for callback in self.on_reaped:
-                    callback()
+                await self._reap(node)
+
+    async def _reap(self, node: Node) -> None:
+        if not await self._database.write(nodes.reap, node.id, node.beat, scope=_SCOPE, lane="urgent"):
+            return  # it has beaten since: it keeps its lock file, by which its real end will be seen at once
+        self._lock_path(node.id).unlink(missing_ok=True)
+        for callback in self.on_reaped:
+            callback()
 
     def _sight(self, node: Node, now: float) -> tuple[int, float]:
         beat, since = self._seen.get(node.id, (node.beat, now))

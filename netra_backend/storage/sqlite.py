@@ -100,11 +100,11 @@ class Sqlite:
 
     async def write(self, fn: StoreFunction, *args: Any, scope: Scope, lane: Lane = "normal") -> Any:
         """See `Database.write`."""
-        return await self._submit(fn, args, scope, lane, batched=False)
+        return await self._submit(fn, args, scope, lane)
 
-    async def write_item(self, verb: BatchVerb, item: Any) -> Any:
+    async def write_item(self, verb: BatchVerb, item: Any, *, weight: int = 1) -> Any:
         """See `Database.write_item`."""
-        return await self._submit(verb, (item,), _SYSTEM, "normal", batched=True)
+        return await self._submit(verb, (item,), _SYSTEM, "normal", weight=weight)
 
     async def read(self, fn: StoreFunction, *args: Any, scope: Scope) -> Any:
         """See `Database.read`."""
@@ -151,13 +151,13 @@ class Sqlite:
         """The writer, for its figures (`commits`, `held_max_s`)."""
         return self._writer
 
-    async def _submit(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope, lane: Lane, *, batched: bool) -> Any:
+    async def _submit(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope, lane: Lane, *, weight: int = 0) -> Any:
         self._check_process()
         refuse_nested()
         self._writer.refuse()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._writer.submit(Job(fn, args, scope, loop, future, batched), lane)
+        self._writer.submit(Job(fn, args, scope, loop, future, weight), lane)
         return await future
 
     def _check_process(self) -> None:

@@ -238,14 +238,14 @@ class SqliteWriter:
         self._statement("release netra")
         group.emissions.extend(tx.emissions())
         for job, result in zip(unit, results, strict=True):
-            failed = job.batched and isinstance(result, BaseException)
+            failed = job.weight and isinstance(result, BaseException)
             job.value, job.error = (None, result) if failed else (result, None)
         first.callbacks = tx.callbacks()
         return True
 
     def _results(self, tx: SqliteTx, unit: list[Job]) -> list[Any]:
         first = unit[0]
-        if not first.batched:
+        if not first.weight:
             result = drive(first.fn(tx, *first.args))
             tx.require_whole()
             return [result]

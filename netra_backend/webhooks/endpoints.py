@@ -28,6 +28,7 @@ TABLE: Final = "netra_endpoint"
 SECRET_TABLE: Final = "netra_endpoint_secret"  # noqa: S105  (a table's name)
 EVENT_TYPE_TABLE: Final = "netra_event_type"
 SECRET_BYTES: Final = 24
+MOST_ENDPOINTS: Final = 100_000
 ROTATION_OVERLAP_S: Final = 24 * 3600
 _EVENT_TYPE: Final = re.compile(r"[a-zA-Z0-9_.\-]{1,256}\Z")
 
@@ -135,7 +136,7 @@ async def rotate_secret(tx: Tx, sealer: Sealer, reference: str, secret: str | No
 async def snapshot(tx: Tx, sealer: Sealer) -> Snapshot:
     """The tenant's endpoints and live secrets, as of one version number."""
     version = await tx.one(Q.get_version)
-    endpoints = [_endpoint(row) for row in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=100_000)]
+    endpoints = [_endpoint(row) for row in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=MOST_ENDPOINTS)]
     secrets: dict[bytes, list[Secret]] = {}
     for row in await tx.all(Q.live_secrets, now_us=tx.now_us):
         secret = await _secret(tx, sealer, row)
@@ -146,6 +147,16 @@ async def snapshot(tx: Tx, sealer: Sealer) -> Snapshot:
         {endpoint.id: endpoint for endpoint in endpoints},
         {endpoint: tuple(found) for endpoint, found in secrets.items()},
     )
+
+
+async def current_snapshot(tx: Tx, known: Snapshot | None) -> Snapshot:
+    """For a fan-out inside a transaction: the known snapshot if it is current, else the endpoints without secrets."""
+    row = await tx.one(Q.get_version)
+    version = int(row[0]) if row else 0
+    if known is not None and known.version == version:
+        return known
+    endpoints = [_endpoint(found) for found in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=MOST_ENDPOINTS)]
+    return Snapshot(tx.tenant, version, {endpoint.id: endpoint for endpoint in endpoints}, {})
 
 
 async def changed(tx: Tx, known: Sequence[tuple[str, int]]) -> list[str]:

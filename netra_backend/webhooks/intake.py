@@ -108,7 +108,9 @@ async def ingest(tx: Tx, items: Sequence[Intake], hand_over: HandOver | None = N
     stored = [item for item in fresh if id(item) not in answers and refs[id(item)] == item.id]
     messages = await _store(tx, stored, hand_over)
     answers.update({id(item): Accepted(message, replayed=False) for item, message in zip(stored, messages, strict=True)})
-    await _replay(tx, [item for item in fresh if id(item) not in answers], refs, answers)
+    repeated = [item for item in fresh if id(item) not in answers]
+    _refuse_orphans(repeated, fresh, refs, answers)
+    await _replay(tx, repeated, refs, answers)
     return [answers[id(item)] for item in items]
 
 
@@ -148,21 +150,31 @@ async def _lose(tx: Tx, item: Intake, route: str, refs: dict[int, bytes], answer
         await tx.execute(Q.forget_key, tenant=item.tenant, route=MESSAGE_ROUTE, key=own_key)
 
 
+def _refuse_orphans(repeated: Sequence[Intake], fresh: Sequence[Intake], refs: dict[int, bytes], answers: dict[int, Answer]) -> None:
+    """Undo the whole call where a key leads to a neighbour that was not stored after all, for its eventId was somebody's.
+
+    The writer then runs each item alone, where the neighbour's keys are settled before they are looked at.
+    """
+    unstored = {item.id for item in fresh if refs[id(item)] != item.id or isinstance(answers.get(id(item)), NetraError)}
+    if any(refs[id(item)] in unstored for item in repeated):
+        raise StaleSnapshot
+
+
 async def _store(tx: Tx, items: Sequence[Intake], hand_over: HandOver | None) -> list[Message]:
     if not items:
         return []
     messages = [_message(item, tx.now_us) for item in items]
     await tx.execute(Q.insert_messages, rows=sorted(_message_row(message) for message in messages))
     tx.runtime.failpoints.hit(MESSAGES_WRITTEN)
-    leases = hand_over is not None and tx.own and await _node_is_live(tx, items)
+    living = await _living(tx, items) if hand_over is not None and tx.own else set()
     rows: list[Row] = []
     handed: list[Delivery] = []
     taken: list[Intake] = []
     for item, message in zip(items, messages, strict=True):
-        deadline_us = tx.now_us + int(item.deadline_s * 1_000_000)
         due_us = max(tx.now_us, message.deliver_at_us or 0)
+        deadline_us = due_us + int(item.deadline_s * 1_000_000)
         for target in item.targets:
-            leased = leases and target.lease and due_us <= tx.now_us
+            leased = target.lease and item.node in living and due_us <= tx.now_us
             rows.append(_delivery_row(message, target, leased=leased, due_us=due_us, deadline_us=deadline_us, node=item.node))
             if leased:
                 handed.append(Delivery(message, target.endpoint_id, item.node, 0, deadline_us))
@@ -186,9 +198,10 @@ def _handing(tx: Tx, handed: Sequence[Delivery], taken: Sequence[Intake], hand_o
     return run
 
 
-async def _node_is_live(tx: Tx, items: Sequence[Intake]) -> bool:
-    node = next((item.node for item in items if any(target.lease for target in item.targets)), b"")
-    return bool(node) and await nodes.is_live(tx, node)
+async def _living(tx: Tx, items: Sequence[Intake]) -> set[bytes]:
+    """Those of the items' nodes that live, by this transaction; more than one only where a life ended meanwhile."""
+    asked = {item.node for item in items if any(target.lease for target in item.targets)}
+    return {node for node in asked if await nodes.is_live(tx, node)}
 
 
 async def _replay(tx: Tx, items: Sequence[Intake], refs: dict[int, bytes], answers: dict[int, Answer]) -> None:

@@ -65,11 +65,16 @@ class Lanes:
 
     def reserve(self, lane: Lane) -> bool:
         """Keep a place for a delivery that is about to be committed; False where there is no room."""
-        state = self._lanes.setdefault(lane, LaneState())
-        if len(state.fresh) + state.reserved >= WAITING_PER_LANE or self.waiting >= WAITING_IN_ALL:
+        if not self.has_room(lane, 1):
             return False
-        state.reserved += 1
+        self._lanes.setdefault(lane, LaneState()).reserved += 1
         return True
+
+    def has_room(self, lane: Lane, more: int) -> bool:
+        """Whether `more` deliveries fit; a look that changes nothing, from any thread."""
+        state = self._lanes.get(lane)
+        taken = 0 if state is None else len(state.fresh) + state.reserved
+        return taken + more <= WAITING_PER_LANE and self.waiting + more <= WAITING_IN_ALL
 
     def expect(self, keys: Iterable[Key]) -> None:
         """Count these as held while their commit is under way, so that the release check leaves them alone."""
@@ -87,6 +92,7 @@ class Lanes:
             state = self._lanes.get((key[0], key[2]))
             if state is not None and state.reserved:
                 state.reserved -= 1
+                self._tidy((key[0], key[2]), state)
 
     def add(self, delivery: Delivery, *, claimed: bool) -> None:
         """Take over a delivery that is leased to this process."""

@@ -9,7 +9,6 @@ from typing import Any, Final
 from ..kernel.ids import to_text
 from ..kernel.scope import TraceContext
 
-
 MOST_MATCHES: Final = 1000
 """Event types whose endpoints a snapshot remembers; names come from producers and must not fill the memory."""
 

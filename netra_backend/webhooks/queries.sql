@@ -196,16 +196,18 @@ set state = r.state, number = r.number, due_us = r.due_us, owner = null, manual 
 from rows(:rows, tenant text, message_id uuid, endpoint_id uuid, owner uuid, state text, number int, due_us int,
   last_status int, reason text) as r
 where netra_delivery.tenant = r.tenant and netra_delivery.message_id = r.message_id
-  and netra_delivery.endpoint_id = r.endpoint_id and netra_delivery.owner = r.owner and netra_delivery.state = 'leased';
+  and netra_delivery.endpoint_id = r.endpoint_id and netra_delivery.owner = r.owner and netra_delivery.state = 'leased'
+  and exists (select 1 from netra_node n where n.id = r.owner);
 
 -- name: lost_leases
 -- fleet: coalesced acknowledgement; each row carries its tenant
-select r.tenant, r.message_id, r.endpoint_id
+select r.tenant, r.message_id, r.endpoint_id, r.owner
 from rows(:rows, tenant text, message_id uuid, endpoint_id uuid, owner uuid) as r
-where not exists (
-  select 1 from netra_delivery d
-  where d.tenant = r.tenant and d.message_id = r.message_id and d.endpoint_id = r.endpoint_id
-    and d.owner = r.owner and d.state = 'leased');
+where not exists (select 1 from netra_node n where n.id = r.owner)
+  or not exists (
+    select 1 from netra_delivery d
+    where d.tenant = r.tenant and d.message_id = r.message_id and d.endpoint_id = r.endpoint_id
+      and d.owner = r.owner and d.state = 'leased');
 
 -- name: insert_attempts
 -- fleet: coalesced acknowledgement; each row carries its tenant

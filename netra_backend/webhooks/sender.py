@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..errors import NetraError, OutcomeUnknown
@@ -32,6 +32,13 @@ from .store import Lane
 RESPONSE_KEPT: Final = 16 * 1024
 RETRY_ACKNOWLEDGEMENT_S: Final = 0.25
 USER_AGENT: Final = "Netra-Webhooks/1"
+ATTEMPT_HEADER: Final = "netra-attempt"
+"""Names the attempt to its receiver, so that its log and ours can be compared row by row."""
+
+_OURS: Final = frozenset({"content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature", ATTEMPT_HEADER})
+_NOT_SENT: Final = frozenset({"egress_denied", "bad_url", "bad_header"})
+"""Kinds of refusal that are about the configuration on our side: no byte was sent, no attempt is burned."""
+
 BEFORE_ATTEMPT: Final = declare("webhooks.before_attempt", "a delivery is leased and in memory, no request was made")
 AFTER_ATTEMPT: Final = declare("webhooks.after_attempt_before_ack", "the receiver has answered, the table does not know")
 
@@ -40,6 +47,7 @@ AFTER_ATTEMPT: Final = declare("webhooks.after_attempt_before_ack", "the receive
 class _Made:
     """What one request came to, before anything is decided."""
 
+    id: bytes
     started_us: int
     duration_us: int
     status: int = 0
@@ -103,8 +111,8 @@ class Sender:
         tenant, _, endpoint_id = delivery.key
         try:
             outcome = await self._attempt(delivery)
-        except NetraError as error:
-            self._runtime.log.warning("no attempt of %s: %s", delivery.message.text_id, error)
+        except Exception:
+            self._runtime.log.exception("no attempt of %s was made", delivery.message.text_id)
             outcome = None
         finally:
             wants = self.lanes.landed(delivery)
@@ -115,16 +123,20 @@ class Sender:
         if outcome is None:
             self.lanes.drop(delivery)  # it stays leased in the table, and the release check makes it due again
             return
-        await self._acknowledge(outcome)
-        self.lanes.drop(delivery)
+        try:
+            await self._acknowledge(outcome)
+        finally:
+            self.lanes.drop(delivery)  # also after an error of ours: what memory forgets, the release check finds
         if outcome.verdict.state == "due":
             self.retry_at((tenant, endpoint_id), outcome.verdict.due_us)
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
-        now_us = self._runtime.clock.wall_us()
         snapshot = await self._snapshots.get(delivery.message.tenant)
+        if not _takes(snapshot.endpoints.get(delivery.endpoint_id), delivery):
+            snapshot = await self._snapshots.current(delivery.message.tenant)  # a final verdict is not left to an old copy
         endpoint = snapshot.endpoints.get(delivery.endpoint_id)
-        if endpoint is None or (endpoint.disabled and not delivery.manual):
+        now_us = self._runtime.clock.wall_us()
+        if endpoint is None or not _takes(endpoint, delivery):
             return Outcome(delivery, None, verdicts.withdrawn(delivery, now_us, deleted=endpoint is None))
         if now_us > delivery.deadline_us:
             return Outcome(delivery, None, verdicts.expired(delivery, now_us))
@@ -139,27 +151,27 @@ class Sender:
 
     async def _request(self, delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes]) -> _Made:
         clock = self._runtime.clock
-        started_us, began = clock.wall_us(), clock.monotonic()
+        attempt_id, started_us, began = self._runtime.ids.new(), clock.wall_us(), clock.monotonic()
         body = delivery.message.payload.encode()
         try:
             reply = await self._egress.request(
                 "POST",
                 endpoint.url,
-                headers=_headers(delivery, endpoint, keys, started_us // 1_000_000, body),
+                headers=_headers(delivery, endpoint, keys, attempt_id, started_us // 1_000_000, body),
                 body=body,
                 tenant=delivery.message.tenant,
                 timeout_s=self._settings.timeout_s,
                 connect_timeout_s=self._settings.connect_timeout_s,
             )
         except EgressError as error:
-            return _Made(started_us, int((clock.monotonic() - began) * 1e6), error=error)
-        return _Made(started_us, int(reply.duration_s * 1e6), reply.status, _readable(reply))
+            return _Made(attempt_id, started_us, int((clock.monotonic() - began) * 1e6), error=error)
+        return _Made(attempt_id, started_us, int(reply.duration_s * 1e6), reply.status, _readable(reply))
 
     def _judge(self, delivery: Delivery, made: _Made) -> Verdict:
         now_us = self._runtime.clock.wall_us()
         if made.error is None and verdicts.is_success(made.status):
             return verdicts.delivered(delivery, now_us)
-        if made.error is not None and made.error.kind in {"egress_denied", "bad_url"}:
+        if made.error is not None and made.error.kind in _NOT_SENT:
             return verdicts.refused(delivery, now_us, f"{made.error.detail} {made.error.fix}".strip())
         reason = f"status {made.status}" if made.error is None else made.error.kind
         return verdicts.failed(delivery, now_us, reason, self._settings.schedule, self._runtime.chance)
@@ -167,11 +179,11 @@ class Sender:
     def _record(self, delivery: Delivery, endpoint: Endpoint, made: _Made, verdict: Verdict) -> Attempt:
         burned = verdict.number > delivery.number
         outcome = "delivered" if verdict.state == "delivered" else "failed" if burned else "refused"
-        error = f"{made.error.detail} {made.error.fix}".strip() if made.error is not None else ""
+        error = _storable(f"{made.error.detail} {made.error.fix}".strip()) if made.error is not None else ""
         return Attempt(
             delivery.message.tenant,
             delivery.message.id,
-            self._runtime.ids.new(),
+            made.id,
             endpoint.id,
             verdict.number,
             delivery.manual,
@@ -180,11 +192,11 @@ class Sender:
             outcome,
             made.status,
             made.error.kind if made.error is not None else "",
-            error.replace("\x00", ""),
+            error,
             made.response,
             endpoint.url,
             late=False,
-            trace=delivery.message.trace,
+            trace=replace(delivery.message.trace, span_id=made.id[8:].hex()),
         )
 
     async def _acknowledge(self, outcome: Outcome) -> None:
@@ -213,26 +225,39 @@ class Sender:
         self._runtime.metrics.count("netra_webhook_deliveries_total", outcome="failed" if state == "due" else state)
 
 
+def _takes(endpoint: Endpoint | None, delivery: Delivery) -> bool:
+    """Whether the endpoint is there and wants this now; what an operator sends again goes out although it is disabled."""
+    return endpoint is not None and (delivery.manual or not endpoint.disabled)
+
+
 def _live(secrets: Sequence[Secret], now_us: int) -> list[bytes]:
     """Every key that may sign now (W9: none that has been revoked), the newest first."""
     return [secret.key for secret in secrets if secret.expires_us is None or secret.expires_us > now_us]
 
 
-def _headers(delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes], timestamp_s: int, body: bytes) -> list[tuple[str, str]]:
+def _headers(
+    delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes], attempt_id: bytes, timestamp_s: int, body: bytes
+) -> list[tuple[str, str]]:
     message_id = to_text("msg", delivery.message.id)
     return [
-        *endpoint.headers.items(),
+        *((name, value) for name, value in endpoint.headers.items() if name.lower() not in _OURS),
         ("content-type", "application/json"),
         ("user-agent", USER_AGENT),
         ("webhook-id", message_id),
         ("webhook-timestamp", str(timestamp_s)),
         ("webhook-signature", signature_header(keys, message_id, timestamp_s, body)),
+        (ATTEMPT_HEADER, to_text("atmpt", attempt_id)),
     ]
 
 
 def _readable(reply: Reply) -> str:
-    """The head of a response body as text that a row can hold: no NUL, no broken surrogate."""
-    return reply.body[:RESPONSE_KEPT].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    """The head of a response body as text."""
+    return _storable(reply.body[:RESPONSE_KEPT].decode("utf-8", "replace"))
+
+
+def _storable(text: str) -> str:
+    """Text that a row can hold: no NUL, no half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 
 def _ignore(*_: object) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,9 +27,15 @@ from .sender import Sender
 from .settings import WebhookSettings
 from .signing import verify
 from .snapshots import Snapshots
+from .store import Key, Lane
 from .worker import Dispatcher
 
 STALE_TRIES: Final = 20
+LONGEST_NAME: Final = 256
+MOST_EPOCH_S: Final = 253_402_300_800
+
+Room = Callable[[Key], bool]
+"""Whether a delivery may be inserted leased to this process, because its sender has room for it."""
 
 
 class Webhooks:
@@ -91,16 +98,13 @@ class Webhooks:
 
     async def send_many(self, tx: Tx, messages: Sequence[NewMessage | Mapping[str, Any]]) -> list[str]:
         """Like `send` for a list: each a `NewMessage`, or a mapping of `send`'s arguments. Returns the ids in order."""
+        self._database.check_intake()
         news = [m if isinstance(m, NewMessage) else self.new_message(tx.tenant, **m) for m in messages]
         await self._check_types(tx, news)
-        snapshot = await endpoints.snapshot(tx, self._sealer)
-        items = [self._intake(tx.tenant, new, snapshot, tx.scope.trace, lease=tx.own) for new in news]
-        try:
-            answers = await self._ingest(tx, items)
-        except BaseException:
-            self._settle(items)
-            raise
-        tx.after_commit(lambda: self._settle(items))
+        snapshot = await endpoints.current_snapshot(tx, self.snapshots.peek(tx.tenant))
+        taken: Counter[Lane] = Counter()
+        items = [self._intake(tx.tenant, new, snapshot, tx.scope.trace, self._room(taken, own=tx.own)) for new in news]
+        answers = await self._ingest(tx, items)
         return [to_text("msg", _accepted(answer).message.id) for answer in answers]
 
     async def accept(self, scope: Scope, news: Sequence[NewMessage]) -> list[Answer]:
@@ -151,7 +155,7 @@ class Webhooks:
                 event_id,
                 channels=None if channels is None else tuple(channels),
                 tags=None if tags is None else tuple(tags),
-                deliver_at_us=None if deliver_at is None else int(deliver_at * 1_000_000),
+                deliver_at_us=None if deliver_at is None else _microseconds(deliver_at),
             )
         )
 
@@ -160,29 +164,33 @@ class Webhooks:
         limit = self.settings.payload_max_bytes
         if len(new.payload) > limit // 4 and len(new.payload.encode()) > limit:
             raise PayloadTooLarge(f"the payload is larger than {self.settings.payload_max_bytes} bytes")
-        if new.event_id is not None and not 1 <= len(new.event_id) <= 256:
-            raise InvalidInput("eventId must have 1 to 256 characters")
+        _check_names("eventId", [new.event_id] if new.event_id is not None else [])
+        _check_names("a key", [new.idempotency_key] if new.idempotency_key is not None else [])
+        _check_names("a channel", new.channels or ())
+        _check_names("a tag", new.tags or ())
         if new.event_id is None and new.idempotency_key is None:
             return new
         return replace(new, body_hash=intake.content_hash(new))
 
     async def _store(self, news: Sequence[NewMessage], scope: Scope, snapshot: Snapshot) -> list[Answer]:
-        items = [self._intake(scope.tenant, new, snapshot, scope.trace, lease=True) for new in news]
+        items = [self._intake(scope.tenant, new, snapshot, scope.trace, self._reserve) for new in news]
         try:
             if len(items) == 1:
                 return [await _as_answer(self._database.write_item(self._ingest, items[0]))]
-            results: list[Answer] = await self._database.write_item(self._ingest_batch, items)
+            results: list[Answer] = await self._database.write_item(self._ingest_batch, items, weight=len(items))
             return results
         finally:
             self._settle(items)
 
-    def _intake(self, tenant: str, new: NewMessage, snapshot: Snapshot, trace: TraceContext, *, lease: bool) -> Intake:
+    def _intake(self, tenant: str, new: NewMessage, snapshot: Snapshot, trace: TraceContext, room: Room) -> Intake:
         message_id = self._runtime.ids.new()
+        if not trace.trace_id:  # nobody traces the caller: the message begins a trace of its own
+            trace = TraceContext(self._runtime.ids.new().hex(), message_id[8:].hex())
         targets = []
         for endpoint in snapshot.matching(new.event_type, new.channels):
             skip = "the endpoint is disabled" if endpoint.disabled else None
-            wanted = lease and skip is None and new.deliver_at_us is None
-            targets.append(Target(endpoint.id, wanted and self._reserve(tenant, endpoint.id, message_id), skip))
+            lease = skip is None and new.deliver_at_us is None and room((tenant, message_id, endpoint.id))
+            targets.append(Target(endpoint.id, lease, skip))
         return Intake(
             tenant,
             message_id,
@@ -195,14 +203,30 @@ class Webhooks:
             self.settings.svix_strict,
         )
 
-    def _reserve(self, tenant: str, endpoint_id: bytes, message_id: bytes) -> bool:
+    def _reserve(self, key: Key) -> bool:
+        """Keep a place in the sender for a delivery that we commit ourselves; given back by `_settle`."""
         sender = self.sender
         if sender is None or not sender.running or self._membership.quiet:
             return False
-        if not sender.lanes.reserve((tenant, endpoint_id)):
+        if not sender.lanes.reserve((key[0], key[2])):
             return False
-        sender.lanes.expect([(tenant, message_id, endpoint_id)])
+        sender.lanes.expect([key])
         return True
+
+    def _room(self, taken: Counter[Lane], *, own: bool) -> Room:
+        """Only a look at the sender, which keeps no place.
+
+        The transaction is the caller's, who may roll back without our hearing of it; and this may be the writer's thread.
+        """
+
+        def room(key: Key) -> bool:
+            sender, lane = self.sender, (key[0], key[2])
+            if not own or sender is None or not sender.running or self._membership.quiet:
+                return False
+            taken[lane] += 1
+            return sender.lanes.has_room(lane, taken[lane])
+
+        return room
 
     def _settle(self, items: Sequence[Intake]) -> None:
         if self.sender is None:
@@ -240,6 +264,19 @@ async def _as_answer(write: Any) -> Answer:
             raise
         return error
     return accepted
+
+
+def _check_names(what: str, names: Sequence[Any]) -> None:
+    """Printable text of a bounded length: no NUL, no control character, no half of a surrogate pair."""
+    for name in names:
+        if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+            raise InvalidInput(f"{what} must be 1 to {LONGEST_NAME} printable characters", fix="Use an id of plain letters and digits.")
+
+
+def _microseconds(epoch_s: float) -> int:
+    if not 0 <= epoch_s < MOST_EPOCH_S:
+        raise InvalidInput(f"deliver_at {epoch_s!r} is not a time", fix="Give seconds since 1970, at most the year 9999.")
+    return int(epoch_s * 1_000_000)
 
 
 def _accepted(answer: Answer) -> Accepted:

@@ -26,6 +26,7 @@ class Snapshots:
         self._database = database
         self._sealer = sealer
         self._known: OrderedDict[str, Snapshot] = OrderedDict()
+        self._version = -1
 
     async def get(self, tenant: str) -> Snapshot:
         """The tenant's snapshot, from memory if it is there."""
@@ -34,6 +35,12 @@ class Snapshots:
             return await self.refresh(tenant)
         self._known.move_to_end(tenant)
         return known
+
+    async def current(self, tenant: str) -> Snapshot:
+        """The tenant's snapshot, compared with the table just now: for decisions that are final."""
+        known = await self.get(tenant)
+        stale = await self._database.read(endpoints.changed, [(tenant, known.version)], scope=Scope("*"))
+        return await self.refresh(tenant) if stale else known
 
     def peek(self, tenant: str) -> Snapshot | None:
         """The tenant's snapshot if it is in memory."""
@@ -58,7 +65,9 @@ class Snapshots:
     async def look(self) -> None:
         """Read anew what others have changed."""
         known = [(snapshot.tenant, snapshot.version) for snapshot in self._known.values()]
-        if not known:
+        version = self._database.version()
+        if not known or version == self._version:
             return
+        self._version = version
         for tenant in await self._database.read(endpoints.changed, known, scope=Scope("*")):
             await self.refresh(tenant)

@@ -1,6 +1,7 @@
 """Deliveries and attempts: claim, acknowledge, release, sweep, resend, and what lists show.
 
-Every change of a leased delivery is fenced by its owner: `where owner = :node and state = 'leased'`. A process that
+Every change of a leased delivery is fenced by its owner: `where owner = :node and state = 'leased'`, and an outcome is
+taken only from an owner whose node row is there, for the sweep comes a moment after the verdict. A process that
 lost its lease (paused, presumed dead, restarted) therefore changes no state; its attempt row is still appended, marked
 late, because the request did go out.
 """
@@ -78,7 +79,7 @@ async def acknowledge(tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
     # return a row per delivery (each row costs the writer thread the interpreter once more).
     held = [(*outcome.delivery.key, outcome.delivery.owner) for outcome in outcomes]
     lost = {tuple(row) for row in await tx.all(Q.lost_leases, rows=sorted(held))}
-    kept = [outcome.delivery.key not in lost for outcome in outcomes]
+    kept = [lease not in lost for lease in held]
     await tx.execute(Q.acknowledge, rows=sorted(map(_state_row, outcomes)))
     tx.runtime.failpoints.hit(ACKNOWLEDGED)
     attempts = sorted(
@@ -240,4 +241,5 @@ async def attempt(tx: Tx, message_id: bytes, attempt_id: bytes) -> Attempt:
 def _attempt(row: Row) -> Attempt:
     *facts, late, trace_id, span_id = row
     facts[5] = bool(facts[5])
-    return Attempt(*facts, bool(late), TraceContext(trace_id, span_id))
+    facts += [bool(late), TraceContext(trace_id, span_id)]
+    return Attempt(*facts)

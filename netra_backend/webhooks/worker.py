@@ -205,7 +205,10 @@ class Dispatcher:
             await self._runtime.clock.sleep(seconds)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """No error ends a loop: a dispatcher that stands still would be found by nobody while its node beats on."""
         try:
             await work()
         except NetraError as error:
             self._runtime.log.warning("the dispatcher could not %s: %s", getattr(work, "__name__", "work"), error)
+        except Exception:
+            self._runtime.log.exception("the dispatcher could not %s", getattr(work, "__name__", "work"))

@@ -1,0 +1,1 @@
+"""The command `netra`: an edge that translates and never decides."""

@@ -1,0 +1,133 @@
+"""The command line as a client of a Netra server: JSON over the one guarded HTTP client.
+
+The operator of the command names the server, so its address and port are opened for this process and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+import orjson
+
+from ..errors import CannotStart, NetraError, UsageError
+from ..kernel.runtime import Runtime
+from ..resilience.egress import Egress
+from .options import Place
+
+API: Final = "/api/v1"
+TIMEOUT_S: Final = 30.0
+PAGE: Final = 250
+"""The most that the server gives at once."""
+READ_LIMIT: Final = 64 * 1024 * 1024
+
+
+class Refused(NetraError):
+    """The server refused the request."""
+
+    code = "refused"
+
+
+class RefusedAsWrong(UsageError):
+    """The server refused the request as wrong."""
+
+    code = "refused"
+
+
+class RefusedKey(CannotStart):
+    """The server does not take this key."""
+
+    code = "unauthorized"
+    fix = "Give a live key of this server with --key (or NETRA_OPERATOR_KEY)."
+
+
+class ServerFailed(CannotStart):
+    """The server could not answer."""
+
+    code = "server_failed"
+
+
+class RestClient:
+    """Requests to one server with one key."""
+
+    def __init__(self, egress: Egress, base: str, key: str) -> None:
+        self._egress = egress
+        self._base = base.rstrip("/")
+        self._headers = (("authorization", f"Bearer {key}"), ("content-type", "application/json"), ("accept", "application/json"))
+
+    async def get(self, *path: str, **query: Any) -> Any:
+        """The answer's JSON; a query value of None is left out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return await self.ask("GET", path, query=given)
+
+    async def post(self, *path: str, body: Any) -> Any:
+        """The answer's JSON."""
+        return await self.ask("POST", path, body=orjson.dumps(body))
+
+    async def list(self, *path: str, limit: int, **query: Any) -> list[dict[str, Any]]:
+        """Up to `limit` items of a paged answer, following its iterator."""
+        found: list[dict[str, Any]] = []
+        iterator: str | None = None
+        while len(found) < limit:
+            page = await self.get(*path, limit=min(limit - len(found), PAGE), iterator=iterator, **query)
+            found += page["data"]
+            iterator = page.get("iterator")
+            if page.get("done", True) or not iterator:
+                break
+        return found
+
+    async def ask(self, method: str, path: tuple[str, ...], *, query: Mapping[str, Any] | None = None, body: bytes = b"") -> Any:
+        """Ask once; an error of ours for every answer that is not 2xx."""
+        url = self._base + API + "".join("/" + quote(part, safe="") for part in path) + (f"?{urlencode(query)}" if query else "")
+        reply = await self._egress.request(
+            method, url, headers=self._headers, body=body, tenant="cli", timeout_s=TIMEOUT_S, read_limit=READ_LIMIT
+        )
+        if not 200 <= reply.status < 300:
+            raise refusal(reply.status, reply.body)
+        try:
+            return orjson.loads(reply.body) if reply.body else None
+        except ValueError as error:
+            raise ServerFailed("the answer is not JSON", fix="Check that --server is the address of a Netra server.") from error
+
+
+def refusal(status: int, body: bytes) -> NetraError:
+    """The server's own words, as the family whose exit code fits."""
+    try:
+        told = orjson.loads(body)
+    except ValueError:
+        told = {}
+    told = told if isinstance(told, dict) else {}
+    detail = told.get("detail") or told.get("title") or body[:200].decode("utf-8", "replace")
+    words = f"status {status}: {detail if isinstance(detail, str) else orjson.dumps(detail).decode()}"
+    fix = str(told.get("fix") or "")
+    if status in {401, 403}:
+        return RefusedKey(words, fix=fix)
+    if status in {400, 413, 422}:
+        return RefusedAsWrong(words, fix=fix)
+    if status >= 500 or status == 429:
+        return ServerFailed(words, fix=fix or "Look at the server's log, and repeat later with the same --event-id.")
+    return Refused(words, fix=fix)
+
+
+def egress_to(runtime: Runtime, url: str) -> Egress:
+    """A client that reaches this server wherever it is, and its port."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        port = 0
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port:
+        raise UsageError(f"{url[:80]!r} is not the address of a server", fix="Give --server http://127.0.0.1:8071, for example.")
+    return Egress(runtime, allow=("0.0.0.0/0", "::/0"), ports=(port,))
+
+
+@asynccontextmanager
+async def connected(place: Place) -> AsyncIterator[RestClient]:
+    """A client of the place's server."""
+    url = place.server or ""
+    if not place.key:
+        raise RefusedKey("no key is given", fix="Give --key KEY, or set NETRA_OPERATOR_KEY.")
+    async with egress_to(Runtime(), url) as egress:
+        yield RestClient(egress, url, place.key)
