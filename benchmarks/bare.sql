@@ -28,6 +28,3 @@ select count(*) from document d join change c on c.document_id = d.id;
 -- name: count_messages
 select count(*) from netra_message m join netra_delivery d on d.tenant = m.tenant and d.message_id = m.id;
 
--- name: insert_tenant_row
-insert into netra_tenant (tenant, id, uid, name, metadata, rate_limit, created_us, updated_us, audit_id)
-values (:tenant, :id, null, 'bench', '{}', null, :now_us, :now_us, :audit_id);

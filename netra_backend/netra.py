@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from .errors import CannotStart, MissingTenant
+from .errors import CannotStart, MissingTenant, NetraError
 from .kernel.runtime import Runtime
-from .kernel.scope import Scope, check_tenant
+from .kernel.scope import Scope, check_tenant, system_scope
 from .kernel.settings import Settings, load
 from .resilience.egress import Egress
 from .storage import tenants
@@ -28,6 +29,9 @@ from .webhooks.worker import Dispatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+REWRAP_BATCH: Final = 100
+REWRAP_AGAIN_S: Final = 5.0
 
 _scope: ContextVar[Scope | None] = ContextVar("netra_scope", default=None)
 
@@ -93,7 +97,28 @@ class Netra:
         self.leader = LogLeader(self.database, self.membership, runtime)
         self.leader.start()
         self._stack.push_async_callback(self.leader.stop)
+        if self.workers:
+            self._in_background(self._rewrap())
         await self._start_webhooks()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._stack.push_async_callback(end)
+
+    async def _rewrap(self) -> None:
+        """Move data keys to the ring's first root key, in small batches beside everything else."""
+        moved = 1
+        while moved:
+            try:
+                moved = await self.database.write(self.sealer.rewrap, REWRAP_BATCH, scope=system_scope("rewrap"), lane="bulk")
+            except NetraError as error:
+                self.runtime.log.warning("data keys could not be re-wrapped yet: %s", error)
+                await self.runtime.clock.sleep(REWRAP_AGAIN_S)
 
     async def _start_webhooks(self) -> None:
         settings = self.settings

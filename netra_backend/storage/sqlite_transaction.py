@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import NetraError, UsageError
+from ..errors import UsageError
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
 from .sqlite_drivers import Connection
@@ -25,7 +25,7 @@ class SqliteTx(Tx):
     def __init__(self, connection: Connection, scope: Scope, runtime: Runtime, *, own: bool = True) -> None:
         super().__init__(scope, runtime, own=own)
         self.connection = connection
-        self.failed: NetraError | None = None
+        self.failed: Exception | None = None
 
     async def all(self, statement: Statement, **params: Any) -> list[Row]:
         """See `Tx.all`."""
@@ -41,7 +41,7 @@ class SqliteTx(Tx):
         self.require_whole()
         try:
             return self.connection.run(statement.sqlite, statement.bind_sqlite(self._bound(statement, params)))
-        except NetraError as error:
+        except Exception as error:
             self.failed = error
             raise
 

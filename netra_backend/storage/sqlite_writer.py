@@ -53,6 +53,8 @@ SHARE_AFTER_S: Final = 0.020
 SHARE_FOR_S: Final = 0.001
 POLL_LOCK_S: Final = 0.0005
 PROBE_EVERY_S: Final = 0.1
+HELD_KEPT: Final = 4096
+"""For how many groups the time with the write lock is remembered, so that its quantiles can be told."""
 
 _log: Final = logging.getLogger("netra.storage")
 
@@ -90,6 +92,7 @@ class SqliteWriter:
         self.group_open = False
         self.commits = 0
         self.held_max_s = 0.0
+        self.held_s: deque[float] = deque(maxlen=HELD_KEPT)
         self._thread = threading.Thread(target=self._run, name="netra-writer", daemon=True)
 
     def start(self) -> None:
@@ -392,6 +395,7 @@ class SqliteWriter:
     def _share_the_lock(self, used_s: float) -> None:
         self._used_s += used_s
         self.held_max_s = max(self.held_max_s, used_s)
+        self.held_s.append(used_s)
         if self._used_s >= SHARE_AFTER_S:
             self._used_s = 0.0
             self._pause.wait(SHARE_FOR_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -12,9 +11,10 @@ from typing import Final
 from ...errors import NetraError
 from ...kernel.runtime import Runtime
 from ...kernel.settings import Settings
-from ...kernel.sizes import format_size
+from ...kernel.sizes import GIB, format_size
 from .checks import Check, judged
 
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs"})
 """Where POSIX locks or shared memory do not hold between hosts, which SQLite's WAL mode needs (SQLite, "Write-Ahead Logging")."""
 
@@ -34,11 +34,11 @@ def look(settings: Settings, runtime: Runtime) -> Iterator[Check]:
     database = Path(settings.database_url.removeprefix("sqlite:///")).absolute()
     folder = next(each for each in database.parents if each.exists())
     if database.exists():
-        yield _private("database file", database)
+        yield _database_file(database)
     free = shutil.disk_usage(folder).free
     yield judged(
         "disk space",
-        f"{format_size(free)} are free at {folder}, the reserve is {format_size(settings.disk_reserve_bytes)}",
+        f"{free / GIB:.1f} GiB are free at {folder}, the reserve is {format_size(settings.disk_reserve_bytes)}",
         good=free >= settings.disk_reserve_bytes,
         fix="Free space: below the reserve every intake answers 503.",
     )
@@ -55,21 +55,24 @@ def _root_keys(settings: Settings, runtime: Runtime) -> Check:
         load_root_keys(path, runtime.chance)
     except (NetraError, OSError) as error:
         return Check("root keys", "failed", str(error), getattr(error, "fix", "") or "Make the file readable for this account.")
-    return _private("root keys", path)
-
-
-def _private(name: str, path: Path) -> Check:
-    status = path.stat()
-    mode = stat.S_IMODE(status.st_mode)
-    exposed = mode & (stat.S_IRWXG | stat.S_IRWXO)
-    wanted = "root keys" if name == "root keys" else "database"
-    foreign = status.st_uid != os.geteuid()
+    mode = stat.S_IMODE(path.stat().st_mode)
     return judged(
-        name,
-        f"{path} has mode {mode:04o}" + (f" and belongs to uid {status.st_uid}" if foreign else ""),
-        good=not exposed,
-        fix=f"chmod 600 {path}: whoever reads the {wanted} reads every tenant's " + ("secrets." if wanted == "root keys" else "data."),
-        otherwise="failed" if wanted == "root keys" else "warning",
+        "root keys",
+        f"{path} has mode {mode:04o}",
+        good=not mode & OTHERS,
+        fix=f"chmod 600 {path}: whoever reads it opens every tenant's secrets.",
+    )
+
+
+def _database_file(path: Path) -> Check:
+    """A file that others may read is exposed only where they may also enter its folder."""
+    mode, folder = stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)
+    return judged(
+        "database file",
+        f"{path} has mode {mode:04o}, its folder {folder:04o}",
+        good=not (mode & OTHERS and folder & OTHERS),
+        fix=f"chmod 700 {path.parent}: whoever reads the database reads every tenant's data.",
+        otherwise="warning",
     )
 
 

@@ -1,0 +1,57 @@
+"""Two ways to the same messages: the database, or a server's REST API. The commands know only the door."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from ..options import Place
+
+Shape = dict[str, Any]
+
+
+class Door(Protocol):
+    """What the commands ask. Every answer is a shape of `shapes.py`."""
+
+    async def send(self, event_type: str, payload: str, event_id: str | None) -> Shape:
+        """Accept one message; `payload` is the exact JSON text that will be signed."""
+        ...
+
+    async def messages(self, limit: int) -> list[Shape]:
+        """The newest messages."""
+        ...
+
+    async def show(self, message_id: str) -> Shape:
+        """A message with `deliveries` and `attempts`."""
+        ...
+
+    async def resend(self, message_id: str, endpoint: str) -> None:
+        """Make a delivery due now."""
+        ...
+
+    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None) -> Shape:
+        """Add an endpoint; its `secret` stands in this one answer."""
+        ...
+
+    async def endpoints(self, limit: int) -> list[Shape]:
+        """The tenant's endpoints, the oldest first."""
+        ...
+
+
+@asynccontextmanager
+async def entered(place: Place) -> AsyncIterator[Door]:
+    """The door that the place names."""
+    if place.server:
+        from ..rest import connected
+        from .remote import RemoteDoor
+
+        async with connected(place) as client:
+            yield RemoteDoor(client, place.the_tenant())
+        return
+    from ..session import opened, scope_of
+    from .local import LocalDoor
+
+    place.the_tenant()
+    async with opened(place) as netra:
+        yield LocalDoor(netra, await scope_of(netra, place))

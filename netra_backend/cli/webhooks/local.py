@@ -1,0 +1,98 @@
+"""The door to the database: the library's own calls, in the scope of whoever runs the command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import NetraError
+from ...kernel.ids import from_text
+from ...kernel.scope import Scope
+from ...netra import Netra
+from ...storage.transaction import Tx
+from ...webhooks import endpoints, store
+from ...webhooks.endpoints import check_event_type, check_url
+from ...webhooks.model import Endpoint, NewMessage
+from ...webhooks.signing import encode_secret
+from . import shapes
+from .door import Shape
+
+ATTEMPTS_SHOWN = 100
+
+
+class LocalDoor:
+    """See `door.Door`."""
+
+    def __init__(self, netra: Netra, scope: Scope) -> None:
+        self._netra = netra
+        self._scope = scope
+
+    async def send(self, event_type: str, payload: str, event_id: str | None) -> Shape:
+        """See `Door.send`."""
+        new = self._netra.webhooks.checked(NewMessage(check_event_type(event_type), payload, event_id))
+        answer = (await self._netra.webhooks.accept(self._scope, [new]))[0]
+        if isinstance(answer, NetraError):
+            raise answer
+        return {**shapes.message(answer.message), "replayed": answer.replayed}
+
+    async def messages(self, limit: int) -> list[Shape]:
+        """See `Door.messages`."""
+        return [shapes.message(each) for each in await self._read(store.messages, None, limit)]
+
+    async def show(self, message_id: str) -> Shape:
+        """See `Door.show`."""
+        id_ = from_text("msg", message_id)
+        found = shapes.message(await self._read(store.message, id_))
+        deliveries = await self._read(store.deliveries, id_)
+        attempts = await self._read(store.attempts_of_message, id_, None, ATTEMPTS_SHOWN)
+        return {**found, "deliveries": list(map(shapes.delivery, deliveries)), "attempts": list(map(shapes.attempt, attempts))}
+
+    async def dead(self, limit: int) -> list[Shape]:
+        """Dead letters by endpoint and message."""
+        return [shapes.delivery(row) for row in await self._read(store.dead_letters, (b"", b""), limit)]
+
+    async def resend(self, message_id: str, endpoint: str) -> None:
+        """See `Door.resend`."""
+        await self._write(_resend, from_text("msg", message_id), endpoint, self._netra.webhooks.settings.deadline_s)
+
+    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None) -> Shape:
+        """See `Door.add_endpoint`."""
+        types = tuple(check_event_type(name) for name in event_types) or None
+        wanted = Endpoint(
+            tenant=self._scope.tenant,
+            id=b"",
+            uid=uid,
+            url=check_url(url),
+            description="",
+            event_types=types,
+            channels=None,
+            disabled=False,
+            rate_limit=None,
+            metadata={},
+            headers={},
+            created_us=0,
+            updated_us=0,
+        )
+        made, key = await self._write(_add_endpoint, self._netra.sealer, wanted, secret)
+        return {**shapes.endpoint(made), "secret": encode_secret(key)}
+
+    async def endpoints(self, limit: int) -> list[Shape]:
+        """See `Door.endpoints`."""
+        return [shapes.endpoint(each) for each in await self._read(endpoints.page, (-1, b""), limit)]
+
+    async def _read(self, fn: Any, *args: Any) -> Any:
+        return await self._netra.database.read(fn, *args, scope=self._scope)
+
+    async def _write(self, fn: Any, *args: Any) -> Any:
+        return await self._netra.database.write(fn, *args, scope=self._scope)
+
+
+async def _resend(tx: Tx, message_id: bytes, reference: str, deadline_s: float) -> None:
+    endpoint = await endpoints.get(tx, reference)
+    await store.message(tx, message_id)
+    await store.resend(tx, message_id, endpoint.id, deadline_s)
+
+
+async def _add_endpoint(tx: Tx, sealer: Any, wanted: Endpoint, secret: str | None) -> tuple[Endpoint, bytes]:
+    made = await endpoints.create(tx, sealer, wanted, secret)
+    return made, (await endpoints.live_secrets(tx, sealer, made.id))[0].key

@@ -1,0 +1,263 @@
+"""What a process under test does: a platform with Netra in it, or a receiver of its webhooks.
+
+Both take commands on a socket, one JSON object a line (`n`, `op`, arguments), and answer with the same `n`. The
+platform keeps the producer's ledger: a durable line for what it is about to submit, and one for every id whose
+acknowledgement it saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import httptools
+import uvloop
+
+from ...errors import NetraError
+from ...kernel.ids import to_text
+from ...kernel.scope import Scope
+from ...netra import Netra
+from ...testing.ledger import Ledger
+from ...webhooks import endpoints
+from ...webhooks.intake import Accepted
+from ...webhooks.model import Endpoint
+from ...webhooks.signing import encode_secret
+
+
+def platform(channel: socket.socket, spec: dict[str, Any]) -> None:
+    """Netra as `netra serve` has it, without the HTTP edge; commands are the methods of `Platform`."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    uvloop.run(_platform(channel, spec))
+
+
+async def _platform(channel: socket.socket, spec: dict[str, Any]) -> None:
+    ledger = Ledger(Path(spec["ledger"]))
+    environ = {"NETRA_TEST_MODE": "1", "NETRA_FAILPOINT": spec.get("failpoint", "")}
+    netra = Netra(spec["url"], workers=spec.get("workers", True), dev=True, role="server", environ=environ, **spec.get("settings", {}))
+    async with netra:
+        await _take_commands(channel, Platform(netra, ledger))
+    await ledger.close()
+
+
+async def _take_commands(channel: socket.socket, serving: Any) -> None:
+    """Each command in a task of its own, until `stop` or the end of the socket."""
+    reader, writer = await asyncio.open_connection(sock=channel, limit=2**24)
+    tasks: set[asyncio.Task[None]] = set()
+
+    while line := await reader.readline():
+        command = json.loads(line)
+        number = command.pop("n")
+        if command["op"] == "stop":
+            await asyncio.gather(*tasks)
+            writer.write(json.dumps({"n": number, "answer": None}).encode() + b"\n")
+            await writer.drain()
+            return
+        task = asyncio.create_task(_run(command, number, writer, serving))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+async def _run(command: dict[str, Any], number: int, writer: asyncio.StreamWriter, serving: Any) -> None:
+    try:
+        answer = await getattr(serving, command.pop("op"))(**command)
+    except NetraError as error:
+        answer = {"error": type(error).__name__, "facts": {key: str(value) for key, value in error.facts.items()}}
+    writer.write(json.dumps({"n": number, "answer": answer}).encode() + b"\n")
+
+
+class Platform:
+    """The commands of a platform."""
+
+    def __init__(self, netra: Netra, ledger: Ledger) -> None:
+        self._netra = netra
+        self._ledger = ledger
+        self._let_go = asyncio.Event()
+
+    async def node(self) -> str:
+        """The id of this life."""
+        return self._netra.membership.id.hex()
+
+    async def endpoint(self, tenant: str, url: str, name: str) -> dict[str, str]:
+        """Add an endpoint at `url` + `/<tenant>/<name>`; its id and its secret."""
+        await self._netra.tenant(tenant)
+        new = Endpoint(tenant, b"", name, f"{url}/{tenant}/{name}", "", None, None, False, None, {}, {}, 0, 0)
+        database, sealer, scope = self._netra.database, self._netra.sealer, Scope(tenant, "tester")
+        made = await database.write(endpoints.create, sealer, new, None, scope=scope)
+        key = await database.write(endpoints.disclose_secret, sealer, name, scope=scope)
+        self._netra.webhooks.snapshots.forget(tenant)
+        return {"id": made.id.hex(), "secret": encode_secret(key)}
+
+    async def send(self, tenant: str, refs: list[str], door: str = "accept", deliver_in_s: float = 0.0, event_ids: bool = True) -> int:
+        """Submit a message for each ref through that door, all at once; how many were acknowledged."""
+        payloads = {ref: {"ref": ref, "tenant": tenant, "pad": "x" * 100} for ref in refs}
+        await self._note([{"submitted": ref, "tenant": tenant, "sha256": _digest(payloads[ref])} for ref in refs])
+        deliver_at = time.time() + deliver_in_s if deliver_in_s else None
+        options = {ref: {"event_id": ref if event_ids else None, "deliver_at": deliver_at} for ref in refs}
+        results = await asyncio.gather(
+            *(getattr(self, f"_by_{door}")(tenant, ref, payloads[ref], options[ref]) for ref in refs), return_exceptions=True
+        )
+        failed = [result for result in results if isinstance(result, BaseException)]
+        for error in failed:
+            if not isinstance(error, NetraError):
+                raise error
+        if failed:
+            logging.getLogger("netra.test").warning("%d of %d were refused: %r", len(failed), len(refs), failed[0])
+        return len(refs) - len(failed)
+
+    async def produce(self, tenant: str, prefix: str, door: str = "accept", at_once: int = 8) -> int:
+        """Send without end: what a kill interrupts."""
+        number = 0
+        while True:
+            refs = [f"{prefix}-{number + i}" for i in range(at_once)]
+            number += at_once
+            if self._let_go.is_set():
+                return number
+            if not await self.send(tenant, refs, door):
+                await asyncio.sleep(0.01)
+
+    async def hold(self, tenant: str, ref: str) -> str:
+        """Open a transaction, send inside it, and keep it open until `let_go`."""
+        payload = {"ref": ref, "tenant": tenant}
+        await self._note([{"submitted": ref, "tenant": tenant, "sha256": _digest(payload)}])
+        async with self._netra.transaction(tenant=tenant) as tx:
+            sent = await self._netra.webhooks.send(tx, "thing.happened", payload, event_id=ref)
+            await self._note([{"holding": ref}])
+            await self._let_go.wait()
+        await self._note([{"acknowledged": ref, "message": sent}])
+        return sent
+
+    async def let_go(self) -> None:
+        """End `hold` and `produce`."""
+        self._let_go.set()
+
+    async def _by_accept(self, tenant: str, ref: str, payload: Any, options: dict[str, Any]) -> None:
+        new = self._netra.webhooks.new_message(tenant, "thing.happened", payload, **options)
+        (answer,) = await self._netra.webhooks.accept(Scope(tenant, "tester"), [new])
+        if not isinstance(answer, Accepted):
+            raise answer
+        await self._acknowledged(ref, to_text("msg", answer.message.id))
+
+    async def _by_write(self, tenant: str, ref: str, payload: Any, options: dict[str, Any]) -> None:
+        async def work(tx: Any) -> str:
+            return await self._netra.webhooks.send(tx, "thing.happened", payload, **options)
+
+        await self._acknowledged(ref, await self._netra.write(work, tenant=tenant))
+
+    async def _by_transaction(self, tenant: str, ref: str, payload: Any, options: dict[str, Any]) -> None:
+        async with self._netra.transaction(tenant=tenant) as tx:
+            sent = await self._netra.webhooks.send(tx, "thing.happened", payload, **options)
+        await self._acknowledged(ref, sent)
+
+    async def _acknowledged(self, ref: str, message: str) -> None:
+        await self._note([{"acknowledged": ref, "message": message}])
+
+    async def _note(self, lines: list[dict[str, Any]]) -> None:
+        durable = asyncio.get_running_loop().create_future()
+        self._ledger.append(b"".join(json.dumps(line).encode() + b"\n" for line in lines), lambda: durable.set_result(None))
+        await durable
+
+
+def _digest(payload: Any) -> str:
+    return hashlib.sha256(json.dumps(payload, separators=(",", ":")).encode()).hexdigest()
+
+
+def receiver(channel: socket.socket, spec: dict[str, Any]) -> None:
+    """Receive on loopback and write down whole requests, durable before the answer leaves."""
+    asyncio.run(_receiver(channel, spec))
+
+
+async def _receiver(channel: socket.socket, spec: dict[str, Any]) -> None:
+    receiving = Receiving(Path(spec["ledger"]))
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(receiving), "127.0.0.1", 0, backlog=1024)
+    receiving.port = server.sockets[0].getsockname()[1]
+    await _take_commands(channel, receiving)
+    server.close()
+
+
+class Receiving:
+    """The commands of a receiver, and what its connections share.
+
+    The path is /<behaviour>/<tenant>/<endpoint>: `ok`; `flaky`, 503 for the first request of each message; `slow`, 200
+    after 30 ms; `hang`, no answer until `heal`.
+    """
+
+    def __init__(self, ledger: Path) -> None:
+        self.port = 0
+        self.healed = False
+        self._file = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._lines: list[bytes] = []
+        self._answers: list[tuple[_Connection, int | None, float]] = []
+        self._seen: set[tuple[str, str]] = set()
+
+    async def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def heal(self) -> None:
+        """From now on every path answers 200."""
+        self.healed = True
+
+    def take(self, connection: _Connection, path: str, headers: dict[str, str], body: bytes) -> None:
+        behaviour = path.split("/")[1]
+        status, delay_s = self._plan(behaviour, path, headers.get("webhook-id", ""))
+        record = {"at_us": time.time_ns() // 1000, "path": path, "status": status, "headers": headers, "body": body.decode()}
+        self._lines.append(json.dumps(record).encode() + b"\n")
+        self._answers.append((connection, status, delay_s))
+        if len(self._lines) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _plan(self, behaviour: str, path: str, message: str) -> tuple[int | None, float]:
+        first = (path, message) not in self._seen
+        self._seen.add((path, message))
+        if self.healed or behaviour == "ok":
+            return 200, 0.0
+        if behaviour == "flaky":
+            return (503, 0.0) if first else (200, 0.0)
+        return (200, 0.03) if behaviour == "slow" else (None, 0.0)
+
+    def _flush(self) -> None:
+        """What arrived in one turn of the loop shares one fsync; the answers follow it."""
+        lines, self._lines = self._lines, []
+        answers, self._answers = self._answers, []
+        os.write(self._file, b"".join(lines))
+        os.fsync(self._file)
+        for connection, status, delay_s in answers:
+            if status is not None:
+                asyncio.get_running_loop().call_later(delay_s, connection.answer, status)
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, receiving: Receiving) -> None:
+        self._receiving = receiving
+        self._parser = httptools.HttpRequestParser(self)
+        self._path, self._headers, self._body = b"", {}, b""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        self._path += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        path, headers, body = self._path.decode(), self._headers, self._body
+        self._path, self._headers, self._body = b"", {}, b""
+        self._receiving.take(self, path, headers, body)
+
+    def answer(self, status: int) -> None:
+        self._transport.write(f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n".encode())
