@@ -39,6 +39,10 @@ BODY: Final = "x" * 100
 DURABILITY: Final = "WAL, synchronous=FULL, answered after its commit"
 Q: Final = parse((Path(__file__).parent / "bare.sql").read_text(encoding="utf-8"))
 ACME: Final = Scope("acme", "bench")
+ENDPOINT: Final = Endpoint(
+    "acme", b"", None, "http://127.0.0.1/", "", None, None,
+    disabled=False, rate_limit=None, metadata={}, headers={}, created_us=0, updated_us=0,
+)  # fmt: skip
 
 
 class Cell(NamedTuple):
@@ -99,8 +103,7 @@ async def real(database: Sqlite, subject: str, folder: Path) -> Once:
     runtime = Runtime()
     sealer = Sealer(load_root_keys(folder / "root.keys", runtime.chance))
     await database.write(tenants.ensure, "acme", scope=system_scope())
-    plain = Endpoint("acme", b"", None, "http://127.0.0.1/", "", None, None, disabled=False, rate_limit=None, metadata={}, headers={}, created_us=0, updated_us=0)
-    endpoint = await database.write(endpoints.create, sealer, plain, None, scope=ACME)
+    endpoint = await database.write(endpoints.create, sealer, ENDPOINT, None, scope=ACME)
     snapshot = await database.read(endpoints.snapshot, sealer, scope=ACME)
     new = NewMessage("document.changed", '{"body":"' + BODY + '"}')
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from ..errors import CannotStart, MissingTenant, UsageError
+from ..errors import MissingTenant, UsageError
 from .output import OK, Output
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -98,11 +98,12 @@ def command(app: typer.Typer, name: str | None, shared: tuple[str, ...]) -> Call
 
     def add(function: Function) -> Function:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        common = [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=_default(each), annotation=_OPTIONS[each]) for each in shared]
-        taken = {each: None for each in shared}
+        common = [
+            inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=_default(each), annotation=_OPTIONS[each]) for each in shared
+        ]
 
         def run(**given: Any) -> int:
-            place = Place(**{each: given.pop(each) for each in taken})
+            place = Place(**{each: given.pop(each) for each in shared})
             result = function(place, **given)
             code = asyncio.run(result) if inspect.iscoroutine(result) else result
             return OK if code is None else int(code)
@@ -125,9 +126,3 @@ def actor() -> str:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # no name for this uid, as in many containers
         return "cli"
-
-
-def needs_database(place: Place, what: str) -> None:
-    """Refuse `--server` for what the server has no route for."""
-    if place.server:
-        raise CannotStart(f"{what} is not offered by the server", fix="Run it where the database is, with --data or --database-url.")

@@ -46,6 +46,10 @@ class Output:
         """One piece of a stream, at once."""
         self._print(_json(value) if self.as_json else words)
 
+    def line(self, value: Mapping[str, Any]) -> None:
+        """One JSON line for whoever started this process, whatever form was asked for."""
+        self._print(_json(value))
+
     def note(self, words: str) -> None:
         """Progress, a warning, or advice."""
         sys.stderr.write(words + "\n")

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from .options import ANYWHERE, Place, command, group
-from .output import iso
 from .rest import connected
 from .session import opened, operator
 
@@ -37,34 +36,23 @@ async def _create(place: Place, uid: str, name: str) -> dict[str, Any]:
         async with connected(place) as client:
             made: dict[str, Any] = await client.post("app", body={"name": name, "uid": uid})
             return made
+    from ..server.render import application_out
     from ..storage import tenants
 
     async def make(tx: Any) -> tenants.Tenant:
         return await tenants.create(tx, name, uid=uid)
 
     async with opened(place) as netra:
-        return _shape(await netra.database.write(make, scope=operator()))
+        return application_out(await netra.database.write(make, scope=operator()))
 
 
 async def _list(place: Place, limit: int) -> list[dict[str, Any]]:
     if place.server:
         async with connected(place) as client:
             return await client.list("app", limit=limit)
+    from ..server.render import application_out
     from ..storage import tenants
 
     async with opened(place) as netra:
         found = await netra.database.read(tenants.page, (-1, b""), limit, scope=operator())
-    return [_shape(each) for each in found]
-
-
-def _shape(tenant: Any) -> dict[str, Any]:
-    """As the server answers it."""
-    return {
-        "id": tenant.app_id,
-        "uid": tenant.uid,
-        "name": tenant.name,
-        "metadata": dict(tenant.metadata),
-        "rateLimit": tenant.rate_limit,
-        "createdAt": iso(tenant.created_us),
-        "updatedAt": iso(tenant.updated_us),
-    }
+    return [application_out(each) for each in found]

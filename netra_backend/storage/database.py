@@ -57,7 +57,3 @@ class Database(Protocol):
     def version(self) -> int:
         """A number that is another one after any commit by anybody; cheap enough to ask every 100 ms."""
         ...
-
-    def give_way(self) -> None:
-        """Called by the event loop between units of its work: lets an open group of writes have the interpreter."""
-        ...

@@ -1,13 +1,14 @@
-"""While a write lock is held, threads that burn the interpreter give it up sooner.
+"""While a writer has work, threads that burn the interpreter give it up sooner.
 
 CPython lets a running thread keep the interpreter for `sys.getswitchinterval()`, 5 ms by default, before another one
-that waits may have it. A writer gives it up at each statement, so that beside one busy thread a group of six statements
-holds the database's lock for 30 ms and more: an inversion, for everybody else's writes, in other processes too, wait
-for work that needs no lock at all. So the interval is short for as long as some group is open, and only then: the
-process pays a few hundred switches per second of held lock, and its own interval otherwise.
+that waits may have it. The writer gives it up at each statement, so that beside one busy thread a group of six
+statements holds the database's lock for 30 ms and more. That is an inversion: everybody else's writes, in other
+processes too, wait for work that needs no lock at all. It is worse beside an event loop that gives the interpreter up
+for an instant in each of its turns: the waiting writer is woken each time, comes too late, and its 5 ms begin anew.
+So the interval is short while a writer has something to do, and only then.
 
-It is one number for the whole process, hence the count: the first who hurries sets it, the last puts it back, unless
-somebody else has changed it meanwhile.
+It is one number for the whole process, hence the set of writers: the first who hurries sets it, the last puts it back,
+unless somebody else has changed it meanwhile.
 """
 
 from __future__ import annotations
@@ -20,26 +21,30 @@ HURRY_S: Final = 0.0002
 
 
 class Hurry:
-    """See the module's docstring. One object for the process, `hurry` below; each `begin` is followed by one `end`."""
+    """See the module's docstring. Both methods may be called by any thread, and again without harm."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open = 0
+        self._who: set[object] = set()
         self._former_s = 0.0
+        self._set_s = 0.0
 
-    def begin(self) -> None:
-        """A lock is held from now on."""
+    def begin(self, who: object) -> None:
+        """`who` has work from now on."""
         with self._lock:
-            self._open += 1
-            if self._open == 1:
+            if not self._who:
                 self._former_s = sys.getswitchinterval()
                 sys.setswitchinterval(min(HURRY_S, self._former_s))
+                self._set_s = sys.getswitchinterval()  # as the interpreter rounds it
+            self._who.add(who)
 
-    def end(self) -> None:
-        """It is held no longer."""
+    def end(self, who: object) -> None:
+        """`who` has nothing to do, or is gone."""
         with self._lock:
-            self._open -= 1
-            if not self._open and sys.getswitchinterval() == min(HURRY_S, self._former_s):
+            if who not in self._who:
+                return
+            self._who.remove(who)
+            if not self._who and sys.getswitchinterval() == self._set_s:
                 sys.setswitchinterval(self._former_s)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +26,6 @@ from .sqlite_readers import SqliteReaders
 from .sqlite_writer import SqliteWriter
 from .transaction import StoreFunction, Tx
 
-GIVE_WAY_S: Final = 0.0002
 _SYSTEM: Final = system_scope()
 
 
@@ -140,11 +138,6 @@ class Sqlite:
     def version(self) -> int:
         """See `Database.version`: SQLite's `data_version`, a few microseconds and no I/O."""
         return int(self._watch.run("pragma data_version")[0][0]) if self._watch is not None else 0
-
-    def give_way(self) -> None:
-        """See `Database.give_way`: a sleep is the one thing that gives the interpreter away for sure."""
-        if self._writer.group_open:
-            time.sleep(GIVE_WAY_S)
 
     @property
     def writer(self) -> SqliteWriter:

@@ -19,6 +19,7 @@ from ..kernel.scope import Scope
 from .errors import Interrupted, ReadTimeout
 from .sqlite_drivers import Connection
 from .sqlite_transaction import SqliteTx
+from .statements import Row, Statement
 from .transaction import StoreFunction, drive
 
 READERS: Final = 3
@@ -50,13 +51,15 @@ class SqliteReaders:
         connection = self._connection()
         monotonic = self._runtime.clock.monotonic
         ends = monotonic() + READ_LIMIT_S
-        connection.limit_time(lambda: monotonic() > ends)
+        tx = _LimitedTx(connection, scope, self._runtime, lambda: monotonic() > ends)
+        connection.limit_time(tx.expired)
         connection.run("begin")
         try:
-            return drive(fn(SqliteTx(connection, scope, self._runtime), *args))
+            return drive(fn(tx, *args))
         except Interrupted as error:
-            raise ReadTimeout(f"the read took longer than {READ_LIMIT_S:g} s") from error
+            raise _too_long() from error
         finally:
+            tx.end()
             connection.limit_time(None)
             with contextlib.suppress(NetraError):  # an interrupted read may have ended its transaction itself
                 connection.run("rollback")
@@ -69,3 +72,23 @@ class SqliteReaders:
             self._local.connection = connection
             self._open.append(connection)
         return connection
+
+
+class _LimitedTx(SqliteTx):
+    """Ends between statements as well: the driver's own watch sees only long ones."""
+
+    __slots__ = ("expired",)
+
+    def __init__(self, connection: Connection, scope: Scope, runtime: Runtime, expired: Callable[[], bool]) -> None:
+        super().__init__(connection, scope, runtime)
+        self.expired = expired
+
+    def run(self, statement: Statement, params: dict[str, Any]) -> list[Row]:
+        """See `SqliteTx.run`."""
+        if self.expired():
+            raise _too_long()
+        return super().run(statement, params)
+
+
+def _too_long() -> ReadTimeout:
+    return ReadTimeout(f"the read took longer than {READ_LIMIT_S:g} s")

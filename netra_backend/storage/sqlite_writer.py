@@ -38,6 +38,7 @@ from ..kernel.scope import system_scope
 from . import outbox
 from .errors import DatabaseBusy, WriterBlocked
 from .held import HeldTransaction
+from .interpreter import hurry
 from .jobs import AFTER_COMMIT, BEFORE_COMMIT, Job, settle_all, units
 from .lock_holder import write_lock_holder
 from .sqlite_drivers import Connection
@@ -89,7 +90,6 @@ class SqliteWriter:
         self._connection: Connection | None = None
         self.trouble: Unavailable | None = None
         self.on_unknown_outcome: list[Callable[[], None]] = []
-        self.group_open = False
         self.commits = 0
         self.held_max_s = 0.0
         self.held_s: deque[float] = deque(maxlen=HELD_KEPT)
@@ -130,6 +130,7 @@ class SqliteWriter:
 
     def _notify(self) -> None:
         if self._idle:
+            hurry.begin(self)
             self._wake.put(None)
 
     def _run(self) -> None:
@@ -152,11 +153,13 @@ class SqliteWriter:
         self._refuse_waiting(_closed())
 
     def _sleep_until_woken(self) -> None:
+        hurry.end(self)
         self._idle = True
         # Whoever queued before it saw the flag is found by this second look; whoever saw it has put a token.
         if not any(self._lanes.values()) and not self._held and not self._stopping:
             self._wake.get()
         self._idle = False
+        hurry.begin(self)
 
     def _bulk(self) -> None:
         if self._lanes["bulk"]:
@@ -171,9 +174,7 @@ class SqliteWriter:
         if not self._begin():
             held.refused(self.trouble or Unavailable())
             return
-        self.group_open = True
         doubt = held.serve(self._open_connection())
-        self.group_open = False
         if doubt is not None:
             self._distrust(doubt)
 
@@ -189,7 +190,6 @@ class SqliteWriter:
             self._fail(jobs, self.trouble or Unavailable())
             return
         opened = self._monotonic()
-        self.group_open = True
         group = _Group([], [])
         try:
             self._fill(group, jobs, opened, more=more)
@@ -199,7 +199,6 @@ class SqliteWriter:
             self._rerun_alone(group.jobs)
         else:
             self._commit(group)
-        self.group_open = False
         self._share_the_lock(self._monotonic() - opened)
 
     def _fill(self, group: _Group, jobs: list[Job], opened: float, *, more: bool) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .support.storage import database, engine
+from .support.storage import database, engine, pair, prepared, templates
 
-__all__ = ["database", "engine"]
+__all__ = ["database", "engine", "pair", "prepared", "templates"]

@@ -95,13 +95,13 @@ async def get(tx: Tx, reference: str) -> Endpoint:
     row = row or await tx.one(Q.endpoint_by_uid, uid=reference)
     if row is None:
         raise NotFound(f"there is no endpoint {reference[:80]!r}", fix="List them: netra webhooks list --endpoints, or GET .../endpoint")
-    return _endpoint(row)
+    return endpoint_of(row)
 
 
 async def page(tx: Tx, at: tuple[int, bytes], limit: int, *, back: bool = False) -> list[Endpoint]:
     """The tenant's endpoints by (created, id)."""
     statement = Q.list_endpoints_back if back else Q.list_endpoints
-    return [_endpoint(row) for row in await tx.all(statement, created_us=at[0], id=at[1], limit=limit)]
+    return [endpoint_of(row) for row in await tx.all(statement, created_us=at[0], id=at[1], limit=limit)]
 
 
 async def live_secrets(tx: Tx, sealer: Sealer, endpoint_id: bytes) -> list[Secret]:
@@ -136,7 +136,7 @@ async def rotate_secret(tx: Tx, sealer: Sealer, reference: str, secret: str | No
 async def snapshot(tx: Tx, sealer: Sealer) -> Snapshot:
     """The tenant's endpoints and live secrets, as of one version number."""
     version = await tx.one(Q.get_version)
-    endpoints = [_endpoint(row) for row in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=MOST_ENDPOINTS)]
+    endpoints = [endpoint_of(row) for row in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=MOST_ENDPOINTS)]
     secrets: dict[bytes, list[Secret]] = {}
     for row in await tx.all(Q.live_secrets, now_us=tx.now_us):
         secret = await _secret(tx, sealer, row)
@@ -155,7 +155,7 @@ async def current_snapshot(tx: Tx, known: Snapshot | None) -> Snapshot:
     version = int(row[0]) if row else 0
     if known is not None and known.version == version:
         return known
-    endpoints = [_endpoint(found) for found in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=MOST_ENDPOINTS)]
+    endpoints = [endpoint_of(found) for found in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=MOST_ENDPOINTS)]
     return Snapshot(tx.tenant, version, {endpoint.id: endpoint for endpoint in endpoints}, {})
 
 
@@ -180,7 +180,8 @@ def _place(secret_id: bytes) -> Place:
     return Place(SECRET_TABLE, secret_id, "sealed")
 
 
-def _endpoint(row: Row) -> Endpoint:
+def endpoint_of(row: Row) -> Endpoint:
+    """An endpoint from its row, in the column order of the queries."""
     tenant, id_, uid, url, description, types, channels, disabled, rate_limit, metadata, headers, created, updated = row
     return Endpoint(
         tenant,

@@ -300,3 +300,104 @@ order by id limit :limit;
 select tenant, message_id, id, endpoint_id, number, manual, started_us, duration_us, outcome, status, error_kind, error,
   response, url, late, trace_id, span_id
 from netra_attempt where tenant = :tenant and message_id = :message_id and id = :id;
+
+-- What lists filter by. A filter that is not asked for is switched off by its first half; labels are sought as they
+-- are spelled in the stored JSON, quotes included.
+
+-- name: find_messages
+select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.deliver_at_us, m.created_us,
+  m.trace_id, m.span_id
+from netra_message m
+where m.tenant = :tenant and (m.created_us, m.id) < (:created_us, :id)
+  and m.created_us > :after_us and m.created_us < :before_us
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+  and (:channel = '' or replace(coalesce(m.channels, ''), :channel, '') <> coalesce(m.channels, ''))
+  and (:tag = '' or replace(coalesce(m.tags, ''), :tag, '') <> coalesce(m.tags, ''))
+order by m.created_us desc, m.id desc limit :limit;
+
+-- name: find_messages_back
+select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.deliver_at_us, m.created_us,
+  m.trace_id, m.span_id
+from netra_message m
+where m.tenant = :tenant and (m.created_us, m.id) > (:created_us, :id)
+  and m.created_us > :after_us and m.created_us < :before_us
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+  and (:channel = '' or replace(coalesce(m.channels, ''), :channel, '') <> coalesce(m.channels, ''))
+  and (:tag = '' or replace(coalesce(m.tags, ''), :tag, '') <> coalesce(m.tags, ''))
+order by m.created_us, m.id limit :limit;
+
+-- name: find_attempts_of_message
+select a.tenant, a.message_id, a.id, a.endpoint_id, a.number, a.manual, a.started_us, a.duration_us, a.outcome, a.status,
+  a.error_kind, a.error, a.response, a.url, a.late, a.trace_id, a.span_id
+from netra_attempt a join netra_message m on m.tenant = a.tenant and m.id = a.message_id
+where a.tenant = :tenant and a.message_id = :message_id and (:any_endpoint = 1 or a.endpoint_id = :endpoint_id)
+  and a.id < :place and a.started_us > :after_us and a.started_us < :before_us
+  and (:any_outcome = 1 or a.outcome in (select o.outcome from rows(:outcomes, outcome text) as o))
+  and a.status >= :least_status and a.status < :above_status
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+  and (:channel = '' or replace(coalesce(m.channels, ''), :channel, '') <> coalesce(m.channels, ''))
+  and (:tag = '' or replace(coalesce(m.tags, ''), :tag, '') <> coalesce(m.tags, ''))
+order by a.id desc limit :limit;
+
+-- name: find_attempts_of_message_back
+select a.tenant, a.message_id, a.id, a.endpoint_id, a.number, a.manual, a.started_us, a.duration_us, a.outcome, a.status,
+  a.error_kind, a.error, a.response, a.url, a.late, a.trace_id, a.span_id
+from netra_attempt a join netra_message m on m.tenant = a.tenant and m.id = a.message_id
+where a.tenant = :tenant and a.message_id = :message_id and (:any_endpoint = 1 or a.endpoint_id = :endpoint_id)
+  and a.id > :place and a.started_us > :after_us and a.started_us < :before_us
+  and (:any_outcome = 1 or a.outcome in (select o.outcome from rows(:outcomes, outcome text) as o))
+  and a.status >= :least_status and a.status < :above_status
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+  and (:channel = '' or replace(coalesce(m.channels, ''), :channel, '') <> coalesce(m.channels, ''))
+  and (:tag = '' or replace(coalesce(m.tags, ''), :tag, '') <> coalesce(m.tags, ''))
+order by a.id limit :limit;
+
+-- name: find_attempts_of_endpoint
+select a.tenant, a.message_id, a.id, a.endpoint_id, a.number, a.manual, a.started_us, a.duration_us, a.outcome, a.status,
+  a.error_kind, a.error, a.response, a.url, a.late, a.trace_id, a.span_id
+from netra_attempt a join netra_message m on m.tenant = a.tenant and m.id = a.message_id
+where a.tenant = :tenant and a.endpoint_id = :endpoint_id
+  and a.id < :place and a.started_us > :after_us and a.started_us < :before_us
+  and (:any_outcome = 1 or a.outcome in (select o.outcome from rows(:outcomes, outcome text) as o))
+  and a.status >= :least_status and a.status < :above_status
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+  and (:channel = '' or replace(coalesce(m.channels, ''), :channel, '') <> coalesce(m.channels, ''))
+  and (:tag = '' or replace(coalesce(m.tags, ''), :tag, '') <> coalesce(m.tags, ''))
+order by a.id desc limit :limit;
+
+-- name: find_attempts_of_endpoint_back
+select a.tenant, a.message_id, a.id, a.endpoint_id, a.number, a.manual, a.started_us, a.duration_us, a.outcome, a.status,
+  a.error_kind, a.error, a.response, a.url, a.late, a.trace_id, a.span_id
+from netra_attempt a join netra_message m on m.tenant = a.tenant and m.id = a.message_id
+where a.tenant = :tenant and a.endpoint_id = :endpoint_id
+  and a.id > :place and a.started_us > :after_us and a.started_us < :before_us
+  and (:any_outcome = 1 or a.outcome in (select o.outcome from rows(:outcomes, outcome text) as o))
+  and a.status >= :least_status and a.status < :above_status
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+  and (:channel = '' or replace(coalesce(m.channels, ''), :channel, '') <> coalesce(m.channels, ''))
+  and (:tag = '' or replace(coalesce(m.tags, ''), :tag, '') <> coalesce(m.tags, ''))
+order by a.id limit :limit;
+
+-- name: destinations_of_message
+select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
+  e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
+  e.created_us, e.updated_us
+from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
+where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id > :after
+order by d.endpoint_id limit :limit;
+
+-- name: destinations_of_message_back
+select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
+  e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
+  e.created_us, e.updated_us
+from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
+where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id < :after
+order by d.endpoint_id desc limit :limit;
+
+-- name: queue_due
+-- fleet: the gauges of the whole installation; one pass over the partial index of what is due
+select count(*), min(due_us) from netra_delivery where state = 'due';
+
+-- name: queue_leased
+-- fleet: the gauges of the whole installation; one pass over the partial index of what is leased
+select count(*) from netra_delivery where state = 'leased';

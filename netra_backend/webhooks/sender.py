@@ -116,7 +116,6 @@ class Sender:
             outcome = None
         finally:
             wants = self.lanes.landed(delivery)
-            self._database.give_way()
             self.pump()
             if wants:
                 self.wants_claim((tenant, endpoint_id))

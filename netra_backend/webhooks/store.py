@@ -220,14 +220,14 @@ async def attempts_of_message(tx: Tx, message_id: bytes, at: bytes | None, limit
     """A message's attempts, the newest first; `back` as in `messages`."""
     statement = Q.attempts_of_message_back if back else Q.attempts_of_message
     before = at if at is not None else _AFTER_ALL if back else _BEFORE_ALL
-    return [_attempt(row) for row in await tx.all(statement, message_id=message_id, before=before, limit=limit)]
+    return [attempt_of(row) for row in await tx.all(statement, message_id=message_id, before=before, limit=limit)]
 
 
 async def attempts_of_endpoint(tx: Tx, endpoint_id: bytes, at: bytes | None, limit: int, *, back: bool = False) -> list[Attempt]:
     """An endpoint's attempts, the newest first; `back` as in `messages`."""
     statement = Q.attempts_of_endpoint_back if back else Q.attempts_of_endpoint
     before = at if at is not None else _AFTER_ALL if back else _BEFORE_ALL
-    return [_attempt(row) for row in await tx.all(statement, endpoint_id=endpoint_id, before=before, limit=limit)]
+    return [attempt_of(row) for row in await tx.all(statement, endpoint_id=endpoint_id, before=before, limit=limit)]
 
 
 async def attempt(tx: Tx, message_id: bytes, attempt_id: bytes) -> Attempt:
@@ -235,10 +235,11 @@ async def attempt(tx: Tx, message_id: bytes, attempt_id: bytes) -> Attempt:
     row = await tx.one(Q.get_attempt, message_id=message_id, id=attempt_id)
     if row is None:
         raise NotFound(f"there is no attempt {to_text('atmpt', attempt_id)}")
-    return _attempt(row)
+    return attempt_of(row)
 
 
-def _attempt(row: Row) -> Attempt:
+def attempt_of(row: Row) -> Attempt:
+    """An attempt from its row, in the column order of the queries."""
     *facts, late, trace_id, span_id = row
     facts[5] = bool(facts[5])
     facts += [bool(late), TraceContext(trace_id, span_id)]

@@ -31,9 +31,9 @@ async def look(settings: Settings, runtime: Runtime) -> list[Check]:
     if settings.engine != "sqlite":
         return [Check("database", "failed", "PostgreSQL is not supported by this release yet", "Use a sqlite:/// URL.")]
     driver = settings.sqlite_driver or "apsw"
-    path = Path(settings.database_url.removeprefix("sqlite:///"))
     checks = [_library(driver)]
-    if not path.exists():
+    path, exists = _file(settings)
+    if not exists:
         return [*checks, Check("database", "warning", f"there is none at {path} yet", "`netra serve` or `netra migrate` makes it.")]
     database = Sqlite(path, runtime, driver=driver, blocked_after_s=settings.quiet_after_s, disk_reserve_bytes=0, migrate=False)
     try:
@@ -44,6 +44,11 @@ async def look(settings: Settings, runtime: Runtime) -> list[Check]:
         return [*checks, *await _open(database, settings, runtime)]
     finally:
         await database.close()
+
+
+def _file(settings: Settings) -> tuple[Path, bool]:
+    path = Path(settings.database_url.removeprefix("sqlite:///"))
+    return path, path.exists()
 
 
 def _library(driver: DriverName) -> Check:
@@ -98,7 +103,9 @@ async def _nodes(database: Sqlite, living: Sequence[Node], settings: Settings, r
     words = f"{len(living)} alive" + "".join(f", {_name(node)}" for node in living)
     if silent:
         words += f"; without a beat for {settings.quiet_after_s:g} s: " + ", ".join(map(_name, silent.values()))
-    return judged("processes", words, good=not silent, fix="A quiet process starts nothing: look whether it is stopped or starved of CPU or disk.")
+    return judged(
+        "processes", words, good=not silent, fix="A quiet process starts nothing: look whether it is stopped or starved of CPU or disk."
+    )
 
 
 def _name(node: Node) -> str:
@@ -110,7 +117,9 @@ def _clock(living: Sequence[Node], runtime: Runtime) -> Check:
     behind_us = newest - runtime.clock.wall_us()
     return judged(
         "clock",
-        "the wall clock is not behind what other processes wrote" if behind_us <= BACKWARDS_US else f"the wall clock is {behind_us / 1e6:.1f} s behind",
+        "the wall clock is not behind what other processes wrote"
+        if behind_us <= BACKWARDS_US
+        else f"the wall clock is {behind_us / 1e6:.1f} s behind",
         good=behind_us <= BACKWARDS_US,
         fix="Set the clocks of all hosts by NTP: due times and signatures are wall time, although leases are not.",
     )

@@ -15,14 +15,20 @@ from ...kernel.sizes import GIB, format_size
 from .checks import Check, judged
 
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs"})
+NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs"}
+)
 """Where POSIX locks or shared memory do not hold between hosts, which SQLite's WAL mode needs (SQLite, "Write-Ahead Logging")."""
 
 
 def environment(strangers: Sequence[str]) -> Check:
     """Variables that look like settings and set nothing."""
     return judged(
-        "environment", "; ".join(strangers) or "every NETRA_* variable is known", good=not strangers, fix="Correct or unset it.", otherwise="warning"
+        "environment",
+        "; ".join(strangers) or "every NETRA_* variable is known",
+        good=not strangers,
+        fix="Correct or unset it.",
+        otherwise="warning",
     )
 
 
@@ -50,7 +56,9 @@ def _root_keys(settings: Settings, runtime: Runtime) -> Check:
 
     path = settings.root_keys
     if not path.exists():
-        return Check("root keys", "warning", f"{path} does not exist yet", "It is made at the first start; back it up apart from the database.")
+        return Check(
+            "root keys", "warning", f"{path} does not exist yet", "It is made at the first start; back it up apart from the database."
+        )
     try:
         load_root_keys(path, runtime.chance)
     except (NetraError, OSError) as error:

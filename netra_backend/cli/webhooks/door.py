@@ -12,7 +12,7 @@ Shape = dict[str, Any]
 
 
 class Door(Protocol):
-    """What the commands ask. Every answer is a shape of `shapes.py`."""
+    """What the commands ask. Every answer has the server's shape, whichever door it is."""
 
     async def send(self, event_type: str, payload: str, event_id: str | None) -> Shape:
         """Accept one message; `payload` is the exact JSON text that will be signed."""
@@ -24,6 +24,10 @@ class Door(Protocol):
 
     async def show(self, message_id: str) -> Shape:
         """A message with `deliveries` and `attempts`."""
+        ...
+
+    async def dead(self, limit: int) -> list[Shape]:
+        """Dead letters by endpoint and message."""
         ...
 
     async def resend(self, message_id: str, endpoint: str) -> None:

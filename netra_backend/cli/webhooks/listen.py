@@ -30,7 +30,9 @@ async def listen(
     secret: Annotated[list[str] | None, typer.Option("--secret", metavar="WHSEC", help="Verify with this secret; may be repeated.")] = None,
     fail: Annotated[str | None, typer.Option("--fail", metavar="STATUS[:N]", help="Answer so, to the first N requests or to all.")] = None,
     hang: Annotated[bool, typer.Option("--hang", help="Take requests and never answer.")] = False,
-    ledger: Annotated[Path | None, typer.Option("--ledger", metavar="FILE", help="Append a line per request, durable before the answer.")] = None,
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", metavar="FILE", help="Append a line per request, durable before the answer.")
+    ] = None,
 ) -> None:
     """Receive messages here; ends at Ctrl-C or SIGTERM.
 
@@ -46,7 +48,9 @@ async def listen(
     try:
         server = await loop.create_server(lambda: Connection(receiver), host, port)
     except OSError as error:
-        raise CannotStart(f"{host}:{port} cannot be listened at: {error.strerror}", fix="Choose another port, or 0 for a free one.") from error
+        raise CannotStart(
+            f"{host}:{port} cannot be listened at: {error.strerror}", fix="Choose another port, or 0 for a free one."
+        ) from error
     url = f"http://{host}:{server.sockets[0].getsockname()[1]}/hook"
     place.output.event({"event": "ready", "url": url, "pid": os.getpid()}, f"Listening at {url}")
     stop = asyncio.Event()

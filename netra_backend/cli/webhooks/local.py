@@ -9,6 +9,7 @@ from ...errors import NetraError
 from ...kernel.ids import from_text
 from ...kernel.scope import Scope
 from ...netra import Netra
+from ...server.render import attempt_out, endpoint_out, message_out
 from ...storage.transaction import Tx
 from ...webhooks import endpoints, store
 from ...webhooks.endpoints import check_event_type, check_url
@@ -33,23 +34,23 @@ class LocalDoor:
         answer = (await self._netra.webhooks.accept(self._scope, [new]))[0]
         if isinstance(answer, NetraError):
             raise answer
-        return {**shapes.message(answer.message), "replayed": answer.replayed}
+        return {**message_out(answer.message), "replayed": answer.replayed}
 
     async def messages(self, limit: int) -> list[Shape]:
         """See `Door.messages`."""
-        return [shapes.message(each) for each in await self._read(store.messages, None, limit)]
+        return [message_out(each) for each in await self._read(store.messages, None, limit)]
 
     async def show(self, message_id: str) -> Shape:
         """See `Door.show`."""
         id_ = from_text("msg", message_id)
-        found = shapes.message(await self._read(store.message, id_))
+        found = message_out(await self._read(store.message, id_))
         deliveries = await self._read(store.deliveries, id_)
         attempts = await self._read(store.attempts_of_message, id_, None, ATTEMPTS_SHOWN)
-        return {**found, "deliveries": list(map(shapes.delivery, deliveries)), "attempts": list(map(shapes.attempt, attempts))}
+        return {**found, "deliveries": list(map(shapes.delivery, deliveries)), "attempts": [attempt_out(each, None, with_content=True) for each in attempts]}
 
     async def dead(self, limit: int) -> list[Shape]:
-        """Dead letters by endpoint and message."""
-        return [shapes.delivery(row) for row in await self._read(store.dead_letters, (b"", b""), limit)]
+        """See `Door.dead`."""
+        return [shapes.dead_letter(row) for row in await self._read(store.dead_letters, (b"", b""), limit)]
 
     async def resend(self, message_id: str, endpoint: str) -> None:
         """See `Door.resend`."""
@@ -74,11 +75,11 @@ class LocalDoor:
             updated_us=0,
         )
         made, key = await self._write(_add_endpoint, self._netra.sealer, wanted, secret)
-        return {**shapes.endpoint(made), "secret": encode_secret(key)}
+        return {**endpoint_out(made), "secret": encode_secret(key)}
 
     async def endpoints(self, limit: int) -> list[Shape]:
         """See `Door.endpoints`."""
-        return [shapes.endpoint(each) for each in await self._read(endpoints.page, (-1, b""), limit)]
+        return [endpoint_out(each) for each in await self._read(endpoints.page, (-1, b""), limit)]
 
     async def _read(self, fn: Any, *args: Any) -> Any:
         return await self._netra.database.read(fn, *args, scope=self._scope)

@@ -6,18 +6,19 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import orjson
 import typer
 
 from ...errors import InvalidInput
 from ...kernel.clock import SystemClock
 from ...kernel.durations import parse_duration
-from ..options import TENANT, TENANT_DATABASE, Place, command
+from ..options import TENANT, Place, command
 from ..output import DEAD_LETTERS, NO, OK
 from . import app
 from .door import Door, Shape, entered
 
 LOOK_EVERY_S: Final = 0.1
-UNSETTLED: Final = frozenset({"due", "leased", "pending", "sending"})
+UNSETTLED: Final = frozenset({"due", "leased"})
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many.")]
 MessageId = Annotated[str, typer.Argument(metavar="MSG", help="A message's id, msg_...")]
 
@@ -26,7 +27,7 @@ MessageId = Annotated[str, typer.Argument(metavar="MSG", help="A message's id, m
 async def send(
     place: Place,
     event_type: Annotated[str, typer.Option("--type", metavar="X", help="The event type, invoice.paid for example.")],
-    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="The payload, as JSON; - is standard input.")] = "-",
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="The payload, as JSON; - is standard input.")] = "-",
     event_id: Annotated[str | None, typer.Option("--event-id", metavar="ID", help="A key: a repetition with it is harmless.")] = None,
     wait: Annotated[
         str | None, typer.Option("--wait", metavar="DURATION", help="Wait so long for its deliveries; exit 3 if one is a dead letter.")
@@ -47,7 +48,7 @@ async def send(
     states = [each["state"] for each in shown["deliveries"]]
     words = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))) or "no endpoint takes it"
     place.output.document(shown, f"{sent['id']}: {words}")
-    if "dead" in states or "failed" in states:
+    if "dead" in states:
         return DEAD_LETTERS
     return NO if UNSETTLED.intersection(states) else OK
 
@@ -69,23 +70,19 @@ async def show(place: Place, message: MessageId) -> None:
     if place.as_json:
         place.output.document(found, "")
         return
-    place.output.document(found, f"{found['id']}  {found['eventType']}  {found['timestamp']}\n{found['payload']}")
+    place.output.document(found, f"{found['id']}  {found['eventType']}  {found['timestamp']}\n{orjson.dumps(found['payload']).decode()}")
     deliveries = {"endpointId": "endpoint", "state": "state", "attempts": "attempts", "nextAttempt": "next", "reason": "reason"}
     place.output.rows("deliveries", found["deliveries"], deliveries, "No endpoint takes it.")
-    attempts = {"timestamp": "at", "endpointId": "endpoint", "outcome": "outcome", "responseStatusCode": "status", "error": "error"}
+    attempts = {"timestamp": "at", "endpointId": "endpoint", "statusText": "outcome", "responseStatusCode": "status", "response": "answer"}
     place.output.rows("attempts", found["attempts"], attempts, "No attempt was made yet.")
 
 
-@command(app, "dead", TENANT_DATABASE)
+@command(app, "dead", TENANT)
 async def dead(place: Place, limit: Limit = 50) -> None:
     """List dead letters: deliveries given up, with the reason."""
-    from ..session import opened, scope_of
-    from .local import LocalDoor
-
-    place.the_tenant()
-    async with opened(place) as netra:
-        found = await LocalDoor(netra, await scope_of(netra, place)).dead(limit)
-    columns = {"msgId": "message", "endpointId": "endpoint", "attempts": "attempts", "lastStatus": "status", "reason": "reason"}
+    async with entered(place) as door:
+        found = await door.dead(limit)
+    columns = {"message": "message", "endpoint": "endpoint", "attempts": "attempts", "last_status": "status", "reason": "reason"}
     place.output.rows("dead", found, columns, "There is no dead letter.")
 
 
@@ -100,8 +97,6 @@ async def resend(
 
 
 def _payload(file: str) -> str:
-    import orjson
-
     source = "standard input" if file == "-" else file
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()

@@ -10,9 +10,6 @@ import orjson
 from ..rest import RestClient
 from .door import Shape
 
-STATUS: Final = {0: "delivered", 1: "pending", 2: "failed", 3: "sending"}
-"""Svix's numbers for the state of an attempt or a delivery."""
-
 ATTEMPTS_SHOWN: Final = 100
 
 
@@ -39,7 +36,11 @@ class RemoteDoor:
         found: Shape = await self._client.get(*self._app, "msg", message_id)
         attempts = await self._client.list(*self._app, "attempt", "msg", message_id, limit=ATTEMPTS_SHOWN)
         deliveries = await self._client.list(*self._app, "msg", message_id, "endpoint", limit=ATTEMPTS_SHOWN)
-        return {**found, "deliveries": list(map(_delivery, deliveries)), "attempts": list(map(_attempt, attempts))}
+        return {**found, "deliveries": list(map(_delivery, deliveries)), "attempts": attempts}
+
+    async def dead(self, limit: int) -> list[Shape]:
+        """See `Door.dead`."""
+        return await self._client.list("tenants", self._app[1], "webhooks", "dead", limit=limit)
 
     async def resend(self, message_id: str, endpoint: str) -> None:
         """See `Door.resend`."""
@@ -48,7 +49,9 @@ class RemoteDoor:
     async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None) -> Shape:
         """See `Door.add_endpoint`."""
         given = {"url": url, "uid": uid, "filterTypes": list(event_types) or None, "secret": secret}
-        made: Shape = await self._client.post(*self._app, "endpoint", body={name: value for name, value in given.items() if value is not None})
+        made: Shape = await self._client.post(
+            *self._app, "endpoint", body={name: value for name, value in given.items() if value is not None}
+        )
         told: dict[str, Any] = await self._client.get(*self._app, "endpoint", made["id"], "secret") if secret is None else {"key": secret}
         return {**made, "secret": told["key"]}
 
@@ -58,14 +61,5 @@ class RemoteDoor:
 
 
 def _delivery(destination: Shape) -> Shape:
-    return {
-        "endpointId": destination["id"],
-        "state": STATUS.get(destination.get("status", 1), "pending"),
-        "attempts": destination.get("attempts"),
-        "nextAttempt": destination.get("nextAttempt"),
-        "reason": destination.get("reason"),
-    }
-
-
-def _attempt(made: Shape) -> Shape:
-    return {**made, "outcome": STATUS.get(made["status"], "failed"), "error": made.get("error")}
+    members = ("state", "attempts", "nextAttempt", "lastStatusCode", "reason")
+    return {"endpointId": destination["id"], **{name: destination[name] for name in members}}

@@ -22,7 +22,9 @@ LOOK_EVERY_S: Final = 0.05
 @command(app, "tail", TENANT_DATABASE)
 async def tail(
     place: Place,
-    after: Annotated[int | None, typer.Option("--after", metavar="SEQ", min=0, help="Go on after this number; from now on, if left out.")] = None,
+    after: Annotated[
+        int | None, typer.Option("--after", metavar="SEQ", min=0, help="Go on after this number; from now on, if left out.")
+    ] = None,
     count: Annotated[int, typer.Option("--count", min=0, help="End after this many; 0 goes on until interrupted.")] = 0,
 ) -> None:
     """Follow what happens: messages stored, deliveries made, failed and given up."""
@@ -55,7 +57,11 @@ def _of_tenant(entry: Any, tenant: str) -> Iterator[dict[str, Any]]:
 
     for owner, item in entry.items:
         if owner == tenant:
-            ids = {name: to_text(prefix, bytes.fromhex(item[name])) for name, prefix in (("message", "msg"), ("endpoint", "ep")) if name in item}
+            ids = {
+                name: to_text(prefix, bytes.fromhex(item[name]))
+                for name, prefix in (("message", "msg"), ("endpoint", "ep"))
+                if name in item
+            }
             yield {"seq": entry.seq, "at": iso(entry.at_us), **item, **ids}
 
 

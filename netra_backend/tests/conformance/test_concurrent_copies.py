@@ -15,7 +15,7 @@ from netra_backend.storage import api_keys, log, nodes, tenants
 from netra_backend.storage.idempotency import Claim, Replay, claim
 from netra_backend.storage.sealing import Place, RootKeys, Sealer
 
-from ..support.storage import ACME, opened
+from ..support.storage import ACME
 
 NODE = b"\x01" * 16
 SEALER, NEXT = Sealer(RootKeys({"r1": b"1" * 32})), Sealer(RootKeys({"r2": b"2" * 32, "r1": b"1" * 32}))
@@ -89,12 +89,6 @@ CASES = {
 
 def is_as(outcome, expected):
     return isinstance(outcome, expected) if isinstance(expected, type) else outcome == expected
-
-
-@pytest.fixture
-async def pair(engine, tmp_path):
-    async with opened(engine, tmp_path) as one, opened(engine, tmp_path) as two:
-        yield one, two
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -10,7 +10,7 @@ from netra_backend.errors import KeyReused
 from netra_backend.kernel.scope import Scope
 from netra_backend.storage.idempotency import Claim, Q, Replay, claim, hash_body
 
-from ..support.storage import ACME, SYSTEM, opened, put, rows_of
+from ..support.storage import ACME, SYSTEM, put, rows_of
 
 BODY = Claim("POST /app/{a}/msg", "key-1", hash_body(b"{}"))
 
@@ -21,13 +21,6 @@ async def effect(tx, wanted, ref):
     if replay is None:
         await put(tx, ref.hex())
     return replay
-
-
-@pytest.fixture
-async def pair(engine, tmp_path):
-    """Two doors to one database, as two processes have them."""
-    async with opened(engine, tmp_path) as one, opened(engine, tmp_path) as two:
-        yield one, two
 
 
 async def test_the_second_caller_gets_the_firsts_result(database):

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from netra_backend.errors import NetraError
@@ -273,7 +273,13 @@ class World:
 
 
 @given(steps=STEPS)
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],  # shrinking opens hundreds of databases; the steps are told as they are
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_each_stream_is_dense_and_complete_whoever_leads_and_dies(engine, steps):
     async def check(folder):
         async with opened(engine, Path(folder)) as database:

@@ -95,21 +95,6 @@ class End:
         assert self.rows["later"] == 2, f"the writer does not live: {self}"
 
 
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory):
-    """A migrated, empty file of each driver, to be copied: migrating hundreds of times would be most of the work."""
-    made = {}
-    for driver in ("apsw", "sqlite3"):
-        database = new_database(driver, tmp_path_factory.mktemp(driver))
-        database.migrate()
-        connection = database._connect()
-        connection.run(Q.create_fact.sqlite)
-        connection.run("pragma wal_checkpoint(truncate)")
-        connection.close()
-        made[driver] = database.path
-    return made
-
-
 @pytest.fixture
 def fresh(templates, tmp_path):
     """A function that makes an engine, not open, over a new copy of the template. Syncing is not the subject here."""

@@ -7,6 +7,7 @@ branch in `new_database`; nothing else of the suite knows how many engines there
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -53,11 +54,41 @@ def engine(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A migrated, empty database of each engine, to be copied: migrating hundreds of times would be most of the work."""
+    made = {}
+    for name in ENGINES:
+        template = new_database(name, tmp_path_factory.mktemp(name))
+        template.migrate()
+        connection = template._connect()
+        for statement in (Q.create_fact, Q.create_count):
+            connection.run(statement.sqlite)
+        connection.run("pragma wal_checkpoint(truncate)")
+        connection.close()
+        made[name] = template.path
+    return made
+
+
 @pytest.fixture
-async def database(engine: str, tmp_path: Path) -> AsyncIterator[Database]:
+def prepared(engine: str, templates: dict[str, Path], tmp_path: Path) -> Path:
+    """A folder with a migrated, empty database of the engine."""
+    shutil.copy(templates[engine], tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+async def database(engine: str, prepared: Path) -> AsyncIterator[Database]:
     """An open database on the real clock."""
-    async with opened(engine, tmp_path) as database:
+    async with opened(engine, prepared) as database:
         yield database
+
+
+@pytest.fixture
+async def pair(engine: str, prepared: Path) -> AsyncIterator[tuple[Database, Database]]:
+    """Two doors to one database, as two processes have them."""
+    async with opened(engine, prepared) as one, opened(engine, prepared) as two:
+        yield one, two
 
 
 async def make_tables(tx):

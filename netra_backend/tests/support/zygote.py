@@ -91,6 +91,7 @@ class Child:
     def __init__(self, zygote: Zygote, pid: int, channel: socket.socket, log: Path) -> None:
         self.pid = pid
         self.log = log
+        self.ledger = Path()
         self.gone = False
         self._zygote = zygote
         self._channel = channel

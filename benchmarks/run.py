@@ -1,0 +1,46 @@
+"""`make bench`: every table, its rows as one report and as text. Options: `--only NAME`, `--quick`.
+
+A table is a module with `rows(quick=...)` and can be run by itself. The rows go to build/report/bench.json, where
+tools/report.py adds command, revision and date. The exit code says that everything ran and every check of a benchmark
+held; a missed aim is a fact in the report and no failure, because machines differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import group_commit
+import webhooks_end_to_end
+from measure import machine, show, write_report
+
+REPORT = Path("build/report/bench.json")
+TABLES = {"group_commit": group_commit, "webhooks_end_to_end": webhooks_end_to_end}
+
+
+def main() -> int:
+    """Run the chosen tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(TABLES), help="one table")
+    parser.add_argument("--quick", action="store_true", help="one short run of each: shows that it works, measures little")
+    webhooks_end_to_end.options(parser)
+    given = parser.parse_args()
+    webhooks_end_to_end.configure(given)
+    facts = {"quick": given.quick, **machine()}
+    rows, seconds = [], {}
+    for name in [given.only] if given.only else TABLES:
+        started = time.monotonic()
+        found = [{"table": name, **row.as_json()} for row in TABLES[name].rows(quick=given.quick)]
+        seconds[name] = round(time.monotonic() - started, 1)
+        show(found)
+        rows += found
+        write_report(REPORT, rows, {**facts, "table_seconds": seconds})
+    missed = [row["name"] for row in rows if row["met"] is False]
+    print(f"{len(rows)} rows in {sum(seconds.values()):.0f} s; aims missed: {', '.join(missed) or 'none'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

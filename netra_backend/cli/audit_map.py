@@ -1,0 +1,36 @@
+"""Every command and what it leaves in the audit trail: the actions of its entries, or the reason why there are none.
+
+A test compares this table with the commands that exist, so a new command is red until somebody has decided.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+AUDITED: Final[dict[str, tuple[str, ...]]] = {
+    "tenant create": ("tenant.create",),
+    "key create": ("api_key.create",),
+    "key revoke": ("api_key.revoke",),
+    "webhooks endpoint add": ("endpoint.create", "endpoint.secret.create"),
+    "webhooks resend": ("delivery.resend",),
+}
+"""Command -> what its entries are called; the actor is `cli:<account>`, or the key that a server was asked with."""
+
+NOT_AUDITED: Final[dict[str, str]] = {
+    "serve": "starting a process decides nothing; the first operator's key that it makes is audited (api_key.create)",
+    "worker": "starting a process decides nothing",
+    "migrate": "netra_migration keeps what was applied, when, and the checksum; the audit tables may not exist before it",
+    "doctor": "reads only",
+    "failpoints": "reads only",
+    "tenant list": "reads only",
+    "key list": "reads only, and no secret",
+    "webhooks send": "a message is its own record: it is kept with its time, and every attempt of it is appended",
+    "webhooks list": "reads only",
+    "webhooks show": "reads only",
+    "webhooks dead": "reads only",
+    "webhooks tail": "reads only",
+    "webhooks listen": "touches no installation",
+    "webhooks endpoint list": "reads only, and no secret",
+    "demo": "works on an installation of its own, through a server that audits",
+}
+"""Command -> why it leaves no entry."""

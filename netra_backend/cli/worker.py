@@ -1,0 +1,47 @@
+"""`netra worker`: what `netra serve` does beside its API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import DATABASE, Place, command, single
+from .session import new_netra
+
+if TYPE_CHECKING:
+    from ..netra import Netra
+
+app = single()
+
+
+@command(app, None, DATABASE)
+def worker(
+    place: Place,
+    dev: Annotated[bool, typer.Option("--dev", help="For development: deliveries may go to any port of this host.")] = False,
+) -> None:
+    """Make deliveries, without the API.
+
+    Prints one JSON line when it is ready. SIGTERM lets attempts under way end, for at most 30 seconds, and exits 0.
+    """
+    import uvloop
+
+    netra = new_netra(place, workers=True, role="worker", dev=dev)
+    if dev:
+        place.output.note("DEVELOPMENT MODE: whoever may add an endpoint reaches every port of this host.")
+    uvloop.run(_work(place, netra))
+
+
+async def _work(place: Place, netra: Netra) -> None:
+    from .. import __version__
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with netra:
+        place.output.line({"event": "ready", "pid": os.getpid(), "engine": netra.settings.engine, "version": __version__})
+        await stop.wait()
+        place.output.note("Draining.")

@@ -1,0 +1,101 @@
+"""The application: the gate in front, the routes behind it, one OpenAPI document over both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from ..errors import NetraError, NotFound
+from . import errors, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
+from .access import ACCESS, Access
+from .edge import Edge
+from .errors import InvalidMembers, MalformedBody, problem
+from .gate import Gate
+
+if TYPE_CHECKING:
+    from ..netra import Netra
+
+ROUTERS: Final = (
+    svix_app.router,
+    svix_endpoint.router,
+    svix_event_type.router,
+    svix_message.router,
+    svix_attempt.router,
+    keys.router,
+    native.router,
+    probes.router,
+)
+
+
+class MethodNotAllowed(NetraError):
+    """This path does not take that method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+def create_app(netra: Netra, *, dev: bool = False) -> Gate:
+    """The ASGI application over an entered Netra. `dev` opens `/metrics` to everybody."""
+    edge = Edge.over(netra, dev=dev)
+    return Gate(edge, create_routes())
+
+
+def create_routes() -> FastAPI:
+    """What stands behind the gate. It holds no state: each request brings its `Access`."""
+    routes = FastAPI(
+        title="Netra",
+        version="1",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        strict_content_type=False,
+    )
+    for router in ROUTERS:
+        routes.include_router(router)
+    routes.add_exception_handler(NetraError, _known)
+    routes.add_exception_handler(RequestValidationError, _invalid)
+    routes.add_exception_handler(HTTPException, _http)
+    document = openapi.document(routes)
+
+    @routes.get("/openapi.json", include_in_schema=False)
+    async def _openapi() -> Response:
+        """This document."""
+        return Response(document, media_type="application/json")
+
+    return routes
+
+
+def _answer(request: Request, error: NetraError) -> Response:
+    access: Access = request.scope[ACCESS]
+    status, headers, body = errors.render(error, request.scope["path"], access.trace.trace_id)
+    if status == 500:
+        raise error  # the gate logs it and answers
+    return Response(body, status, {name.decode(): value.decode() for name, value in headers})
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NetraError)
+    return _answer(request, error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found: list[dict[str, Any]] = list(error.errors())
+    if any(each["type"] == "json_invalid" for each in found):
+        return _answer(request, MalformedBody("the body is not JSON"))
+    return _answer(request, InvalidMembers([problem(each["loc"], each["msg"], each["type"]) for each in found]))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        response = _answer(request, MethodNotAllowed(f"{request.scope['method']} is not possible here"))
+        response.headers.update(error.headers or {})
+        return response
+    if error.status_code == 404:
+        return _answer(request, NotFound("there is no such route", fix="See /openapi.json."))
+    return _answer(request, MalformedBody(str(error.detail)))

@@ -1,0 +1,77 @@
+"""Which route writes which audit entries: a route that has an effect stands here, or says why not.
+
+A test enumerates the routes of the application and fails on one that is in neither table, so a new route is red until
+somebody has decided. Another test makes each audited request and finds its entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+AUDITED: Final[Mapping[str, tuple[str, ...]]] = {
+    "POST /api/v1/app": ("tenant.create",),
+    "PUT /api/v1/app/{app_id}": ("tenant.create", "tenant.update"),
+    "PATCH /api/v1/app/{app_id}": ("tenant.update",),
+    "DELETE /api/v1/app/{app_id}": ("tenant.delete", "endpoint.delete"),
+    "POST /api/v1/app/{app_id}/endpoint": ("endpoint.create", "endpoint.secret.create"),
+    "PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}": ("endpoint.create", "endpoint.update"),
+    "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}": ("endpoint.update",),
+    "DELETE /api/v1/app/{app_id}/endpoint/{endpoint_id}": ("endpoint.delete",),
+    "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}/secret": ("endpoint.secret.read",),
+    "POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate": (
+        "endpoint.secret.create",
+        "endpoint.secret.expire",
+        "endpoint.secret.read",
+    ),
+    "POST /api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend": ("delivery.resend",),
+    "POST /api/v1/event-type": ("event_type.create",),
+    "PUT /api/v1/event-type/{event_type_name}": ("event_type.create", "event_type.update"),
+    "PATCH /api/v1/event-type/{event_type_name}": ("event_type.update",),
+    "DELETE /api/v1/event-type/{event_type_name}": ("event_type.update", "event_type.delete"),
+    "POST /api/v1/keys": ("api_key.create",),
+    "POST /api/v1/keys/{key_id}/revoke": ("api_key.revoke",),
+    "POST /api/v1/keys/{key_id}/rotate": ("api_key.expire", "api_key.create"),
+    "POST /api/v1/tenants": ("tenant.create",),
+    "POST /api/v1/tenants/{tenant}/keys": ("api_key.create",),
+    "POST /api/v1/tenants/{tenant}/keys/{key_id}/revoke": ("api_key.revoke",),
+    "POST /api/v1/tenants/{tenant}/keys/{key_id}/rotate": ("api_key.expire", "api_key.create"),
+}
+"""Route -> the actions that it may write, each in the transaction of its effect."""
+
+_READS: Final = "reads, and shows no secret"
+_PROBE: Final = "a probe: reads no tenant's data"
+_LEDGER: Final = (
+    "messages are their own ledger: every one is a row that is never changed; an application made with one is audited as tenant.create"
+)
+
+NOT_AUDITED: Final[Mapping[str, str]] = {
+    "POST /api/v1/app/{app_id}/msg": _LEDGER,
+    "POST /api/v1/app/{app_id}/msg/batch": _LEDGER,
+    "GET /api/v1/app": _READS,
+    "GET /api/v1/app/{app_id}": _READS,
+    "GET /api/v1/app/{app_id}/endpoint": _READS,
+    "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}": _READS,
+    "GET /api/v1/app/{app_id}/msg": _READS,
+    "GET /api/v1/app/{app_id}/msg/{msg_id}": _READS,
+    "GET /api/v1/app/{app_id}/msg/{msg_id}/endpoint": _READS,
+    "GET /api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}": _READS,
+    "GET /api/v1/app/{app_id}/attempt/endpoint/{endpoint_id}": _READS,
+    "GET /api/v1/app/{app_id}/attempt/msg/{msg_id}": _READS,
+    "GET /api/v1/event-type": _READS,
+    "GET /api/v1/event-type/{event_type_name}": _READS,
+    "GET /api/v1/keys": _READS,
+    "GET /api/v1/tenants": _READS,
+    "GET /api/v1/tenants/{tenant}": _READS,
+    "GET /api/v1/tenants/{tenant}/keys": _READS,
+    "GET /api/v1/tenants/{tenant}/webhooks/dead": _READS,
+    "GET /api/v1/tenants/{tenant}/audit": _READS,
+    "GET /api/v1/audit": _READS,
+    "GET /api/v1/health": _PROBE,
+    "HEAD /api/v1/health": _PROBE,
+    "GET /api/v1/health/ping": _PROBE,
+    "GET /ready": _PROBE,
+    "GET /metrics": _PROBE,
+    "GET /openapi.json": _PROBE,
+}
+"""Route -> why it writes none."""

@@ -1,0 +1,96 @@
+"""Metrics for Prometheus: what the parts count, and gauges of the queue read from the database.
+
+`PrometheusMetrics` is the runtime's `Metrics`; it is given to `Netra` where that is made, and `/metrics` shows it. A
+series appears when it is first counted, save those named in `KNOWN`, which stand at zero from the start: an alert on a
+series that does not exist never fires.
+
+The gauges are of the whole installation, whichever process is asked, and at most `FRESH_S` old, so that several
+scrapers cost one pass over an index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from ..kernel.scope import system_scope
+from ..webhooks import search
+
+if TYPE_CHECKING:
+    from ..netra import Netra
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+FRESH_S: Final = 2.0
+DELIVERIES: Final = "netra_webhook_deliveries_total"
+QUEUE_DEPTH: Final = "netra_webhook_queue_depth"
+OLDEST_DUE: Final = "netra_webhook_oldest_due_seconds"
+
+KNOWN: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
+    DELIVERIES: tuple({"outcome": outcome} for outcome in ("delivered", "failed", "dead", "skipped", "cancelled")),
+}
+HELP: Final[Mapping[str, str]] = {
+    DELIVERIES: "Outcomes of deliveries in this process; failed ones are tried again.",
+    QUEUE_DEPTH: "Deliveries of the installation that are due or on their way.",
+    OLDEST_DUE: "Age of the delivery that has been due for longest, in seconds; 0 if none is.",
+}
+_SCOPE: Final = system_scope("metrics")
+
+
+class PrometheusMetrics:
+    """See the module's docstring. A name has the same labels wherever it is used."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        for name, series in KNOWN.items():
+            for labels in series:
+                self.count(name, 0, **labels)
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        counter = self._counters.get(name)
+        if counter is None:
+            counter = self._counters[name] = Counter(name, HELP.get(name, name), sorted(labels), registry=self.registry)
+        (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        gauge = self._gauges.get(name)
+        if gauge is None:
+            gauge = self._gauges[name] = Gauge(name, HELP.get(name, name), sorted(labels), registry=self.registry)
+        (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def render(self) -> bytes:
+        """The exposition of every series."""
+        return generate_latest(self.registry)
+
+
+class Gauges:
+    """`/metrics` of one server: the runtime's counters where they are ours to show, and the queue's gauges."""
+
+    def __init__(self, netra: Netra) -> None:
+        metrics = netra.runtime.metrics
+        self._metrics = metrics if isinstance(metrics, PrometheusMetrics) else PrometheusMetrics()
+        self._netra = netra
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def exposition(self) -> bytes:
+        """Prometheus' text format, rendered off the event loop."""
+        async with self._reading:
+            await self._read_queue()
+        return await asyncio.to_thread(self._metrics.render)
+
+    async def _read_queue(self) -> None:
+        clock = self._netra.runtime.clock
+        if clock.monotonic() - self._read_at < FRESH_S:
+            return
+        self._read_at = clock.monotonic()
+        depth, earliest_us = await self._netra.database.read(search.queue, scope=_SCOPE)
+        age_us = 0 if earliest_us is None else max(0, clock.wall_us() - earliest_us)
+        self._metrics.gauge(QUEUE_DEPTH, depth)
+        self._metrics.gauge(OLDEST_DUE, age_us / 1_000_000)

@@ -1,0 +1,223 @@
+"""What clients may send on the routes behind the framework, in Svix's shapes and both of its vocabularies."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+from ..errors import InvalidInput
+from ..webhooks.endpoints import check_event_type, check_url
+from ..webhooks.signing import decode_secret
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
+_VALUE: Final = re.compile(r"[\x20-\x7e\t\x80-\xff]{0,4096}\Z")
+_OURS: Final = frozenset({
+    "connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive", "proxy-authorization",
+    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent",
+})  # fmt: skip
+"""Header names that the sender or the protocol owns."""
+
+
+def _as_value_error(check: Any) -> Any:
+    """A check of the parts as pydantic wants it: `ValueError` with the words."""
+
+    def run(value: str) -> str:
+        try:
+            check(value)
+        except InvalidInput as error:
+            raise ValueError(f"{error.detail}. {error.fix}") from None
+        return value
+
+    return run
+
+
+def _headers(given: dict[str, str]) -> dict[str, str]:
+    for name, value in given.items():
+        lower = name.lower()
+        if not _TOKEN.match(name) or not _VALUE.match(value):
+            raise ValueError(f"{name[:80]!r} is not a header that HTTP can carry")
+        if lower in _OURS or lower.startswith(("webhook-", "svix-")):
+            raise ValueError(f"the header {lower} is set by the sender")
+    if len({name.lower() for name in given}) != len(given):
+        raise ValueError("a header is named twice")
+    return given
+
+
+Uid = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.-]{1,256}$")]
+Text = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Label = Annotated[str, StringConstraints(pattern=r'^[^\x00-\x1f\x7f",\\]{1,128}$')]
+Metadata = Annotated[dict[Annotated[str, StringConstraints(max_length=256)], Text], Field(max_length=50)]
+Rate = Annotated[int, Field(ge=1, le=65_535, strict=True)]
+Url = Annotated[str, StringConstraints(max_length=2048), AfterValidator(_as_value_error(check_url))]
+EventTypeName = Annotated[str, AfterValidator(_as_value_error(check_event_type))]
+EventTypes = Annotated[list[EventTypeName], Field(min_length=1, max_length=1000)]
+Channels = Annotated[list[Label], Field(min_length=1, max_length=10)]
+SecretText = Annotated[str, AfterValidator(_as_value_error(decode_secret))]
+Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(_headers)]
+
+_SYNONYMS: Final = {"filterTypes": "eventTypes", "rateLimit": "throttleRate", "featureFlag": "featureFlags"}
+
+
+class Body(BaseModel):
+    """Camel case on the wire; unknown members are ignored, as Svix ignores them."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_vocabulary(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        for old, new in _SYNONYMS.items():
+            if old in given and given.get(new) is None:
+                given = {**given, new: given[old]}
+        return given
+
+
+class ApplicationIn(Body):
+    """A new application, or all of one."""
+
+    name: Name
+    uid: Uid | None = None
+    throttle_rate: Rate | None = None
+    metadata: Metadata | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Every column, for an update that replaces; a uid that is not named stays."""
+        found = {"name": self.name, "uid": self.uid, "rate_limit": self.throttle_rate, "metadata": self.metadata or {}}
+        return found if "uid" in self.model_fields_set else _without_uid(found)
+
+
+class ApplicationPatch(Body):
+    """What of an application changes."""
+
+    name: Name | None = None
+    uid: Uid | None = None
+    throttle_rate: Rate | None = None
+    metadata: Metadata | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The columns that were named; a name or metadata of null means unchanged."""
+        return _named(self, {"throttle_rate": "rate_limit"}, keep=("name", "metadata"))
+
+
+class EndpointUpsert(Body):
+    """All of an endpoint but its secret and its headers."""
+
+    url: Url
+    description: Text | None = None
+    uid: Uid | None = None
+    throttle_rate: Rate | None = None
+    disabled: bool | None = None
+    event_types: EventTypes | None = None
+    channels: Channels | None = None
+    metadata: Metadata | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Every column, for an update that replaces; a uid that is not named stays."""
+        found = {
+            "url": self.url,
+            "description": self.description or "",
+            "uid": self.uid,
+            "rate_limit": self.throttle_rate,
+            "disabled": bool(self.disabled),
+            "event_types": _tuple(self.event_types),
+            "channels": _tuple(self.channels),
+            "metadata": self.metadata or {},
+        }
+        return found if "uid" in self.model_fields_set else _without_uid(found)
+
+
+class EndpointIn(EndpointUpsert):
+    """A new endpoint."""
+
+    secret: SecretText | None = None
+    headers: Headers | None = None
+
+
+class EndpointPatch(Body):
+    """What of an endpoint changes."""
+
+    url: Url | None = None
+    description: Text | None = None
+    uid: Uid | None = None
+    throttle_rate: Rate | None = None
+    disabled: bool | None = None
+    event_types: EventTypes | None = None
+    channels: Channels | None = None
+    metadata: Metadata | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The columns that were named; null clears uid, rate and filters and leaves the others unchanged."""
+        found = _named(self, {"throttle_rate": "rate_limit"}, keep=("url", "description", "disabled", "metadata"))
+        return {name: _tuple(value) if name in {"event_types", "channels"} else value for name, value in found.items()}
+
+
+class SecretRotate(Body):
+    """A new secret of the caller's, or none to have one made."""
+
+    key: SecretText | None = None
+    grace_period_seconds: int | None = None
+
+    @model_validator(mode="after")
+    def _overlap_is_fixed(self) -> Self:
+        if self.grace_period_seconds not in {None, 24 * 3600}:
+            raise ValueError("the former secret signs for 24 hours; other grace periods are not supported")
+        return self
+
+
+class EventTypeUpsert(Body):
+    """All of an event type but its name."""
+
+    description: Text
+    archived: bool | None = None
+    deprecated: bool | None = None
+    schemas: dict[str, Any] | None = None
+    group_name: Name | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Every column, for an update that replaces."""
+        return {
+            "description": self.description,
+            "archived": bool(self.archived),
+            "deprecated": bool(self.deprecated),
+            "schemas": self.schemas,
+            "group_name": self.group_name,
+        }
+
+
+class EventTypeIn(EventTypeUpsert):
+    """A new event type."""
+
+    name: EventTypeName
+
+
+class EventTypePatch(Body):
+    """What of an event type changes."""
+
+    description: Text | None = None
+    archived: bool | None = None
+    deprecated: bool | None = None
+    schemas: dict[str, Any] | None = None
+    group_name: Name | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The columns that were named; null clears schemas and group and leaves the others unchanged."""
+        return _named(self, {}, keep=("description", "archived", "deprecated"))
+
+
+def _without_uid(columns: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in columns.items() if name != "uid"}
+
+
+def _named(model: BaseModel, renamed: dict[str, str], *, keep: tuple[str, ...]) -> dict[str, Any]:
+    found = {name: getattr(model, name) for name in model.model_fields_set}
+    return {renamed.get(name, name): value for name, value in found.items() if not (value is None and name in keep)}
+
+
+def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)

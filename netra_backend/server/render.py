@@ -1,0 +1,140 @@
+"""What Svix's clients read: messages, attempts, endpoints, applications and event types in Svix's shapes.
+
+Members of ours stand beside Svix's, which its clients ignore: `state` and `reason` of a delivery, `late` and
+`errorKind` of an attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import orjson
+
+from ..kernel.ids import to_text
+from ..storage.tenants import Tenant
+from ..webhooks.model import Attempt, Endpoint, EventType, Message
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_EMPTY: Final = orjson.Fragment(b"{}")
+
+SUCCESS, PENDING, FAIL, SENDING, CANCELED = range(5)
+STATUS_TEXT: Final = ("success", "pending", "fail", "sending", "canceled")
+STATUS_OF_STATE: Final = {
+    "due": PENDING,
+    "leased": SENDING,
+    "delivered": SUCCESS,
+    "dead": FAIL,
+    "skipped": CANCELED,
+    "cancelled": CANCELED,
+}
+STATUS_OF_OUTCOME: Final = {"delivered": SUCCESS, "failed": FAIL, "refused": FAIL}
+
+
+def timestamp(at_us: int) -> str:
+    """Microseconds since the epoch as RFC 3339 in UTC."""
+    return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def microseconds(at: datetime) -> int:
+    """The reverse of `timestamp`; a time without a zone is UTC. `OverflowError` before 1970 and after 9999."""
+    aware = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    at_us = (aware - _EPOCH) // timedelta(microseconds=1)
+    if not 0 <= at_us <= _LAST_US:
+        raise OverflowError(f"{at.isoformat()} is not between 1970 and 9999")
+    return at_us
+
+
+def message_out(message: Message, *, with_content: bool = True) -> dict[str, Any]:
+    """Svix's MessageOut. Without content the payload is `{}`, for the SDKs demand an object."""
+    return {
+        "id": message.text_id,
+        "eventId": message.event_id,
+        "eventType": message.event_type,
+        "payload": orjson.Fragment(message.payload) if with_content else _EMPTY,
+        "channels": message.channels,
+        "tags": message.tags,
+        "timestamp": timestamp(message.created_us),
+        "deliverAt": None if message.deliver_at_us is None else timestamp(message.deliver_at_us),
+    }
+
+
+def attempt_out(attempt: Attempt, message: Message | None, *, with_content: bool) -> dict[str, Any]:
+    """Svix's MessageAttemptOut; where nobody answered, `response` says why."""
+    status = STATUS_OF_OUTCOME[attempt.outcome]
+    out = {
+        "id": to_text("atmpt", attempt.id),
+        "msgId": to_text("msg", attempt.message_id),
+        "endpointId": to_text("ep", attempt.endpoint_id),
+        "url": attempt.url,
+        "status": status,
+        "statusText": STATUS_TEXT[status],
+        "response": (attempt.response or attempt.error) if with_content else "",
+        "responseStatusCode": attempt.status,
+        "responseDurationMs": attempt.duration_us // 1000,
+        "triggerType": int(attempt.manual),
+        "timestamp": timestamp(attempt.started_us),
+        "number": attempt.number,
+        "outcome": attempt.outcome,
+        "errorKind": attempt.error_kind or None,
+        "late": attempt.late,
+    }
+    if message is not None:
+        out["msg"] = message_out(message, with_content=False)
+    return out
+
+
+def endpoint_out(endpoint: Endpoint) -> dict[str, Any]:
+    """Svix's EndpointOut, in both vocabularies. Header values may be credentials and are not in it."""
+    types = endpoint.event_types
+    return {
+        "id": endpoint.text_id,
+        "uid": endpoint.uid,
+        "url": endpoint.url,
+        "version": 1,
+        "description": endpoint.description,
+        "eventTypes": types,
+        "filterTypes": types,
+        "channels": endpoint.channels,
+        "disabled": endpoint.disabled,
+        "throttleRate": endpoint.rate_limit,
+        "rateLimit": endpoint.rate_limit,
+        "metadata": endpoint.metadata,
+        "createdAt": timestamp(endpoint.created_us),
+        "updatedAt": timestamp(endpoint.updated_us),
+    }
+
+
+def application_out(tenant: Tenant) -> dict[str, Any]:
+    """Svix's ApplicationOut."""
+    return {
+        "id": tenant.app_id,
+        "uid": tenant.uid,
+        "name": tenant.name,
+        "throttleRate": tenant.rate_limit,
+        "rateLimit": tenant.rate_limit,
+        "metadata": tenant.metadata,
+        "createdAt": timestamp(tenant.created_us),
+        "updatedAt": timestamp(tenant.updated_us),
+    }
+
+
+def event_type_out(event_type: EventType, *, with_content: bool = True) -> dict[str, Any]:
+    """Svix's EventTypeOut; `with_content` includes the schemas."""
+    return {
+        "name": event_type.name,
+        "description": event_type.description,
+        "archived": event_type.archived,
+        "deprecated": event_type.deprecated,
+        "groupName": event_type.group_name,
+        "schemas": event_type.schemas if with_content else None,
+        "createdAt": timestamp(event_type.created_us),
+        "updatedAt": timestamp(event_type.updated_us),
+    }
+
+
+def list_out(data: Sequence[Mapping[str, Any]], iterator: str | None, prev: str | None, *, done: bool) -> dict[str, Any]:
+    """Svix's shape of every list."""
+    return {"data": data, "iterator": iterator, "prevIterator": prev, "done": done}

@@ -1,0 +1,151 @@
+"""Endpoints and their signing secrets: `/api/v1/app/{app_id}/endpoint`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from fastapi import APIRouter, Response
+
+from ..errors import NotFound
+from ..kernel.ids import to_text, try_from_text
+from ..kernel.scope import check_tenant
+from ..storage.sealing import Sealer
+from ..storage.transaction import Tx
+from ..webhooks import endpoints
+from ..webhooks.model import Endpoint
+from ..webhooks.signing import encode_secret
+from .access import Access
+from .models import EndpointIn, EndpointPatch, EndpointUpsert, SecretRotate
+from .pagination import CREATED, DEFAULT_LIMIT, FIRST, LAST, Asked, Iterator, Limit, Order, Window, page
+from .render import endpoint_out
+from .routing import Caller, answer, no_content, once
+
+router: Final = APIRouter(prefix="/api/v1/app/{app_id}/endpoint", tags=["Endpoint"])
+
+
+@router.get("", operation_id="v1.endpoint.list")
+async def list_endpoints(
+    caller: Caller,
+    limit: Limit = DEFAULT_LIMIT,
+    iterator: Iterator = None,
+    order: Order = None,
+) -> Response:
+    """An application's endpoints, the oldest first."""
+    asked = Asked(limit, iterator, order == "descending")
+    return answer(await page(asked, CREATED, partial(caller.read, _page), _place, endpoint_out))
+
+
+@router.post("", operation_id="v1.endpoint.create", status_code=201)
+async def create_endpoint(caller: Caller, body: EndpointIn) -> Response:
+    """Add an endpoint. Its address is judged at each connection, not here."""
+
+    async def make(tx: Tx) -> tuple[bytes, Endpoint]:
+        made = await _create(tx, caller.edge.netra.sealer, body)
+        return made.id, made
+
+    async def again(tx: Tx, ref: bytes) -> Endpoint:
+        return await endpoints.get(tx, to_text("ep", ref))
+
+    endpoint, replayed = await once(caller, caller.scope, "POST /app/{app_id}/endpoint", make, again)
+    _changed(caller)
+    return answer(endpoint_out(endpoint), 201, replayed=replayed)
+
+
+@router.get("/{endpoint_id}", operation_id="v1.endpoint.get")
+async def get_endpoint(caller: Caller, endpoint_id: str) -> Response:
+    """One endpoint, by id or uid."""
+    return answer(endpoint_out(await caller.read(endpoints.get, endpoint_id)))
+
+
+@router.put("/{endpoint_id}", operation_id="v1.endpoint.update")
+async def update_endpoint(caller: Caller, endpoint_id: str, body: EndpointUpsert) -> Response:
+    """Replace an endpoint, or make it (201) where the path is a uid that none has. Secret and headers stay."""
+    check_tenant(endpoint_id)
+    sealer = caller.edge.netra.sealer
+    endpoint, made = await caller.write(_upsert, sealer, endpoint_id, body)
+    _changed(caller)
+    return answer(endpoint_out(endpoint), 201 if made else 200)
+
+
+@router.patch("/{endpoint_id}", operation_id="v1.endpoint.patch")
+async def patch_endpoint(caller: Caller, endpoint_id: str, body: EndpointPatch) -> Response:
+    """Change what is named of an endpoint."""
+    endpoint = await caller.write(endpoints.update, endpoint_id, body.changes())
+    _changed(caller)
+    return answer(endpoint_out(endpoint))
+
+
+@router.delete("/{endpoint_id}", operation_id="v1.endpoint.delete", status_code=204)
+async def delete_endpoint(caller: Caller, endpoint_id: str) -> Response:
+    """Delete an endpoint: what was due for it is cancelled."""
+    await caller.write(endpoints.bury, endpoint_id)
+    _changed(caller)
+    return no_content()
+
+
+@router.get("/{endpoint_id}/secret", operation_id="v1.endpoint.get-secret")
+async def get_secret(caller: Caller, endpoint_id: str) -> Response:
+    """The newest signing secret. A write, because reading a secret is audited in its own transaction."""
+    key: bytes = await caller.write(endpoints.disclose_secret, caller.edge.netra.sealer, endpoint_id)
+    return answer({"key": encode_secret(key)})
+
+
+@router.post("/{endpoint_id}/secret/rotate", operation_id="v1.endpoint.rotate-secret")
+async def rotate_secret(caller: Caller, endpoint_id: str, body: SecretRotate | None = None) -> Response:
+    """Give the endpoint a new secret and return it; the former one signs beside it for 24 hours.
+
+    Who brings the secret knows it; to be told one that is made here takes the scope `endpoint:secret`.
+    """
+    given = body.key if body is not None else None
+    if given is None:
+        caller.require("endpoint:secret")
+    sealer = caller.edge.netra.sealer
+
+    async def make(tx: Tx) -> tuple[bytes, bytes]:
+        await endpoints.rotate_secret(tx, sealer, endpoint_id, given)
+        endpoint = await endpoints.get(tx, endpoint_id)
+        return endpoint.id, await endpoints.disclose_secret(tx, sealer, endpoint_id)
+
+    async def again(tx: Tx, ref: bytes) -> bytes:
+        return await endpoints.disclose_secret(tx, sealer, to_text("ep", ref))
+
+    key, replayed = await once(caller, caller.scope, "POST /app/{app_id}/endpoint/{endpoint_id}/secret/rotate", make, again)
+    _changed(caller)
+    return answer({"key": encode_secret(key)}, replayed=replayed)
+
+
+def _changed(access: Access) -> None:
+    """What this process sends by is read anew at once, not within half a second."""
+    access.edge.netra.webhooks.snapshots.forget(access.tenant.tenant)
+
+
+async def _page(tx: Tx, window: Window[tuple[int, bytes]]) -> list[Endpoint]:
+    return await endpoints.page(tx, window.start(FIRST, LAST), window.count, back=window.back)
+
+
+def _place(endpoint: Endpoint) -> tuple[int, bytes]:
+    return endpoint.created_us, endpoint.id
+
+
+async def _create(tx: Tx, sealer: Sealer, body: EndpointIn) -> Endpoint:
+    columns = {"uid": None, **body.changes()}
+    new = Endpoint(tenant=tx.tenant, id=b"", headers=body.headers or {}, created_us=0, updated_us=0, **columns)
+    return await endpoints.create(tx, sealer, new, body.secret)
+
+
+async def _upsert(tx: Tx, sealer: Sealer, reference: str, body: EndpointUpsert) -> tuple[Endpoint, bool]:
+    if await _find(tx, reference) is not None:
+        return await endpoints.update(tx, reference, body.changes()), False
+    if try_from_text("ep", reference) is not None:
+        raise NotFound(f"there is no endpoint {reference[:80]!r}")
+    columns = {**body.changes(), "uid": body.uid or reference}
+    new = Endpoint(tenant=tx.tenant, id=b"", headers={}, created_us=0, updated_us=0, **columns)
+    return await endpoints.create(tx, sealer, new, None), True
+
+
+async def _find(tx: Tx, reference: str) -> Endpoint | None:
+    try:
+        return await endpoints.get(tx, reference)
+    except NotFound:
+        return None

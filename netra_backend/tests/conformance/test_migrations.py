@@ -1,0 +1,105 @@
+"""Forward only, each whole, each once, and never over what a newer or another release made."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from netra_backend.errors import CannotStart
+from netra_backend.storage import migrate
+from netra_backend.storage.errors import DatabaseError, SchemaTooNew, SchemaTooOld
+from netra_backend.storage.migrate import Migration, migrations, statements
+
+from ..support.storage import SYSTEM, everybody, new_database, opened
+
+SCRIPT = """-- A comment; with a semicolon.
+create table a (i integer); -- and one behind
+
+create trigger t after insert on a begin
+  select 1; -- inside
+  select 2;
+end;
+insert into a values (';');
+"""
+
+
+def connected(engine, folder):
+    return new_database(engine, folder)._connect()
+
+
+def test_a_script_is_split_at_its_statements_and_a_trigger_stays_whole():
+    parts = list(statements(SCRIPT))
+    assert len(parts) == 3
+    assert parts[1].count(";") == 3 and parts[1].endswith("end;")
+
+
+def test_a_script_that_ends_in_the_middle_is_refused():
+    with pytest.raises(ValueError, match="unfinished"):
+        list(statements("create table a (i integer);\ncreate table b ("))
+
+
+def test_numbers_are_dense_and_start_at_one():
+    known = migrations("sqlite")
+    assert [migration.number for migration in known] == list(range(1, len(known) + 1))
+
+
+def test_what_is_applied_is_not_applied_again(engine, tmp_path):
+    database = new_database(engine, tmp_path)
+    assert database.migrate() == migrations("sqlite")
+    assert database.migrate() == []
+
+
+async def test_several_that_migrate_at_once_apply_each_migration_once(engine, tmp_path):
+    databases = [new_database(engine, tmp_path) for _ in range(4)]
+    applied = await asyncio.gather(*(asyncio.to_thread(database.migrate) for database in databases))
+    assert sorted(migration.number for done in applied for migration in done) == [m.number for m in migrations("sqlite")]
+
+
+def test_a_migration_that_fails_leaves_nothing_of_itself(engine, tmp_path, monkeypatch):
+    known = migrations("sqlite")
+    bad = Migration(len(known) + 1, "bad", "create table half (i integer);\ncreate table half (i integer);")
+    monkeypatch.setattr(migrate, "migrations", lambda _: [*known, bad])
+    database = new_database(engine, tmp_path)
+    with pytest.raises(DatabaseError):
+        database.migrate()
+    connection = connected(engine, tmp_path)
+    assert connection.run("select count(*) from sqlite_master where name = 'half'") == [(0,)]
+    assert connection.run("select max(number) from netra_migration") == [(len(known),)]
+    connection.close()
+
+
+@pytest.mark.parametrize("may_migrate", [True, False])
+async def test_a_schema_newer_than_this_release_is_refused(engine, tmp_path, may_migrate):
+    new_database(engine, tmp_path).migrate()
+    connection = connected(engine, tmp_path)
+    connection.run("insert into netra_migration values (9999, 'future', 'x', 0)")
+    connection.close()
+    with pytest.raises(SchemaTooNew, match="9999"):
+        await new_database(engine, tmp_path, migrate=may_migrate).open()
+
+
+@pytest.mark.parametrize("may_migrate", [True, False])
+async def test_a_migration_that_was_applied_with_another_text_is_refused(engine, tmp_path, may_migrate):
+    new_database(engine, tmp_path).migrate()
+    connection = connected(engine, tmp_path)
+    connection.run("update netra_migration set checksum = 'other' where number = 1")
+    connection.close()
+    with pytest.raises(CannotStart, match="another text"):
+        await new_database(engine, tmp_path, migrate=may_migrate).open()
+
+
+async def test_a_process_that_may_not_migrate_asks_for_it(engine, tmp_path):
+    with pytest.raises(SchemaTooOld):
+        await new_database(engine, tmp_path, migrate=False).open()
+    new_database(engine, tmp_path).migrate()
+    connection = connected(engine, tmp_path)
+    connection.run("delete from netra_migration where number = (select max(number) from netra_migration)")
+    connection.close()
+    with pytest.raises(SchemaTooOld, match="has not been applied"):
+        await new_database(engine, tmp_path, migrate=False).open()
+
+
+async def test_one_that_may_not_migrate_works_on_what_another_migrated(engine, tmp_path):
+    async with opened(engine, tmp_path), opened(engine, tmp_path, migrate=False) as database:
+        assert await database.read(everybody, scope=SYSTEM) == {}

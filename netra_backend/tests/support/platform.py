@@ -1,0 +1,110 @@
+"""A whole Netra in the test's own event loop, with an endpoint that misbehaves as told, and short leases and schedules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from ...kernel.runtime import Runtime
+from ...kernel.scope import Scope
+from ...netra import Netra
+from ...webhooks import endpoints, store
+from ...webhooks.intake import Accepted
+from ...webhooks.model import DeliveryRow, Endpoint
+from ...webhooks.signing import encode_secret
+from .storage import eventually
+from .world import FAST, TTL_S
+
+TENANT = "acme"
+SCOPE = Scope(TENANT, "tester")
+WITHIN_S = TTL_S + 2.0
+"""S3: how soon a row whose owner is dead is due again and, with an idle receiver, delivered."""
+
+
+@asynccontextmanager
+async def platform(folder: Path, *, workers: bool = True, runtime: Runtime | None = None, dev: bool = True, **settings: Any) -> AsyncIterator[Netra]:
+    """One process's Netra on the folder's database; several in one test are several nodes."""
+    options = {**FAST, "data": str(folder), "root_keys": str(folder / "root.keys"), **settings}
+    url = f"sqlite:///{folder / 'netra.db'}"
+    async with Netra(url, workers=workers, runtime=runtime, dev=dev, role="server", environ={}, **options) as netra:
+        yield netra
+
+
+async def add_endpoint(netra: Netra, url: str, *, tenant: str = TENANT, **fields: Any) -> Endpoint:
+    """An endpoint at `url`, which takes everything unless `fields` say otherwise."""
+    await netra.tenant(tenant)
+    plain = {"uid": None, "event_types": None, "channels": None, "disabled": False, "headers": {}, **fields}
+    new = Endpoint(tenant, b"", url=url, description="", rate_limit=None, metadata={}, created_us=0, updated_us=0, **plain)
+    made: Endpoint = await netra.database.write(endpoints.create, netra.sealer, new, None, scope=Scope(tenant, "tester"))
+    return made
+
+
+async def change_endpoint(netra: Netra, endpoint: Endpoint, **changes: Any) -> Endpoint:
+    """As PATCH does."""
+    changed: Endpoint = await netra.database.write(endpoints.update, endpoint.text_id, changes, scope=Scope(endpoint.tenant, "tester"))
+    return changed
+
+
+async def secrets_of(netra: Netra, endpoint: Endpoint) -> list[str]:
+    """The endpoint's live secrets as their owner has them, the newest first."""
+    found = await netra.database.read(endpoints.live_secrets, netra.sealer, endpoint.id, scope=Scope(endpoint.tenant, "tester"))
+    return [encode_secret(secret.key) for secret in found]
+
+
+async def accept(netra: Netra, payload: Any, *, type: str = "thing.happened", idempotency_key: str | None = None, **options: Any) -> Any:
+    """What intake answers to one message: `Accepted`, or the error."""
+    new = netra.webhooks.new_message(TENANT, type, payload, **options)
+    if idempotency_key is not None:
+        from dataclasses import replace
+
+        new = netra.webhooks.checked(replace(new, idempotency_key=idempotency_key))
+    (answer,) = await netra.webhooks.accept(SCOPE, [new])
+    return answer
+
+
+async def send(netra: Netra, payload: Any = None, **options: Any) -> bytes:
+    """Send one message; its id."""
+    answer = await accept(netra, payload or {"n": 1}, **options)
+    assert isinstance(answer, Accepted), answer
+    return answer.message.id
+
+
+async def row(netra: Netra, message: bytes, endpoint: Endpoint) -> DeliveryRow:
+    """The delivery as it stands."""
+    found: DeliveryRow = await netra.database.read(store.delivery, message, endpoint.id, scope=SCOPE)
+    return found
+
+
+async def becomes(netra: Netra, message: bytes, endpoint: Endpoint, *states: str, within_s: float = WITHIN_S) -> DeliveryRow:
+    """Wait until the delivery is in one of the states."""
+    last: list[DeliveryRow] = []
+
+    async def there() -> bool:
+        last[:] = [await row(netra, message, endpoint)]
+        return last[0].state in states
+
+    try:
+        await eventually(there, within_s)
+    except AssertionError:
+        raise AssertionError(f"it is {last} and not {states} after {within_s} s") from None
+    return last[0]
+
+
+async def attempts(netra: Netra, message: bytes) -> list[Any]:
+    """The message's attempts, the oldest first."""
+    found = await netra.database.read(store.attempts_of_message, message, None, 1000, scope=SCOPE)
+    return list(reversed(found))
+
+
+def arm(netra: Netra, failpoint: str, action: str | Callable[[], None], nth: int = 1) -> None:
+    """Arm a failpoint of this Netra alone."""
+    netra.runtime.failpoints.arm(failpoint, action, nth)
+
+
+def on_loop(event: asyncio.Event) -> Callable[[], None]:
+    """An action that sets the event from whatever thread hits the failpoint."""
+    loop = asyncio.get_running_loop()
+    return lambda: loop.call_soon_threadsafe(event.set)

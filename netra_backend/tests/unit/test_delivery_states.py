@@ -1,0 +1,69 @@
+"""The life of a delivery is one table, and the schema, the statements and the audit's columns agree with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import netra_backend
+from netra_backend.kernel.states import IllegalTransition
+from netra_backend.storage.statements import Statements
+from netra_backend.webhooks.states import DECISIONS, DELIVERY
+
+PACKAGE = Path(netra_backend.__file__).parent
+MIGRATION = (PACKAGE / "storage/migrations/sqlite/0002_webhooks.sql").read_text()
+Q = Statements("netra_backend.webhooks")
+FINAL = ("delivered", "skipped", "dead", "cancelled")
+
+
+@pytest.mark.parametrize(("source", "to", "allowed"), list(DELIVERY.pairs()))
+def test_every_pair_of_states_is_allowed_or_refused_as_the_design_says(source, to, allowed):
+    expected = {
+        "due": {"leased", "skipped", "dead", "cancelled", "due"},
+        "leased": {"due", "delivered", "skipped", "dead", "cancelled"},
+        **dict.fromkeys(FINAL, {"due"}),
+    }
+    assert allowed == (to in expected[source])
+    if not allowed:
+        with pytest.raises(IllegalTransition):
+            DELIVERY.check(source, to)
+
+
+def test_the_schemas_check_is_the_tables_states():
+    table = MIGRATION[MIGRATION.index("create table netra_delivery") :]
+    check = re.search(r"state text not null check \(state in \(([^)]*)\)\)", table)
+    assert tuple(re.findall(r"'(\w+)'", check[1])) == DELIVERY.states
+
+
+def states_in(text):
+    listed = re.search(r"state in \(([^)]*)\)", text)
+    return tuple(re.findall(r"'(\w+)'", listed[1] if listed else re.search(r"and state = ('\w+')|where state = ('\w+')", text)[0]))
+
+
+@pytest.mark.parametrize(("statement", "event"), [("claim", "claim"), ("release", "release"), ("release_dead", "release"), ("resend", "resend")])
+def test_each_statement_leaves_only_the_states_that_its_event_may_leave(statement, event):
+    text = Q.by_name[statement].text
+    update = text[text.index("update netra_delivery") :]
+    assert states_in(update) == DELIVERY.sources(event)
+    assert f"state = '{DELIVERY.transitions[event][1]}'" in update
+
+
+def test_an_acknowledgement_leaves_a_lease_only():
+    assert "netra_delivery.state = 'leased'" in Q.acknowledge.text
+    for event in ("acknowledge", "retry", "dead_letter", "skip", "cancel"):
+        assert "leased" in DELIVERY.sources(event)
+
+
+@pytest.mark.parametrize("table", DECISIONS)
+def test_the_audits_triggers_guard_exactly_the_columns_that_are_decisions(table):
+    trigger = re.search(rf"after update of ([\w, \n]+)\s+on {table} begin", MIGRATION)
+    assert {*re.findall(r"\w+", trigger[1])} - {"audit_id"} == {*DECISIONS[table]} - {"audit_id"}
+
+
+def test_the_diagram_begins_due_and_shows_every_final_state_sent_again():
+    drawn = DELIVERY.mermaid()
+    assert "[*] --> due" in drawn
+    for state in FINAL:
+        assert f"{state} --> due: resend" in drawn

@@ -1,0 +1,118 @@
+"""What lists show: messages and attempts by filter, a message's destinations, the figures of the queue. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from ..storage.statements import Statements
+from ..storage.transaction import Tx
+from .endpoints import endpoint_of
+from .intake import message_of
+from .model import Attempt, DeliveryRow, Endpoint, Message
+from .store import attempt_of
+
+Q = Statements(__package__)
+
+BEFORE_ALL: Final = b"\xff" * 16
+AFTER_ALL: Final = b""
+_EVER_US: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """Which messages: of these types, with this channel and tag, created between two times (exclusive)."""
+
+    event_types: tuple[str, ...] = ()
+    channel: str = ""
+    tag: str = ""
+    after_us: int = -1
+    before_us: int = _EVER_US
+
+    def params(self) -> dict[str, Any]:
+        """The parameters of the statements."""
+        return {
+            "any_type": int(not self.event_types),
+            "types": [(name,) for name in self.event_types],
+            "channel": orjson.dumps(self.channel).decode() if self.channel else "",
+            "tag": orjson.dumps(self.tag).decode() if self.tag else "",
+            "after_us": self.after_us,
+            "before_us": self.before_us,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFilter:
+    """Which attempts: with these outcomes, to this endpoint, answered from `least_status` up to below `above_status`."""
+
+    message: MessageFilter = MessageFilter()
+    outcomes: tuple[str, ...] | None = None
+    endpoint_id: bytes | None = None
+    least_status: int = 0
+    above_status: int = 1000
+
+    def params(self) -> dict[str, Any]:
+        """The parameters of the statements."""
+        return {
+            **self.message.params(),
+            "any_outcome": int(self.outcomes is None),
+            "outcomes": [(outcome,) for outcome in self.outcomes or ()],
+            "least_status": self.least_status,
+            "above_status": self.above_status,
+        }
+
+
+async def messages(tx: Tx, wanted: MessageFilter, at: tuple[int, bytes] | None, limit: int, *, back: bool) -> list[Message]:
+    """Messages, the newest first; `back` goes towards newer ones and returns them oldest first."""
+    created_us, id_ = at or ((0, AFTER_ALL) if back else (_EVER_US, BEFORE_ALL))
+    statement = Q.find_messages_back if back else Q.find_messages
+    rows = await tx.all(statement, created_us=created_us, id=id_, limit=limit, **wanted.params())
+    return [message_of(row) for row in rows]
+
+
+async def attempts_of_message(
+    tx: Tx, message_id: bytes, wanted: AttemptFilter, at: bytes | None, limit: int, *, back: bool
+) -> list[Attempt]:
+    """A message's attempts, the newest first; `back` as in `messages`."""
+    statement = Q.find_attempts_of_message_back if back else Q.find_attempts_of_message
+    endpoint = {"any_endpoint": int(wanted.endpoint_id is None), "endpoint_id": wanted.endpoint_id or b""}
+    rows = await tx.all(statement, message_id=message_id, place=_place(at, back=back), limit=limit, **endpoint, **wanted.params())
+    return [attempt_of(row) for row in rows]
+
+
+async def attempts_of_endpoint(
+    tx: Tx, endpoint_id: bytes, wanted: AttemptFilter, at: bytes | None, limit: int, *, back: bool
+) -> list[Attempt]:
+    """An endpoint's attempts, the newest first; `back` as in `messages`."""
+    statement = Q.find_attempts_of_endpoint_back if back else Q.find_attempts_of_endpoint
+    rows = await tx.all(statement, endpoint_id=endpoint_id, place=_place(at, back=back), limit=limit, **wanted.params())
+    return [attempt_of(row) for row in rows]
+
+
+async def messages_by_id(tx: Tx, ids: Sequence[bytes]) -> dict[bytes, Message]:
+    """Those of the tenant's messages, by id."""
+    rows = await tx.all(Q.messages_by_id, rows=sorted({(tx.tenant, id_) for id_ in ids}))
+    return {row[1]: message_of(row) for row in rows}
+
+
+async def destinations(tx: Tx, message_id: bytes, at: bytes | None, limit: int, *, back: bool) -> list[tuple[DeliveryRow, Endpoint]]:
+    """A message's fan-out by endpoint id, deleted endpoints included."""
+    after = at if at is not None else BEFORE_ALL if back else AFTER_ALL
+    statement = Q.destinations_of_message_back if back else Q.destinations_of_message
+    rows = await tx.all(statement, message_id=message_id, after=after, limit=limit)
+    return [(DeliveryRow(*row[:7]), endpoint_of(row[7:])) for row in rows]
+
+
+async def queue(tx: Tx) -> tuple[int, int | None]:
+    """Deliveries of the installation that are not over, and when the earliest of those that wait is or was due."""
+    due = await tx.one(Q.queue_due)
+    leased = await tx.one(Q.queue_leased)
+    waiting, earliest_us = due or (0, None)
+    return int(waiting) + int(leased[0] if leased else 0), earliest_us
+
+
+def _place(at: bytes | None, *, back: bool) -> bytes:
+    return at if at is not None else AFTER_ALL if back else BEFORE_ALL
