@@ -25,7 +25,9 @@ AsOperator = Annotated[bool, typer.Option("--operator", help="An operator's key,
 async def create(
     place: Place,
     as_operator: AsOperator = False,
-    scope: Annotated[list[str] | None, typer.Option("--scope", metavar="S", help="What it may do; may be repeated. At first: tenant.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", metavar="S", help="What it may do; may be repeated. At first: tenant.")
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="What people read in lists and audit entries.")] = "command line",
 ) -> None:
     """Make a key for a tenant, or for an operator, and print it this once."""
@@ -59,7 +61,9 @@ async def list_(
 
 
 @command(app, "revoke", TENANT)
-async def revoke(place: Place, key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="key_...")], as_operator: AsOperator = False) -> None:
+async def revoke(
+    place: Place, key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="key_...")], as_operator: AsOperator = False
+) -> None:
     """End a key: servers refuse it within a second."""
     _check(place, as_operator=as_operator)
     if place.server:

@@ -21,7 +21,9 @@ def serve(
     place: Place,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8071,
-    dev: Annotated[bool, typer.Option("--dev", help="For development: deliveries may go to any port of this host, /metrics is open.")] = False,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="For development: deliveries may go to any port of this host, /metrics is open.")
+    ] = False,
     no_workers: Annotated[bool, typer.Option("--no-workers", help="Leave the deliveries to `netra worker`.")] = False,
 ) -> None:
     """Serve the API and make deliveries, in this process.

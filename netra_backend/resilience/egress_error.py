@@ -76,7 +76,7 @@ def _kind(error: Exception, phase: str, *, sent: bool) -> EgressKind:
             return "connect"
         case asyncio.TimeoutError():
             return "dns_timeout" if phase == "look-up" else "timeout"
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | OSError():
+        case OSError():
             return "reset" if sent else "connect"
         case aiohttp.InvalidURL():
             return "bad_url"
@@ -86,12 +86,6 @@ def _kind(error: Exception, phase: str, *, sent: bool) -> EgressKind:
 
 def _words(error: Exception) -> str:
     """The error's first line, short: it may quote what the peer sent. Without the URL, which may hold a secret."""
-    match error:
-        case aiohttp.ClientResponseError():
-            text = error.message
-        case aiohttp.ClientConnectorError():
-            text = str(error.os_error)
-        case _:
-            text = str(error)
+    text = str(error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error)
     text = (text or type(error).__name__).splitlines()[0]
     return "".join(letter if letter.isprintable() else "?" for letter in text[:200])

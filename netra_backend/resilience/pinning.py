@@ -86,11 +86,9 @@ class PinnedConnector(aiohttp.TCPConnector):
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
         """A connection whose peer was checked; `EgressError` otherwise, and the connection is closed."""
         exchange = CURRENT.get()
-        if exchange.sent:  # aiohttp repeats idempotent methods by itself
-            raise EgressError("reset", "the connection ended before the answer", sent=True)
         connection = await super().connect(req, traces, timeout)
         try:
-            check_peer(exchange, Meter.on(connection.transport, exchange).peer if connection.transport is not None else None)
+            check_peer(exchange, Meter.on(connection.transport).peer if connection.transport is not None else None)
         except BaseException:
             connection.close()
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 from ..errors import InvalidInput
@@ -11,7 +11,8 @@ from .errors import BodyTooLarge, ClientGone, UnsupportedMediaType
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Mapping[bytes, bytes]
+"""Names in lower case; of a header that comes twice, the last."""
 
 BODY_MAX: Final = 1024 * 1024
 """Bytes that any route but the two of ingest takes."""
@@ -22,14 +23,9 @@ ENVELOPE_MAX: Final = 64 * 1024
 """Bytes that a message may add around its payload."""
 
 
-def header(headers: Headers, name: bytes) -> bytes | None:
-    """The first value of that header."""
-    return next((value for key, value in headers if key == name), None)
-
-
 async def read(receive: Receive, headers: Headers, limit: int) -> bytes:
     """The whole body, or `BodyTooLarge` as soon as that is known: by the declared length before a byte is read."""
-    declared = header(headers, b"content-length")
+    declared = headers.get(b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
     message = await receive()
@@ -56,7 +52,7 @@ async def _read_on(receive: Receive, message: MutableMapping[str, Any], limit: i
 
 def idempotency_key(headers: Headers) -> str | None:
     """The `Idempotency-Key` header: 1 to 256 printable ASCII characters."""
-    given = header(headers, b"idempotency-key")
+    given = headers.get(b"idempotency-key")
     if given is None:
         return None
     text = given.decode("latin-1")
@@ -71,7 +67,7 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 def check_content_type(headers: Headers) -> None:
     """A body must say that it is JSON, or say nothing."""
-    given = header(headers, b"content-type")
+    given = headers.get(b"content-type")
     if given is None:
         return
     kind = given.partition(b";")[0].strip().lower()

@@ -38,9 +38,10 @@ class Gate:
             await self._routes(scope, receive, send)
             return
         answer = _Answer(send)
-        trace = self._trace(scope["headers"])
+        headers = dict(scope["headers"])
+        trace = self._trace(headers)
         try:
-            await self._handle(scope, receive, answer.send, trace)
+            await self._handle(scope, headers, receive, answer.send, trace)
         except errors.ClientGone:
             return
         except NetraError as error:
@@ -48,20 +49,18 @@ class Gate:
         except Exception as error:  # noqa: BLE001  (the one place where the unexpected becomes an answer)
             await self._refuse(error, scope, answer, trace)
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send, trace: TraceContext) -> None:
-        headers: Headers = scope["headers"]
+    async def _handle(self, scope: Scope, headers: Headers, receive: Receive, send: Send, trace: TraceContext) -> None:
         segments = segments_of(scope.get("raw_path") or scope["path"].encode())
         if b"%00" in scope["query_string"]:
             raise errors.MalformedPath("the query holds U+0000")
         method = scope["method"]
-        access = await admit(self.edge, method, segments, bodies.header(headers, b"authorization"), trace)
+        access = await admit(self.edge, method, segments, headers.get(b"authorization"), trace)
         if method == "POST" and _is_ingest(segments):
-            await ingest.answer(access, segments, scope, receive, send)
+            await ingest.answer(access, segments, headers, scope["query_string"], receive, send)
             return
-        await self._route(scope, receive, send, access, segments)
+        await self._route(scope, headers, receive, send, access, segments)
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send, access: Access, segments: Sequence[str]) -> None:
-        headers: Headers = scope["headers"]
+    async def _route(self, scope: Scope, headers: Headers, receive: Receive, send: Send, access: Access, segments: Sequence[str]) -> None:
         body = b""
         if scope["method"] in _HAS_BODY:
             body = await bodies.read(receive, headers, min(bodies.BODY_MAX, self.edge.netra.settings.body_max_bytes))
@@ -84,7 +83,7 @@ class Gate:
 
     def _trace(self, headers: Headers) -> TraceContext:
         """The caller's position in its trace (W3C Trace Context), or a new root."""
-        given = bodies.header(headers, b"traceparent")
+        given = headers.get(b"traceparent")
         found = TraceContext.parse(given.decode("latin-1")) if given is not None else None
         if found is not None:
             return found

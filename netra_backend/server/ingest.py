@@ -9,7 +9,8 @@ message: a batch then answers 207 with an `error` in that message's place. 202 s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -34,15 +35,16 @@ MOST_MESSAGES: Final = 10_000
 TURN: Final = 128
 """Messages of a batch that are read before others have their turn on the loop."""
 
-_BATCH_KEY: Final = "batch\x1f{key}\x1f{index}"
-"""A batch's key for one of its messages. U+001F cannot come in a header, so no single message's key is like it."""
+_BATCH_KEY: Final = "batch·{key}·{index}"
+"""A batch's key (its hash) for one of its messages. A header's key is ASCII, so no single message's key is like it."""
 
 
-async def answer(access: Access, segments: Sequence[str], scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def answer(
+    access: Access, segments: Sequence[str], headers: bodies.Headers, query_string: bytes, receive: Receive, send: Send
+) -> None:
     """Serve one ingest request; refusals are raised."""
-    headers = scope["headers"]
     key = bodies.idempotency_key(headers)
-    with_content = _with_content(scope["query_string"])
+    with_content = _with_content(query_string)
     bodies.check_content_type(headers)
     if len(segments) == 5:
         await _one(access, key, receive, send, headers, with_content=with_content)
@@ -68,9 +70,9 @@ async def _one(access: Access, key: str | None, receive: Receive, send: Send, he
 
 
 async def _batch(access: Access, key: str | None, receive: Receive, send: Send, headers: bodies.Headers, *, with_content: bool) -> None:
+    scope = access.scope
     body = await bodies.read(receive, headers, access.edge.netra.settings.body_max_bytes)
     news = await _read_batch(access, body, key)
-    scope = access.scope
     answers = await access.edge.netra.webhooks.accept(scope, news) if news else []
     refused = any(isinstance(each, NetraError) for each in answers)
     replayed = bool(answers) and all(not isinstance(each, NetraError) and each.replayed for each in answers)
@@ -86,8 +88,9 @@ async def _read_batch(access: Access, body: bytes, key: str | None) -> list[NewM
     text = body.decode()
     reader = Reader(access.edge.netra)
     news = []
+    hashed = hashlib.sha256(key.encode()).hexdigest() if key is not None else None
     for index, (value, spans) in enumerate(zip(values, json_slice.array_of_objects(text), strict=True)):
-        own = _BATCH_KEY.format(key=key, index=index) if key is not None else None
+        own = _BATCH_KEY.format(key=hashed, index=index) if hashed is not None else None
         if "application" in value:
             reader.problems.append(problem(["body", index, "application"], "an application is made with a single message only"))
         news.append(reader.message(value, text, spans, ["body", index], own))
@@ -115,8 +118,8 @@ def _in_place(each: Answer, *, with_content: bool) -> dict[str, Any]:
 
 def _with_content(query_string: bytes) -> bool:
     """Whether the answer repeats the payload: yes unless `with_content=false`, as Svix has it."""
-    if not query_string:
-        return True
+    if query_string in {b"", b"with_content=true", b"with_content=false"}:  # what clients send, without parsing it
+        return query_string != b"with_content=false"
     given = parse_qs(query_string.decode("latin-1")).get("with_content", ["true"])[-1].lower()
     if given not in {"true", "false", "1", "0"}:
         raise InvalidInput("with_content is true or false")

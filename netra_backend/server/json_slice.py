@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
@@ -21,6 +22,7 @@ from .errors import DuplicateMember, MalformedBody
 
 _DECODE: Final = json.JSONDecoder(parse_int=float, parse_float=float).raw_decode
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
+_BLANK: Final = frozenset(" \t\n\r")
 _NUL_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 Span = tuple[int, int]
@@ -66,17 +68,15 @@ def object_members(text: str) -> dict[str, Span]:
     return members(text, _skip(text, 0))[0]
 
 
-def array_of_objects(text: str) -> list[dict[str, Span]]:
+def array_of_objects(text: str) -> Iterator[dict[str, Span]]:
     """`members` of each element of a document that is one array of objects."""
-    found = []
     at = _skip(text, _skip(text, 0) + 1)
     while text[at] != "]":
         spans, at = members(text, at)
-        found.append(spans)
+        yield spans
         at = _skip(text, at)
         if text[at] == ",":
             at = _skip(text, at + 1)
-    return found
 
 
 def _value(text: str, at: int) -> tuple[Any, int]:
@@ -87,5 +87,7 @@ def _value(text: str, at: int) -> tuple[Any, int]:
 
 
 def _skip(text: str, at: int) -> int:
+    if text[at : at + 1] not in _BLANK:  # most documents have no space to skip
+        return at
     match = _SPACE.match(text, at)
     return match.end() if match is not None else at

@@ -87,8 +87,8 @@ def _settle(jobs: Sequence[Job]) -> None:
             _log.exception("a caller could not be told of the end of its write")
 
 
-def units(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Merge the items of each batched verb into units of at most about `UNIT_WEIGHT` rows, at the first item's place."""
+def units(jobs: Sequence[Job], most: int = UNIT_WEIGHT) -> list[list[Job]]:
+    """Merge the items of each batched verb into units of about `most` rows at most, at the first item's place."""
     open_units: dict[Any, tuple[list[Job], int]] = {}
     result: list[list[Job]] = []
     for job in jobs:
@@ -96,7 +96,7 @@ def units(jobs: Sequence[Job]) -> list[list[Job]]:
         if not unit:
             result.append(unit)
         unit.append(job)
-        if job.weight and weight + job.weight < UNIT_WEIGHT:
+        if job.weight and weight + job.weight < most:
             open_units[job.fn] = (unit, weight + job.weight)
         else:
             open_units.pop(job.fn, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..errors import CannotStart, ForkedRuntime
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
 from .database import Lane
+from .errors import DatabaseBusy
 from .held import HeldTransaction, open_transaction, refuse_nested
 from .jobs import BatchVerb, Job
 from .migrate import Migration, check_sqlite, migrate_sqlite
@@ -24,8 +26,10 @@ from .sqlite_drivers import Connection, DriverName, claim, connect, release
 from .sqlite_housekeeping import RESTART_BYTES, Housekeeping
 from .sqlite_readers import SqliteReaders
 from .sqlite_writer import SqliteWriter
+from .statements import Row
 from .transaction import StoreFunction, Tx
 
+ASK_AGAIN_S: Final = 0.02
 _SYSTEM: Final = system_scope()
 
 
@@ -182,8 +186,7 @@ class Sqlite:
         return connection
 
     def _set_up(self, connection: Connection, block_s: float) -> None:
-        connection.run(f"pragma busy_timeout = {int(block_s * 1000) or 1000}")
-        if connection.run("pragma journal_mode = wal") != [("wal",)]:
+        if _write_ahead(connection, block_s or 1.0) != [("wal",)]:
             raise CannotStart(f"{self.path} cannot have a write-ahead log", fix="Put it on a local disk, not a network share.")
         connection.run(f"pragma busy_timeout = {int(block_s * 1000)}")
         connection.run(f"pragma synchronous = {self._synchronous}")
@@ -193,3 +196,14 @@ class Sqlite:
         connection.run("pragma recursive_triggers = on")  # or `insert or replace` deletes rows behind the audit's back
         connection.run("pragma trusted_schema = off")
         connection.run("pragma cache_size = -16000")
+
+
+def _write_ahead(connection: Connection, limit_s: float) -> list[Row]:
+    """Ask for the log until two that ask at once for the first one are past each other: SQLite answers BUSY without waiting."""
+    connection.run(f"pragma busy_timeout = {int(ASK_AGAIN_S * 1000)}")
+    for _ in range(int(limit_s / ASK_AGAIN_S)):
+        try:
+            return connection.run("pragma journal_mode = wal")
+        except DatabaseBusy:
+            time.sleep(ASK_AGAIN_S)
+    return connection.run("pragma journal_mode = wal")

@@ -39,7 +39,7 @@ from . import outbox
 from .errors import DatabaseBusy, WriterBlocked
 from .held import HeldTransaction
 from .interpreter import hurry
-from .jobs import AFTER_COMMIT, BEFORE_COMMIT, Job, settle_all, units
+from .jobs import AFTER_COMMIT, BEFORE_COMMIT, UNIT_WEIGHT, Job, settle_all, units
 from .lock_holder import write_lock_holder
 from .sqlite_drivers import Connection
 from .sqlite_transaction import SqliteTx
@@ -50,6 +50,10 @@ Lane = Literal["normal", "urgent", "bulk"]
 
 GROUP_JOBS: Final = 256
 GROUP_S: Final = 0.005
+GROUP_TOO_LONG_S: Final = 0.012
+LEAST_UNIT_ROWS: Final = 32
+"""A unit cannot be left half-way. Where one takes longer than the first, by a slow disk or beside a busy interpreter, the
+next are of half as many rows, down to the second: the lock is everybody's, and a row costs no more in a smaller unit."""
 SHARE_AFTER_S: Final = 0.020
 SHARE_FOR_S: Final = 0.001
 POLL_LOCK_S: Final = 0.0005
@@ -87,6 +91,7 @@ class SqliteWriter:
         self._over = False
         self._pause = threading.Event()
         self._used_s = 0.0
+        self._unit_rows = UNIT_WEIGHT
         self._connection: Connection | None = None
         self.trouble: Unavailable | None = None
         self.on_unknown_outcome: list[Callable[[], None]] = []
@@ -151,6 +156,7 @@ class SqliteWriter:
         self._close()
         self._over = True
         self._refuse_waiting(_closed())
+        hurry.end(self)
 
     def _sleep_until_woken(self) -> None:
         hurry.end(self)
@@ -203,7 +209,7 @@ class SqliteWriter:
 
     def _fill(self, group: _Group, jobs: list[Job], opened: float, *, more: bool) -> None:
         while jobs:
-            waiting = deque(units(jobs))
+            waiting = deque(units(jobs, self._unit_rows))
             try:
                 while waiting and not (more and group.jobs and self._monotonic() - opened > GROUP_S):
                     unit = waiting.popleft()
@@ -395,6 +401,10 @@ class SqliteWriter:
         self._used_s += used_s
         self.held_max_s = max(self.held_max_s, used_s)
         self.held_s.append(used_s)
+        if used_s > GROUP_TOO_LONG_S:
+            self._unit_rows = max(self._unit_rows // 2, LEAST_UNIT_ROWS)
+        elif used_s < GROUP_TOO_LONG_S / 2:
+            self._unit_rows = min(self._unit_rows * 2, UNIT_WEIGHT)
         if self._used_s >= SHARE_AFTER_S:
             self._used_s = 0.0
             self._pause.wait(SHARE_FOR_S)

@@ -123,16 +123,18 @@ def _bind_rows(table: str, columns: Sequence[Column], rows: Sequence[Row]) -> di
     bound: dict[str, Any] = {table: orjson.dumps([[row[i] for i in plain] for row in rows]).decode()}
     for index, column in enumerate(columns):
         if column.type == "uuid":
-            bound[f"{table}__{column.name}"] = b"".join(_sixteen(row[index], column) for row in rows)
+            bound[f"{table}__{column.name}"] = _side_by_side([row[index] for row in rows], column)
     return bound
 
 
-def _sixteen(value: bytes | None, column: Column) -> bytes:
-    if value is None and column.nullable:
-        return _NO_UUID
-    if value is None or len(value) != len(_NO_UUID):
-        raise ValueError(f"{column.name} must be 16 bytes, not {value!r}")
-    return value
+def _side_by_side(values: Sequence[bytes | None], column: Column) -> bytes:
+    """The values as one blob; whole-list operations, because this runs per row of every group while the lock is held."""
+    given = [_NO_UUID if value is None and column.nullable else value for value in values]
+    whole = [value for value in given if value is not None and len(value) == len(_NO_UUID)]
+    if len(whole) < len(given):
+        wrong = next(value for value in given if value is None or len(value) != len(_NO_UUID))
+        raise ValueError(f"{column.name} must be 16 bytes, not {wrong!r}")
+    return b"".join(whole)
 
 
 def _array(table: str, column: Column) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from ..errors import InvalidInput, NetraError, Unavailable
+from ..errors import InvalidInput, NetraError, OutcomeUnknown, Unavailable
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, TraceContext
@@ -31,6 +31,7 @@ from .store import Key, Lane
 from .worker import Dispatcher
 
 STALE_TRIES: Final = 20
+MESSAGES_AT_ONCE: Final = 256
 LONGEST_NAME: Final = 256
 MOST_EPOCH_S: Final = 253_402_300_800
 
@@ -111,13 +112,24 @@ class Webhooks:
         """Store messages from the network, each by itself, in the transactions of everybody who waits just now.
 
         One answer per message, in order: `Accepted`, or the error that concerns this one alone. Nothing is answered
-        before its commit.
+        before its commit. A long list is stored part by part, so that it does not keep others from the write lock.
         """
         self._database.check_intake()
         if self.settings.strict_event_types:
             await self._database.read(self._check_types, news, scope=scope)
-        snapshot = await self.snapshots.get(scope.tenant)
         answers: list[Answer] = []
+        for start in range(0, len(news), MESSAGES_AT_ONCE):
+            part = news[start : start + MESSAGES_AT_ONCE]
+            try:
+                answers += await self._accept(scope, part)
+            except (Unavailable, OutcomeUnknown) as error:
+                if not answers:
+                    raise
+                answers += [error] * len(part)  # the parts before are stored, and are answered as such
+        return answers
+
+    async def _accept(self, scope: Scope, news: Sequence[NewMessage]) -> list[Answer]:
+        snapshot = await self.snapshots.get(scope.tenant)
         todo = list(range(len(news)))
         done: dict[int, Answer] = {}
         for _ in range(STALE_TRIES):
@@ -125,12 +137,9 @@ class Webhooks:
             done.update(zip(todo, results, strict=True))
             todo = [i for i in todo if isinstance(done[i], StaleSnapshot)]
             if not todo:
-                answers = [done[i] for i in range(len(news))]
-                break
+                return [done[i] for i in range(len(news))]
             snapshot = await self.snapshots.refresh(scope.tenant)
-        else:
-            raise Unavailable("the tenant's endpoints change too quickly to fan a message out")
-        return answers
+        raise Unavailable("the tenant's endpoints change too quickly to fan a message out")
 
     def new_message(
         self,

@@ -34,7 +34,7 @@ class LocalDoor:
         answer = (await self._netra.webhooks.accept(self._scope, [new]))[0]
         if isinstance(answer, NetraError):
             raise answer
-        return {**message_out(answer.message), "replayed": answer.replayed}
+        return message_out(answer.message)
 
     async def messages(self, limit: int) -> list[Shape]:
         """See `Door.messages`."""
@@ -46,7 +46,11 @@ class LocalDoor:
         found = message_out(await self._read(store.message, id_))
         deliveries = await self._read(store.deliveries, id_)
         attempts = await self._read(store.attempts_of_message, id_, None, ATTEMPTS_SHOWN)
-        return {**found, "deliveries": list(map(shapes.delivery, deliveries)), "attempts": [attempt_out(each, None, with_content=True) for each in attempts]}
+        return {
+            **found,
+            "deliveries": list(map(shapes.delivery, deliveries)),
+            "attempts": [attempt_out(each, None, with_content=True) for each in attempts],
+        }
 
     async def dead(self, limit: int) -> list[Shape]:
         """See `Door.dead`."""

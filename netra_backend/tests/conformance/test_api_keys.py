@@ -51,7 +51,9 @@ async def test_an_unknown_scope_is_refused(database):
 
 async def test_a_revoked_key_is_invalid_and_is_revoked_once(database):
     key, secret = await create(database)
-    verdicts = await asyncio.gather(*(database.write(api_keys.revoke, "acme", key.id, scope=SYSTEM) for _ in range(2)), return_exceptions=True)
+    verdicts = await asyncio.gather(
+        *(database.write(api_keys.revoke, "acme", key.id, scope=SYSTEM) for _ in range(2)), return_exceptions=True
+    )
     assert [type(verdict) for verdict in verdicts].count(NotFound) == 1
     assert not (await found(database, secret)).is_valid(0)
     with pytest.raises(NotFound):
@@ -93,6 +95,8 @@ def test_one_wrong_character_is_noticed_without_a_look_up(position):
     assert not api_keys.is_well_formed(secret[:position] + wrong + secret[position + 1 :])
 
 
-@pytest.mark.parametrize("text", ["", "netra_", "netra_tk", "netra_tk_é" + "0" * 37, "netra_" + "é" * 6, "netra_\ud800aaaaaa", "svix_tk_x", "\x00" * 50])
+@pytest.mark.parametrize(
+    "text", ["", "netra_", "netra_tk", "netra_tk_é" + "0" * 37, "netra_" + "é" * 6, "netra_\ud800aaaaaa", "svix_tk_x", "\x00" * 50]
+)
 def test_anything_else_is_no_key_and_no_error(text):
     assert not api_keys.is_well_formed(text)

@@ -71,14 +71,19 @@ async def test_a_statement_that_serves_the_fleet_writes_the_tenant_of_each_row(t
     inserts = {
         name: statement
         for name, statement in STATEMENTS.items()
-        if statement.fleet and statement.tables and statement.text.lstrip().startswith("insert") and tables_named_in(statement, tenant_tables)
+        if statement.fleet
+        and statement.tables
+        and statement.text.lstrip().startswith("insert")
+        and tables_named_in(statement, tenant_tables)
     }
     assert inserts
     for name, statement in inserts.items():
         assert any(column.name == "tenant" for columns in statement.tables.values() for column in columns), name
 
 
-@pytest.mark.parametrize("text", ["select 'netra_tenant'", "select 1 -- netra_tenant\n", "select 1 /* netra_tenant */", "select netra_tenants from x"])
+@pytest.mark.parametrize(
+    "text", ["select 'netra_tenant'", "select 1 -- netra_tenant\n", "select 1 /* netra_tenant */", "select netra_tenants from x"]
+)
 def test_a_table_named_in_a_string_a_comment_or_a_longer_word_is_not_named(text):
     statement = replace(STATEMENTS["storage.get_meta"], text=text)
     assert tables_named_in(statement, {"netra_tenant"}) == set()

@@ -59,7 +59,9 @@ async def test_two_creations_at_once_with_one_uid_make_one_endpoint(engine, tmp_
     async with opened(engine, tmp_path) as ours, opened(engine, tmp_path) as theirs:
         await endpoint_of(ours)
         new = described(uid="billing")
-        results = await asyncio.gather(*(outcome_of(door.write(endpoints.create, SEALER, new, None, scope=ACME)) for door in (ours, theirs)))
+        results = await asyncio.gather(
+            *(outcome_of(door.write(endpoints.create, SEALER, new, None, scope=ACME)) for door in (ours, theirs))
+        )
         assert sorted(isinstance(result, Conflict) for result in results) == [False, True]
 
 
@@ -68,7 +70,12 @@ async def test_two_updates_at_once_both_happen_and_the_version_counts_both(engin
         endpoint = await endpoint_of(ours)
         before = await version_of(ours)
         changes = ({"description": "new"}, {"disabled": True})
-        await asyncio.gather(*(door.write(endpoints.update, endpoint.text_id, change, scope=ACME) for door, change in zip((ours, theirs), changes, strict=True)))
+        await asyncio.gather(
+            *(
+                door.write(endpoints.update, endpoint.text_id, change, scope=ACME)
+                for door, change in zip((ours, theirs), changes, strict=True)
+            )
+        )
         after = await ours.read(endpoints.get, endpoint.text_id, scope=ACME)
         assert (after.description, after.disabled) == ("new", True)
         assert await version_of(ours) == before + 2
@@ -159,7 +166,9 @@ def test_what_cannot_name_an_event_type_is_refused(name):
         check_event_type(name)
 
 
-@pytest.mark.parametrize("url", ["", "ftp://x/", "//x", "http://", "http://x:0/", "http://x:99999/", "http://u:p@x/", "http://x/a b", "http://x/\n", "x"])
+@pytest.mark.parametrize(
+    "url", ["", "ftp://x/", "//x", "http://", "http://x:0/", "http://x:99999/", "http://u:p@x/", "http://x/a b", "http://x/\n", "x"]
+)
 def test_what_is_no_plain_http_url_is_refused(url):
     with pytest.raises(InvalidInput):
         check_url(url)

@@ -119,7 +119,9 @@ async def test_a_neighbour_whose_event_id_is_refused_takes_nobody_with_it(databa
     assert isinstance(refused, KeyReused)
     assert isinstance(kept, Accepted) and not kept.replayed
     with pytest.raises(StaleSnapshot):  # in one indivisible call it is undone as a whole
-        await together(database, [intake(endpoint, version, idempotency_key="k2", payload='{"n":2}', **extra) for extra in ({"event_id": "e"}, {})])
+        await together(
+            database, [intake(endpoint, version, idempotency_key="k2", payload='{"n":2}', **extra) for extra in ({"event_id": "e"}, {})]
+        )
 
 
 async def test_a_known_event_id_is_a_conflict_where_svix_says_so(database):

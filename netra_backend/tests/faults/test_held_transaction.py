@@ -327,4 +327,3 @@ async def test_transactions_and_writes_take_turns(database):
     work = [raise_by_hand("acme") if n % 2 else database.write(raise_it, scope=ACME) for n in range(20)]
     values = await asyncio.gather(*(asyncio.create_task(each) for each in work))
     assert sorted(value for (value,) in values) == list(range(1, 21))
-

@@ -25,6 +25,9 @@ def stopped_with_work_in_hand(world, failpoint):
         if write_lock_holder(world.database) is None:
             return zombie, life, sending
         world.kill(zombie)
+        cleaner = world.start()  # or the next one would stop over this one's work
+        world.drained()
+        world.stop(cleaner)
 
 
 @pytest.mark.parametrize("failpoint", ["webhooks.before_attempt", "webhooks.after_attempt_before_ack"])
@@ -112,7 +115,9 @@ def hold(world):
 
 def refusal(world, peer):
     """What intake answers while the writer is blocked."""
-    return until(lambda: (found := peer.ask("try_to_send", tenant=TENANT, ref=world.refs(1)[0])).get("error") and found, "refused", TTL_S + 5)
+    return until(
+        lambda: (found := peer.ask("try_to_send", tenant=TENANT, ref=world.refs(1)[0])).get("error") and found, "refused", TTL_S + 5
+    )
 
 
 def accepted_again(world, child):

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import socket
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -53,10 +53,12 @@ async def raw_server(reply):
     asked = []
 
     async def serve(reader, writer):
-        while data := await reader.read(65536):
-            asked.append(data)
-            writer.write(reply)
-        writer.close()
+        try:
+            while data := await reader.read(65536):
+                asked.append(data)
+                writer.write(reply)
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
@@ -353,6 +355,28 @@ async def test_a_connection_is_kept_alive():
         for _ in range(20):
             await egress.request("POST", endpoint.url, body=b"x", tenant="t")
         assert endpoint.accepted == 1
+
+
+async def test_an_answer_that_nobody_asked_for_is_given_to_nobody():
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b"
+    clients = []
+
+    async def serve(reader, writer):
+        clients.append(writer)
+        with suppress(ConnectionError):
+            while await reader.read(65536):
+                writer.write(answer % (6, b"honest"))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, open_egress() as egress:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        assert (await egress.request("GET", url, tenant="t")).body == b"honest"
+        clients[0].write(answer % (6, b"planted"[:6]))
+        async with asyncio.timeout(5):
+            while not clients[0].is_closing():
+                await asyncio.sleep(0)
+        assert (await egress.request("GET", url, tenant="t")).body == b"honest"
+        assert len(clients) == 2
 
 
 # TLS

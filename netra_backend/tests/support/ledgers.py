@@ -30,6 +30,10 @@ BEFORE_A_KILL_US = 3_000_000
 AFTER_A_KILL_US = 1_500_000
 """The receiver may read, a moment later, what a killed process had sent."""
 
+IN_FLIGHT = 10
+ACKNOWLEDGED_TOGETHER = 256
+"""What one process has on its way to one endpoint, and what one of its groups of acknowledgements may hold."""
+
 DELIVERIES = "select tenant, message_id, endpoint_id, state, reason, owner from netra_delivery"
 ATTEMPTS = "select tenant, message_id, endpoint_id, id, outcome, status, late from netra_attempt"
 
@@ -72,7 +76,9 @@ def query(database: Path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def compare(*, producers: Iterable[Path], receiver: Path, database: Path, targets: Sequence[Target], kills_us: Sequence[int] = ()) -> Counts:
+def compare(
+    *, producers: Iterable[Path], receiver: Path, database: Path, targets: Sequence[Target], kills_us: Sequence[int] = ()
+) -> Counts:
     """See the module's docstring."""
     submitted, acknowledged = _producers(producers)
     received = lines(receiver)
@@ -165,7 +171,10 @@ def _logs_agree(received: Sequence[dict[str, Any]], recorded: dict[str, Any], ki
     invented = [name for name, row in recorded.items() if row[5] and name not in seen]
     assert invented == [], f"our log has answered attempts that the receiver never saw: {invented[:3]}"
     unrecorded = seen.keys() - recorded.keys()
-    strange = [name for name in unrecorded if not any(-BEFORE_A_KILL_US <= seen[name]["at_us"] - kill <= AFTER_A_KILL_US for kill in kills_us)]
+    strange = [
+        name for name in unrecorded if not any(-BEFORE_A_KILL_US <= seen[name]["at_us"] - kill <= AFTER_A_KILL_US for kill in kills_us)
+    ]
+    assert len(unrecorded) <= len(kills_us) * (IN_FLIGHT * len({seen[name]["path"] for name in unrecorded}) + ACKNOWLEDGED_TOGETHER)
     assert strange == [], f"{len(strange)} requests are not in our log although nobody was killed then: {strange[:3]}"
     return set(unrecorded)
 

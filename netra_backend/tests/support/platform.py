@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ WITHIN_S = TTL_S + 2.0
 
 
 @asynccontextmanager
-async def platform(folder: Path, *, workers: bool = True, runtime: Runtime | None = None, dev: bool = True, **settings: Any) -> AsyncIterator[Netra]:
+async def platform(
+    folder: Path, *, workers: bool = True, runtime: Runtime | None = None, dev: bool = True, **settings: Any
+) -> AsyncIterator[Netra]:
     """One process's Netra on the folder's database; several in one test are several nodes."""
     options = {**FAST, "data": str(folder), "root_keys": str(folder / "root.keys"), **settings}
     url = f"sqlite:///{folder / 'netra.db'}"
@@ -58,8 +61,6 @@ async def accept(netra: Netra, payload: Any, *, type: str = "thing.happened", id
     """What intake answers to one message: `Accepted`, or the error."""
     new = netra.webhooks.new_message(TENANT, type, payload, **options)
     if idempotency_key is not None:
-        from dataclasses import replace
-
         new = netra.webhooks.checked(replace(new, idempotency_key=idempotency_key))
     (answer,) = await netra.webhooks.accept(SCOPE, [new])
     return answer

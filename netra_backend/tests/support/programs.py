@@ -30,7 +30,6 @@ from ...webhooks.intake import Accepted
 from ...webhooks.model import Endpoint
 from ...webhooks.signing import encode_secret
 
-
 PACE_S = 0.03
 """Between two batches of `produce`: below what the slow endpoint takes, so that no backlog outlives the kills."""
 

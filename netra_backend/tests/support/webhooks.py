@@ -51,7 +51,9 @@ async def version_of(database, tenant: str = "acme") -> int:
     return (await database.read(endpoints.snapshot, SEALER, scope=in_tenant(tenant))).version
 
 
-def intake(endpoint: Endpoint, version: int, *, node: bytes = b"", targets: Sequence[Target] | None = None, payload: str = "{}", **fields: Any) -> Intake:
+def intake(
+    endpoint: Endpoint, version: int, *, node: bytes = b"", targets: Sequence[Target] | None = None, payload: str = "{}", **fields: Any
+) -> Intake:
     """A message on its way in to that endpoint; leased to `node` if one is given."""
     strict = fields.pop("strict", False)
     new = NewMessage("thing.happened", payload, **fields)
@@ -80,7 +82,24 @@ def outcome(delivery: Delivery, state: str = "delivered", *, due_us: int = 0, at
     """What became of an attempt."""
     tenant, message, endpoint = delivery.key
     number = delivery.number + 1
-    made = Attempt(tenant, message, IDS.new(), endpoint, number, delivery.manual, 1, 1, "delivered", 200, "", "", "", "http://x/", late=False, trace=TraceContext())
+    made = Attempt(
+        tenant,
+        message,
+        IDS.new(),
+        endpoint,
+        number,
+        delivery.manual,
+        1,
+        1,
+        "delivered",
+        200,
+        "",
+        "",
+        "",
+        "http://x/",
+        late=False,
+        trace=TraceContext(),
+    )
     return Outcome(delivery, made if attempt else None, Verdict(state, number, due_us, reason))
 
 

@@ -82,6 +82,14 @@ class World:
         assert code == 9, f"it ended with {code}, not by its failpoint\n{child.last_words()}"
         self.note_kill()
 
+    def deaths(self) -> int:
+        """How many have died of themselves since the last look; each is noted and taken off the list."""
+        dead = [child for child in self.children if child.has_ended()]
+        for child in dead:
+            self.note_kill()
+            self.children.remove(child)
+        return len(dead)
+
     def stop(self, child: Child) -> None:
         """End it as a deployment does."""
         child.stop()

@@ -23,7 +23,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = "netra_backend.tests.support.programs"
@@ -48,7 +48,7 @@ def until(condition: Callable[[], Any], what: str, within_s: float = DEADLINE_S)
 class Zygote:
     """The warm process, from the outside. `with Zygote() as zygote: child = zygote.fork("platform", {...})`."""
 
-    def __enter__(self) -> Zygote:
+    def __enter__(self) -> Self:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", __spec__.name, str(theirs.fileno())]
         self._process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
@@ -147,6 +147,14 @@ class Child:
             self._reap()
         return signal.SIGKILL
 
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself; a look that does not wait."""
+        status = self._zygote.status(self.pid)
+        if status is None or os.WIFSTOPPED(status):
+            return False
+        self._forget()
+        return True
+
     def stop(self) -> None:
         """End it as a deployment does: drained."""
         self.ask("stop", within_s=40)
@@ -171,10 +179,13 @@ class Child:
 
     def _reap(self) -> int:
         status = self._zygote.status(self.pid, wait=True)
+        self._forget()
+        return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+    def _forget(self) -> None:
         self.gone = True
         self._lines.close()
         self._channel.close()
-        return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def serve(channel: socket.socket) -> None:

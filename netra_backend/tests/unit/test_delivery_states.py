@@ -23,7 +23,7 @@ def test_every_pair_of_states_is_allowed_or_refused_as_the_design_says(source, t
     expected = {
         "due": {"leased", "skipped", "dead", "cancelled", "due"},
         "leased": {"due", "delivered", "skipped", "dead", "cancelled"},
-        **dict.fromkeys(FINAL, {"due"}),
+        **{state: {"due"} for state in FINAL},
     }
     assert allowed == (to in expected[source])
     if not allowed:
@@ -42,7 +42,9 @@ def states_in(text):
     return tuple(re.findall(r"'(\w+)'", listed[1] if listed else re.search(r"and state = ('\w+')|where state = ('\w+')", text)[0]))
 
 
-@pytest.mark.parametrize(("statement", "event"), [("claim", "claim"), ("release", "release"), ("release_dead", "release"), ("resend", "resend")])
+@pytest.mark.parametrize(
+    ("statement", "event"), [("claim", "claim"), ("release", "release"), ("release_dead", "release"), ("resend", "resend")]
+)
 def test_each_statement_leaves_only_the_states_that_its_event_may_leave(statement, event):
     text = Q.by_name[statement].text
     update = text[text.index("update netra_delivery") :]

@@ -33,7 +33,9 @@ def test_the_published_vector_of_the_specification_is_ours():
 
 
 @settings(max_examples=50)
-@given(st.binary(min_size=24, max_size=64), st.text("abcdefghij_0123456789", min_size=1), st.dictionaries(st.text(), st.integers() | st.text()))
+@given(
+    st.binary(min_size=24, max_size=64), st.text("abcdefghij_0123456789", min_size=1), st.dictionaries(st.text(), st.integers() | st.text())
+)
 def test_the_official_libraries_verify_what_we_sign(key, message_id, payload):
     body = json.dumps(payload).encode()
     headers = headers_of(message_id, body, [key])
@@ -102,7 +104,9 @@ def test_a_secret_survives_its_text_form(size):
     assert decode_secret(encode_secret(b"k" * size)) == b"k" * size
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_%%%", "whsec_" + base64.b64encode(b"k" * 23).decode(), "whsec_" + base64.b64encode(b"k" * 65).decode()])
+@pytest.mark.parametrize(
+    "secret", ["", "whsec_", "whsec_%%%", "whsec_" + base64.b64encode(b"k" * 23).decode(), "whsec_" + base64.b64encode(b"k" * 65).decode()]
+)
 def test_a_secret_that_is_no_key_is_refused(secret):
     with pytest.raises(InvalidInput):
         decode_secret(secret)

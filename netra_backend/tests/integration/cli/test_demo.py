@@ -1,0 +1,51 @@
+"""A small run of the demo, from end to end, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from ....cli.demo import verdict
+from ....cli.demo.flights import delayed_flights
+from ....kernel.scope import system_scope
+from ....storage import nodes
+from .driving import environment, inside, run
+
+ROOT = Path(__file__).parents[4]
+
+
+def test_a_small_demo_holds_in_every_check_and_leaves_its_evidence(tmp_path):
+    out = tmp_path / "demo"
+    command = [sys.executable, "-m", "netra_backend.cli.main", "demo", "--flights", "200", "--out", str(out), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr + done.stdout
+    report = json.loads(done.stdout)
+    assert report == json.loads((out / "report.json").read_text()) == verdict.judge(out)
+    assert (report["ok"], report["acknowledged"], report["lost"]) == (True, 200, 0)
+    assert report["delivered"] == 600
+    assert report["retried"] > 0
+    for words in ("retries after 500ms, 1s", "KILL -9", "healed", "acknowledged 200 of 200"):
+        assert words in done.stderr
+    assert (out / "operator.key").stat().st_mode & 0o777 == 0o600
+    assert inside(out / "data", _living) == ["cli"]  # the killed server's row is gone too: nobody is left of the run
+    again = subprocess.run([*command[:-3], str(tmp_path / "demo" / "data")], capture_output=True, text=True, env=environment(), cwd=ROOT)
+    assert again.returncode == 2  # what is not a former demo is not replaced
+
+
+async def _living(netra):
+    return [node.role for node in await netra.database.read(nodes.living, scope=system_scope())]
+
+
+def test_the_input_is_some_thousand_different_events_of_the_real_table():
+    events = delayed_flights(10_000)
+    assert len(events) == len({event.id for event in events}) == 3945
+    assert json.loads(events[0].payload)["late_min"] >= 180
+    assert len({event.sha256 for event in events}) == 3945
+
+
+def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path, capsys):
+    (tmp_path / "precious").write_text("x")
+    done = run(capsys, "demo", "--out", tmp_path)
+    assert (done.code, [file.name for file in tmp_path.iterdir()]) == (2, ["precious"])

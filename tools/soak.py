@@ -1,0 +1,190 @@
+"""Long fault runs: `python -m tools.soak [PART]... [--minutes M]`, the evidence under docs/evidence/.
+
+A part is a list of rounds; a round is a test that takes its count from the environment, run in portions of a few
+minutes until its total is reached. What is done stands in build/soak/<part>.json after each portion, so a run that
+ends by its time (exit code 130) or by a power cut goes on where it was: the same command again. `--fresh` begins anew.
+
+A portion that fails ends the part with exit code 1 and is not counted; its words stay in build/soak/<part>-failed.log.
+Danger: portions done under different revisions count together; the report names every revision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .report import revision
+
+STATE = Path("build/soak")
+EVIDENCE = Path("docs/evidence")
+PORTION_LIMIT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """One test, `total` times by `portion`s. `variable` carries a portion's size, divided by `cells` that each take it."""
+
+    name: str
+    test: str
+    variable: str
+    total: int
+    portion: int
+    cells: int = 1
+    seed: str = ""
+
+
+PARTS = {
+    "storage": [
+        Round("crash images", "netra_backend/tests/faults/test_crash_images.py", "NETRA_CRASH_IMAGES", 2000, 500),
+        Round("two libraries, commits", "netra_backend/tests/faults/test_two_libraries.py", "NETRA_TWO_LIB_COMMITS", 10_000, 10_000),
+    ],
+    "webhooks": [
+        Round(
+            "random kills",
+            "netra_backend/tests/faults/test_kills.py::test_random_kills_lose_nothing",
+            "NETRA_KILLS",
+            1000,
+            200,
+            cells=4,
+            seed="NETRA_KILL_SEED",
+        ),
+    ],
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the parts named, or all; the exit code of the first that does not end well."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin no portion after this time")
+    parser.add_argument("--fresh", action="store_true", help="forget what is done")
+    options = parser.parse_args(argv)
+    ends = time.monotonic() + options.minutes * 60
+    STATE.mkdir(parents=True, exist_ok=True)
+    for part in options.parts or PARTS:
+        if options.fresh:
+            _state_file(part).unlink(missing_ok=True)
+        code = soak(part, ends)
+        if code:
+            return code
+    return 0
+
+
+def soak(part: str, ends: float) -> int:
+    """Run what is left of one part until `ends` (monotonic seconds), and write its report after each portion."""
+    done = _read(part)
+    for one in PARTS[part]:
+        while (so_far := sum(portion["count"] for portion in done if portion["round"] == one.name)) < one.total:
+            if time.monotonic() > ends:
+                print(f"{part}: {one.name}: {so_far} of {one.total}; the time is up, the same command goes on from here")
+                return 130
+            portion = run_portion(part, one, so_far)
+            if portion is None:
+                return 1
+            done.append(portion)
+            _state_file(part).write_text(json.dumps(done, indent=1), encoding="utf-8")
+            write_report(part, done)
+            print(f"{part}: {one.name}: {so_far + portion['count']} of {one.total} in {portion['seconds']} s", flush=True)
+    write_report(part, done)
+    return 0
+
+
+def run_portion(part: str, one: Round, so_far: int) -> dict[str, Any] | None:
+    """One run of the test; what it did, or None if it failed."""
+    count = min(one.portion, one.total - so_far)
+    lines = STATE / f"{part}.ndjson"
+    lines.unlink(missing_ok=True)
+    environment = {**os.environ, one.variable: str(-(-count // one.cells)), "NETRA_EVIDENCE": str(lines.absolute())}
+    if one.seed:
+        environment[one.seed] = str(1000 + so_far)
+    started, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=1700", one.test]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PORTION_LIMIT_S, check=False)
+    if run.returncode:
+        log = STATE / f"{part}-failed.log"
+        log.write_text(run.stdout + run.stderr, encoding="utf-8")
+        print(f"{part}: {one.name}: a portion failed ({one.variable}={environment[one.variable]}), see {log}", file=sys.stderr)
+        return None
+    cells = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()] if lines.exists() else []
+    seconds = round(time.monotonic() - started, 1)
+    facts = {"count": count, "seconds": seconds, "date": date, "revision": revision(), "seed": environment.get(one.seed, "")}
+    return {"round": one.name, **facts, "cells": cells, "words": run.stdout.strip().splitlines()[-1]}
+
+
+def write_report(part: str, done: list[dict[str, Any]]) -> None:
+    """docs/evidence/soak-<part>.json and .md."""
+    EVIDENCE.mkdir(parents=True, exist_ok=True)
+    rounds = [_summary(one, [portion for portion in done if portion["round"] == one.name]) for one in PARTS[part]]
+    report = {
+        "part": part,
+        "command": f"make soak PART={part}",
+        "revisions": sorted({portion["revision"] or "unknown" for portion in done}),
+        "date": max((portion["date"] for portion in done), default=""),
+        "complete": all(each["done"] >= each["total"] for each in rounds),
+        "rounds": rounds,
+    }
+    (EVIDENCE / f"soak-{part}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (EVIDENCE / f"soak-{part}.md").write_text(_page(report), encoding="utf-8")
+
+
+def _summary(one: Round, portions: list[dict[str, Any]]) -> dict[str, Any]:
+    cells: dict[str, Counter[str]] = {}
+    for line in (line for portion in portions for line in portion["cells"]):
+        counted = {name: value for name, value in line.items() if isinstance(value, int)}
+        cells.setdefault(line.get("cell", "all"), Counter()).update(counted)
+    return {
+        "round": one.name,
+        "test": one.test,
+        "total": one.total,
+        "done": sum(portion["count"] for portion in portions),
+        "seconds": round(sum(portion["seconds"] for portion in portions), 1),
+        "seeds": [portion["seed"] for portion in portions if portion["seed"]],
+        "cells": {cell: dict(counts) for cell, counts in sorted(cells.items())},
+    }
+
+
+def _page(report: dict[str, Any]) -> str:
+    state = "complete" if report["complete"] else "not complete yet"
+    lines = [
+        f"# Soak: {report['part']}",
+        "",
+        f"`{report['command']}`, {report['date']}, {state}. Revisions: {', '.join(report['revisions'])}.",
+        "",
+        "A portion that fails ends the run and is not counted, so every figure below is of runs in which each check held.",
+    ]
+    for each in report["rounds"]:
+        lines += ["", f"## {each['round']}", "", f"{each['done']} of {each['total']} in {each['seconds']} s, by `{each['test']}`."]
+        if each["seeds"]:
+            lines += ["", f"Seeds: {', '.join(each['seeds'])}."]
+        if each["cells"]:
+            names = list(dict.fromkeys(name for counts in each["cells"].values() for name in counts))
+            lines += ["", "| cell | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+            lines += [
+                f"| {cell} | " + " | ".join(str(counts.get(name, 0)) for name in names) + " |" for cell, counts in each["cells"].items()
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _state_file(part: str) -> Path:
+    return STATE / f"{part}.json"
+
+
+def _read(part: str) -> list[dict[str, Any]]:
+    try:
+        done: list[dict[str, Any]] = json.loads(_state_file(part).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return done
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
