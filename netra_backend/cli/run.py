@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ def run(row: Command, arguments: Sequence[str]) -> int:
         return output.failed(UsageError(words, fix=f"`{_help_of(error, row)}` shows what it takes."))
     except NetraError as error:
         return output.failed(error)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as `netra ... | head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -59,6 +59,7 @@ def create_routes() -> FastAPI:
     routes.add_exception_handler(NetraError, _known)
     routes.add_exception_handler(RequestValidationError, _invalid)
     routes.add_exception_handler(HTTPException, _http)
+    routes.add_exception_handler(Exception, _unexpected)
     document = openapi.document(routes)
 
     @routes.get("/openapi.json", include_in_schema=False)
@@ -72,13 +73,19 @@ def create_routes() -> FastAPI:
 def _answer(request: Request, error: NetraError) -> Response:
     access: Access = request.scope[ACCESS]
     status, headers, body = errors.render(error, request.scope["path"], access.trace.trace_id)
-    if status == 500:
-        raise error  # the gate logs it and answers
     return Response(body, status, {name.decode(): value.decode() for name, value in headers})
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """The framework raises the error again once this is sent, and the gate logs it."""
+    del error
+    return _answer(request, errors.InternalError())
 
 
 async def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, NetraError)
+    if error.status == 500:
+        raise error  # for `_unexpected`, so that it is logged
     return _answer(request, error)
 
 

@@ -15,7 +15,7 @@ import orjson
 
 from ...errors import CannotStart
 
-READY_WITHIN_S: Final = 30.0
+READY_WITHIN_S: Final = 60.0
 ENDS_WITHIN_S: Final = 40.0
 """The server drains for at most 30 s."""
 

@@ -14,6 +14,7 @@ import orjson
 
 from ...kernel.clock import Clock
 from ...resilience.egress import Egress, EgressError, Reply
+from ..rest import refusal
 from .flights import EVENT_TYPE, Event
 from .ledgers import Book
 
@@ -83,7 +84,7 @@ class Producer:
             return reply
         if reply.status in {429, 500, 502, 503, 504}:
             return None
-        raise RuntimeError(f"the server answered {reply.status}: {reply.body[:500].decode('utf-8', 'replace')}")
+        raise refusal(reply.status, reply.body)
 
 
 def _message(event: Event) -> bytes:

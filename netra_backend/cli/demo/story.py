@@ -74,6 +74,8 @@ class Story:
             try:
                 async with asyncio.timeout(ENDS_AFTER_S), AsyncExitStack() as self._stack:
                     await self._act(events)
+            except ExceptionGroup as group:  # the first thing that went wrong; the rest was cancelled because of it
+                raise group.exceptions[0] from group
             except TimeoutError:
                 self._say(f"time is up after {ENDS_AFTER_S:g} s")
                 self._note("time_is_up")

@@ -35,8 +35,10 @@ async def test_a_node_beats_by_itself_every_fifth_of_its_ttl(database):
     async with member(database, clock := FakeClock()) as node:
         beating = asyncio.create_task(node._beat_forever())
         for wanted in (2, 3, 4):
+            await eventually(lambda: clock.sleeping == 1)
             await clock.advance(2.0)
             await eventually(lambda wanted=wanted: _beat_is(database, node.id, wanted))
+        await eventually(lambda: clock.sleeping == 1)
         await clock.advance(1.9)
         assert (await living(database))[node.id] == 4
         beating.cancel()

@@ -20,7 +20,7 @@ def stopped_with_work_in_hand(world, failpoint):
     while True:
         zombie = world.start(f"{failpoint}=pause")
         life = zombie.ask("node")
-        sending = world.send(zombie, 3)
+        sending = world.send(zombie, 1)  # one commit, so that nothing new is written after it wakes
         zombie.frozen()
         if write_lock_holder(world.database) is None:
             return zombie, life, sending
@@ -41,7 +41,7 @@ def test_a_process_that_wakes_after_its_lease_changes_no_state_and_its_attempts_
 
     fresh_world.note_kill()  # what it has in flight is what a kill would have left in flight
     zombie.thaw()
-    assert zombie.answer(sending) == 3
+    assert zombie.answer(sending) == 1
     until(lambda: fresh_world.attempts(late=True), "its attempt is appended, marked late")
     until(lambda: zombie.ask("node") != life, "it has begun another life")
 
@@ -49,7 +49,7 @@ def test_a_process_that_wakes_after_its_lease_changes_no_state_and_its_attempts_
     fresh_world.stop_all()
     assert fresh_world.deliveries() == before
     counts = fresh_world.compare()
-    assert counts.acknowledged >= 3
+    assert counts.acknowledged >= 1
     assert counts.late >= 1
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import faulthandler
 import importlib
 import json
 import os
@@ -72,9 +73,9 @@ class Zygote:
         theirs.close()
         return Child(self, answer["pid"], ours, log)
 
-    def status(self, pid: int, *, wait: bool = False) -> int | None:
+    def status(self, pid: int) -> int | None:
         """The child's wait status, None while nothing has happened to it since the last look."""
-        return self._ask({"status": pid, "wait": wait})["status"]
+        return self._ask({"status": pid})["status"]
 
     def _ask(self, request: dict[str, Any], *sockets: socket.socket) -> dict[str, Any]:
         data = json.dumps(request).encode() + b"\n"
@@ -177,8 +178,15 @@ class Child:
         """The end of its log, for the message of a failed test."""
         return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
 
-    def _reap(self) -> int:
-        status = self._zygote.status(self.pid, wait=True)
+    def _reap(self, within_s: float = DEADLINE_S) -> int:
+        ends = time.monotonic() + within_s
+        while (status := self._zygote.status(self.pid)) is None or os.WIFSTOPPED(status):
+            if time.monotonic() > ends:
+                os.kill(self.pid, signal.SIGABRT)  # faulthandler writes every thread's stack to the log
+                until(lambda: self._zygote.status(self.pid) is not None, "it ends", 5)
+                self._forget()
+                raise AssertionError(f"pid {self.pid} did not end within {within_s:g} s\n{self.last_words()}")
+            time.sleep(POLL_S)
         self._forget()
         return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
@@ -207,7 +215,7 @@ def serve(channel: socket.socket) -> None:
 
 
 def _status(request: dict[str, Any]) -> dict[str, Any]:
-    pid, status = os.waitpid(request["status"], 0 if request["wait"] else os.WUNTRACED | os.WNOHANG)
+    pid, status = os.waitpid(request["status"], os.WUNTRACED | os.WNOHANG)
     return {"status": status if pid else None}
 
 
@@ -224,6 +232,7 @@ def _fork(programs: Any, request: dict[str, Any], channel: socket.socket, descri
         log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        faulthandler.enable()
         getattr(programs, request["program"])(socket.socket(fileno=descriptor), request["spec"])
         code = 0
     except BaseException:

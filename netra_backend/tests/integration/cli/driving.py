@@ -49,7 +49,7 @@ class Process:
 
     def __init__(self, module, *words, **settings):
         command = [sys.executable, "-m", module, *map(str, words)]
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         self.child = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self._errors, stdin=subprocess.DEVNULL, env=environment(**settings), bufsize=0
         )

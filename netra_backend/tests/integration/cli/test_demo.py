@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from ....cli.demo import verdict
 from ....cli.demo.flights import delayed_flights
 from ....kernel.scope import system_scope
 from ....storage import nodes
-from .driving import environment, inside, run
+from .driving import DEADLINE_S, environment, inside, netra, run
 
 ROOT = Path(__file__).parents[4]
 
@@ -49,3 +50,15 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path, capsys):
     (tmp_path / "precious").write_text("x")
     done = run(capsys, "demo", "--out", tmp_path)
     assert (done.code, [file.name for file in tmp_path.iterdir()]) == (2, ["precious"])
+
+
+def test_an_interrupted_demo_ends_its_children_and_says_130(tmp_path):
+    with netra("demo", "--flights", "2000", "--out", tmp_path / "demo") as demo:
+        ends = time.monotonic() + DEADLINE_S
+        while "netra serve is ready" not in demo.errors():
+            assert time.monotonic() < ends, demo.errors()
+            time.sleep(0.02)
+        children = [int(pid) for pid in Path(f"/proc/{demo.child.pid}/task/{demo.child.pid}/children").read_text().split()]
+        assert len(children) == 4
+        assert demo.ends() == 130
+        assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]

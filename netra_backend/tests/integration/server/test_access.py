@@ -29,17 +29,17 @@ async def test_a_configured_key_needs_no_other(netra):
     assert await ensure_operator_key(netra) is None
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic abc", f"Bearer {UNKNOWN}", "Bearer \xff", "Bearer " + "x" * 5000])
-async def test_without_a_valid_key_there_is_one_answer(app, header):
+async def test_without_a_valid_key_there_is_one_answer(app):
     async with client_of(app, None) as client:
-        headers = {} if header is None else {"authorization": header.encode("latin-1")}
-        answer = await client.get(f"{API}/app", headers=headers)
-        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-        assert answer.json() == {
-            "code": "authentication_failed",
-            "detail": "This request carries no valid API key.",
-            "fix": "Send `Authorization: Bearer <key>` with a live key: netra key create.",
-        }
+        for header in (None, "", "Bearer", "Bearer ", "Basic abc", f"Bearer {UNKNOWN}", "Bearer \xff", "Bearer " + "x" * 5000):
+            headers = {} if header is None else {"authorization": header.encode("latin-1")}
+            answer = await client.get(f"{API}/app", headers=headers)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert answer.json() == {
+                "code": "authentication_failed",
+                "detail": "This request carries no valid API key.",
+                "fix": "Send `Authorization: Bearer <key>` with a live key: netra key create.",
+            }
 
 
 async def test_unknown_expired_and_revoked_keys_look_alike(app, operator):
@@ -170,21 +170,18 @@ async def test_an_operators_key_from_the_database_works_and_can_be_revoked(app, 
     assert [each["id"] for each in (await operator.get(f"{API}/keys")).json()["data"]] == [made["id"]]
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"name": ""}, 422),
-        ({"name": "x", "scopes": ["everything"]}, 422),
-        ({"name": "x", "expires_at": "2001-01-01T00:00:00Z"}, 422),
-        ({"name": "x", "expires_at": "0001-01-01T00:00:00+14:00"}, 422),
-        ({"name": "x", "surprise": 1}, 422),
-        ({}, 422),
-    ],
-)
-async def test_a_key_that_makes_no_sense_is_not_made(operator, body, status):
-    answer = await operator.post(f"{API}/tenants/acme/keys", json=body)
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
-    assert set(answer.json()) >= {"type", "title", "status", "detail", "code", "fix"}
+async def test_a_key_that_makes_no_sense_is_not_made(operator):
+    for body in (
+        {"name": ""},
+        {"name": "x", "scopes": ["everything"]},
+        {"name": "x", "expires_at": "2001-01-01T00:00:00Z"},
+        {"name": "x", "expires_at": "0001-01-01T00:00:00+14:00"},
+        {"name": "x", "surprise": 1},
+        {},
+    ):
+        answer = await operator.post(f"{API}/tenants/acme/keys", json=body)
+        assert (body, answer.status_code, answer.headers["content-type"]) == (body, 422, "application/problem+json")
+        assert set(answer.json()) >= {"type", "title", "status", "detail", "code", "fix"}
 
 
 def test_a_path_is_split_before_it_is_decoded():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from netra_backend.errors import NetraError
 from netra_backend.kernel.runtime import Runtime
 from netra_backend.server.app import create_app
@@ -89,18 +87,18 @@ async def test_audit_entries_are_paged_by_id(operator):
 LISTS = ["/app", "/app/acme/endpoint", "/app/acme/msg", "/event-type", "/tenants", "/tenants/acme/webhooks/dead"]
 
 
-@pytest.mark.parametrize("path", LISTS)
-async def test_a_forged_iterator_is_refused(operator, path):
+async def test_a_forged_iterator_is_refused(operator):
     await endpoint(operator)
     await message(operator)
     await operator.put(f"{API}/event-type/a.b", json={"description": "d"})
-    own = (await operator.get(API + path)).json()["iterator"] or ""
-    forged = ["x", "-", "é", "Y", "Y" * 33, "\x00", "=" * 8, own + "A", own[:-1], own.swapcase(), "A" * 2000]
-    for iterator in [each for each in forged if each != own]:
-        answer = await operator.get(API + path, params={"iterator": iterator})
-        assert (iterator, answer.status_code // 100) == (iterator, 4)
-    if own:
-        assert (await operator.get(API + path, params={"iterator": own})).json()["data"] == []
+    for path in LISTS:
+        own = (await operator.get(API + path)).json()["iterator"] or ""
+        forged = ["x", "-", "é", "Y", "Y" * 33, "\x00", "=" * 8, own + "A", own[:-1], own.swapcase(), "A" * 2000]
+        for iterator in [each for each in forged if each != own]:
+            answer = await operator.get(API + path, params={"iterator": iterator})
+            assert (path, iterator, answer.status_code // 100) == (path, iterator, 4)
+        if own:
+            assert (await operator.get(API + path, params={"iterator": own})).json()["data"] == []
 
 
 async def test_an_iterator_of_another_list_is_refused(operator):
@@ -109,10 +107,11 @@ async def test_an_iterator_of_another_list_is_refused(operator):
         assert (await operator.get(API + path, params={"iterator": iterator})).status_code == 422
 
 
-@pytest.mark.parametrize("path", LISTS)
-@pytest.mark.parametrize("limit", ["0", "251", "-1", "x", "1e9", ""])
-async def test_a_limit_out_of_range_is_refused(operator, path, limit):
-    assert (await operator.get(API + path, params={"limit": limit})).status_code == 422
+async def test_a_limit_out_of_range_is_refused(operator):
+    for path in LISTS:
+        for limit in ("0", "251", "-1", "x", "1e9", ""):
+            answer = await operator.get(API + path, params={"limit": limit})
+            assert (path, limit, answer.status_code) == (path, limit, 422)
 
 
 async def test_a_trailing_slash_makes_no_difference_and_redirects_nowhere(operator):
