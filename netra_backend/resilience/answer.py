@@ -73,6 +73,10 @@ class Answer:
             words = "the connection ended before the answer did" if error is None else str(error) or type(error).__name__
             self.arrived.set_exception(EgressError("reset", words, sent=True))
 
+    def close(self) -> None:
+        """Let go of the parser, which refers back to this: a cycle for each request would keep the garbage collector busy."""
+        del self._parser
+
     def _settle(self) -> None:
         if self._failure is not None:
             if not self.arrived.done():

@@ -58,6 +58,7 @@ class Meter(asyncio.Protocol):
             await answer.arrived
         finally:
             self._answer = None
+            answer.close()
         if self._transport.get_write_buffer_size():  # answered before it was read: the rest would begin the next request
             answer.reusable = False
 

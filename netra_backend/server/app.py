@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -43,8 +44,9 @@ def create_app(netra: Netra, *, dev: bool = False) -> Gate:
     return Gate(edge, create_routes())
 
 
+@cache
 def create_routes() -> FastAPI:
-    """What stands behind the gate. It holds no state: each request brings its `Access`."""
+    """What stands behind the gate, made once: it holds no state, each request brings its `Access`."""
     routes = FastAPI(
         title="Netra",
         version="1",
@@ -60,14 +62,18 @@ def create_routes() -> FastAPI:
     routes.add_exception_handler(RequestValidationError, _invalid)
     routes.add_exception_handler(HTTPException, _http)
     routes.add_exception_handler(Exception, _unexpected)
-    document = openapi.document(routes)
 
     @routes.get("/openapi.json", include_in_schema=False)
     async def _openapi() -> Response:
         """This document."""
-        return Response(document, media_type="application/json")
+        return Response(_document(), media_type="application/json")
 
     return routes
+
+
+@cache
+def _document() -> bytes:
+    return openapi.document(create_routes())
 
 
 def _answer(request: Request, error: NetraError) -> Response:

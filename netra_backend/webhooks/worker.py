@@ -15,6 +15,7 @@ Only retries of the next few minutes are in memory, as times at which to look; t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -194,10 +195,10 @@ class Dispatcher:
             await self._wait_for_wake(SCAN_EVERY_S if self._after == _START else NEXT_PART_S)
 
     async def _wait_for_wake(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return
+        """Not by `wait_for`: before Python 3.12 that swallows a cancellation which meets the wake-up, and `stop` never ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -19,7 +19,7 @@ from netra_backend.webhooks.intake import Accepted
 
 from ..support.ledgers import lines
 from ..support.platform import TENANT, WITHIN_S, accept, add_endpoint, arm, becomes, on_loop, platform, row, send
-from ..support.storage import Gate, eventually, outcome_of
+from ..support.storage import Gate, eventually, let_run, outcome_of
 from ..support.world import TTL_S, World
 from ..support.zygote import until
 
@@ -221,6 +221,17 @@ async def test_no_error_ends_the_loops_that_look_for_work(netra, receiver, monke
     arm(netra, "webhooks.after_commit_before_handover", "raise")
     message = await send(netra)
     await becomes(netra, message, endpoint, "delivered")
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_stop_that_meets_a_wake_up_ends_all_the_same(netra, turns):
+    dispatcher = netra.webhooks.dispatcher
+    await dispatcher.scan()
+    await eventually(lambda: dispatcher._wake._waiters)
+    dispatcher._wake.set()
+    await let_run(turns)
+    async with asyncio.timeout(5):
+        await netra.stop()
 
 
 @pytest.mark.parametrize("survivor", ["peer", "restarted"])

@@ -12,7 +12,6 @@ import httpx
 import pytest
 import uvicorn
 
-from ...kernel.runtime import Runtime
 from ...kernel.scope import system_scope
 from ...netra import Netra
 from ...server.app import create_app

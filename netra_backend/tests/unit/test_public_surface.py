@@ -1,0 +1,47 @@
+"""The public surface is a file under test: what is exported, and under which arguments, changes here or nowhere."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import netra_backend
+from netra_backend import Netra, webhooks
+from netra_backend.webhooks.service import Webhooks
+
+
+def arguments(function):
+    return [name for name in inspect.signature(function).parameters if name != "self"]
+
+
+def test_the_package_exports_these_names_and_loads_them_on_use():
+    assert sorted(netra_backend.__all__) == ["Netra", "NetraError"]
+    assert all(getattr(netra_backend, name) for name in netra_backend.__all__)
+    assert sorted(webhooks.__all__) == ["SignatureRejected", "verify"]
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Nertra'"):
+        _ = netra_backend.Nertra
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (Netra.write, ["fn", "args", "tenant"]),
+        (Netra.transaction, ["tenant"]),
+        (Netra.scope, ["tenant", "actor"]),
+        (Webhooks.send, ["tx", "type", "payload", "event_id", "content_key", "deliver_at", "channels", "tags"]),
+        (Webhooks.send_many, ["tx", "messages"]),
+        (webhooks.verify, ["headers", "body", "secret", "now_s"]),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)
+def test_public_calls_take_these_arguments(function, expected):
+    assert arguments(function) == expected
+
+
+def test_every_public_call_says_what_it_does():
+    public = [value for cls in (Netra, Webhooks) for name, value in vars(cls).items() if callable(value) and not name.startswith("_")]
+    assert [value.__qualname__ for value in public if not inspect.getdoc(value)] == []
