@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from .errors import CannotStart, MissingTenant, NetraError
 from .kernel.runtime import Runtime
-from .kernel.scope import Scope, check_tenant, system_scope
+from .kernel.scope import SYSTEM_TENANT, Scope, check_tenant, system_scope
 from .kernel.settings import Settings, load
 from .resilience.egress import Egress
 from .storage import tenants
@@ -20,6 +20,7 @@ from .storage.leader import LogLeader
 from .storage.membership import Membership
 from .storage.sealing import Sealer, load_root_keys
 from .storage.sqlite import Sqlite
+from .storage.tenants import Tenant
 from .storage.transaction import StoreFunction, Tx
 from .webhooks.sender import Sender
 from .webhooks.service import Webhooks
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 REWRAP_BATCH: Final = 100
 REWRAP_AGAIN_S: Final = 5.0
+TENANTS_KNOWN: Final = 10_000
+TENANT_KNOWN_S: Final = 1.0
+"""How long a name is taken to mean the same tenant; somebody may rename or delete it."""
+
+_LIBRARY: Final = Scope(SYSTEM_TENANT, "library")
 
 _scope: ContextVar[Scope | None] = ContextVar("netra_scope", default=None)
 
@@ -64,7 +70,7 @@ class Netra:
         self._dev = dev
         self._role = role
         self._stack = AsyncExitStack()
-        self._tenants: dict[str, str] = {}
+        self._tenants: dict[str, tuple[str, float]] = {}
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -185,9 +191,15 @@ class Netra:
 
     async def tenant(self, reference: str) -> str:
         """The name of the tenant with this id, uid or name; made on first use unless `tenants` is strict."""
-        known = self._tenants.get(reference)
-        if known is None:
-            find = tenants.get if self.settings.tenants == "strict" else tenants.ensure
-            found = await self.database.write(find, reference, scope=Scope("*", "library"))
-            known = self._tenants[reference] = found.tenant
-        return known
+        now = self.runtime.clock.monotonic()
+        known, until = self._tenants.get(reference, ("", 0.0))
+        if now < until:
+            return known
+        found: Tenant | None = await self.database.read(tenants.find, reference, scope=_LIBRARY)
+        if found is None:
+            make = tenants.get if self.settings.tenants == "strict" else tenants.ensure
+            found = await self.database.write(make, reference, scope=_LIBRARY)
+        if len(self._tenants) >= TENANTS_KNOWN:
+            self._tenants.clear()
+        self._tenants[reference] = (found.tenant, now + TENANT_KNOWN_S)
+        return found.tenant

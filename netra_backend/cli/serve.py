@@ -32,7 +32,11 @@ def serve(
     """
     import uvloop
 
-    netra = new_netra(place, workers=not no_workers, role="server", dev=dev)
+    from ..kernel.runtime import Runtime
+    from ..server.metrics import PrometheusMetrics
+
+    runtime = Runtime(metrics=PrometheusMetrics())
+    netra = new_netra(place, workers=not no_workers, role="server", dev=dev, runtime=runtime)
     if dev:
         place.output.note("DEVELOPMENT MODE: whoever may add an endpoint reaches every port of this host, and /metrics is open.")
     uvloop.run(_serve(place, netra, host, port, dev=dev))
@@ -40,10 +44,12 @@ def serve(
 
 async def _serve(place: Place, netra: Netra, host: str, port: int, *, dev: bool) -> None:
     from .. import __version__
+    from ..kernel.collector import relax
     from ..server.auth import ensure_operator_key
     from ..server.serve import serve as serve_http
 
     def ready(url: str) -> None:
+        relax()
         place.output.line({"event": "ready", "url": url, "pid": os.getpid(), "engine": netra.settings.engine, "version": __version__})
 
     async with netra:

@@ -10,16 +10,17 @@ from ..kernel.scope import Scope, system_scope
 from .options import Place, actor
 
 if TYPE_CHECKING:
+    from ..kernel.runtime import Runtime
     from ..netra import Netra
 
 
-def new_netra(place: Place, *, workers: bool, role: str, dev: bool = False) -> Netra:
+def new_netra(place: Place, *, workers: bool, role: str, dev: bool = False, runtime: Runtime | None = None) -> Netra:
     """Netra on the place's database, not started yet; `CannotStart` names every bad setting."""
     from ..netra import Netra
 
     settings: dict[str, Any] = place.settings()
     url = settings.pop("database_url", None)
-    return Netra(url, workers=workers, role=role, config=place.config, dev=dev, **settings)
+    return Netra(url, workers=workers, role=role, config=place.config, dev=dev, runtime=runtime, **settings)
 
 
 @asynccontextmanager

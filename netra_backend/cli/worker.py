@@ -37,11 +37,13 @@ def worker(
 
 async def _work(place: Place, netra: Netra) -> None:
     from .. import __version__
+    from ..kernel.collector import relax
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with netra:
+        relax()
         place.output.line({"event": "ready", "pid": os.getpid(), "engine": netra.settings.engine, "version": __version__})
         await stop.wait()
         place.output.note("Draining.")

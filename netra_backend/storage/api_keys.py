@@ -85,7 +85,7 @@ def _checksum(head: str) -> str:
 
 def keyed_hash(pepper: bytes, secret: str) -> bytes:
     """What is stored of a key: useless without the pepper, which is sealed."""
-    return hmac.new(pepper, secret.encode(), hashlib.sha256).digest()
+    return hmac.digest(pepper, secret.encode(), hashlib.sha256)
 
 
 async def create(

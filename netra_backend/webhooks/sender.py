@@ -109,13 +109,14 @@ class Sender:
 
     async def _deliver(self, delivery: Delivery) -> None:
         tenant, _, endpoint_id = delivery.key
+        began = self._runtime.clock.monotonic()
         try:
             outcome = await self._attempt(delivery)
         except Exception:
             self._runtime.log.exception("no attempt of %s was made", delivery.message.text_id)
             outcome = None
         finally:
-            wants = self.lanes.landed(delivery)
+            wants = self.lanes.landed(delivery, self._runtime.clock.monotonic() - began)
             self.pump()
             if wants:
                 self.wants_claim((tenant, endpoint_id))

@@ -24,8 +24,8 @@ from .states import DELIVERY
 
 Q = Statements(__package__)
 
-CLAIM_AT_ONCE: Final = 10
-"""The most that one claim takes for one endpoint: its slots in flight."""
+CLAIM_AT_ONCE: Final = 100
+"""The most that one claim takes for one endpoint."""
 
 CLAIMED: Final = declare("webhooks.claimed_before_commit", "deliveries are leased to this node, nothing is committed")
 ACKNOWLEDGED: Final = declare("webhooks.acknowledged_before_attempts", "deliveries are acknowledged, attempt rows are not written")

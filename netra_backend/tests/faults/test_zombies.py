@@ -55,7 +55,7 @@ def test_a_process_that_wakes_after_its_lease_changes_no_state_and_its_attempts_
 
 @pytest.mark.parametrize("failpoint", ["webhooks.acknowledged_before_attempts", "webhooks.deliveries_written"])
 def test_a_process_stopped_inside_a_group_blocks_the_writers_who_say_by_whom_and_recover(fresh_world, failpoint):
-    peer = fresh_world.start()
+    peer = open_already(fresh_world)
     stopped = fresh_world.start(f"{failpoint}=pause")
     sending = fresh_world.send(stopped, 3)
     stopped.frozen()
@@ -73,7 +73,7 @@ def test_a_process_stopped_inside_a_group_blocks_the_writers_who_say_by_whom_and
 
 
 def test_a_process_stopped_inside_a_transaction_blocks_the_writers_until_it_is_killed(fresh_world):
-    peer = fresh_world.start()
+    peer = open_already(fresh_world)
     holder = hold(fresh_world)
     holder.freeze()
     refused = refusal(fresh_world, peer)
@@ -89,7 +89,7 @@ def test_a_process_stopped_inside_a_transaction_blocks_the_writers_until_it_is_k
 
 
 def test_a_process_that_wakes_inside_a_transaction_past_its_time_has_lost_it(fresh_world):
-    peer = fresh_world.start()
+    peer = open_already(fresh_world)
     holder = hold(fresh_world)
     holder.freeze()
     refusal(fresh_world, peer)
@@ -103,6 +103,13 @@ def test_a_process_that_wakes_inside_a_transaction_past_its_time_has_lost_it(fre
     fresh_world.stop_all()
     fresh_world.compare()
     assert "held" not in fresh_world.received.read_text()
+
+
+def open_already(world):
+    """A process that has joined the others: one that is still opening the file would not start at all while it is blocked."""
+    child = world.start()
+    child.ask("node")
+    return child
 
 
 def hold(world):

@@ -106,7 +106,13 @@ async def test_every_other_route_refuses_hostile_documents_too(operator):
 
 
 async def test_a_body_of_another_type_is_a_415(operator):
-    for kind in ("text/plain", "application/xml", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "application/x-ndjson"):
+    for kind in (
+        "text/plain",
+        "application/xml",
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded",
+        "application/x-ndjson",
+    ):
         for path in (MSG, BATCH, f"{API}/app"):
             answer = await operator.post(path, content=b"a=b", headers={"content-type": kind})
             assert (kind, path, answer.status_code) == (kind, path, 415)
@@ -114,7 +120,20 @@ async def test_a_body_of_another_type_is_a_415(operator):
     assert (await operator.post(MSG, content=around(b"1"))).status_code == 202
 
 
-IDS = ["x", "msg_", "msg_" + "0" * 26, "ep_" + "z" * 26, "atmpt_" + "7" * 26, "'; drop table x; --", "..", "%", "\u202e", "e" * 3000, "*", "-1"]
+IDS = [
+    "x",
+    "msg_",
+    "msg_" + "0" * 26,
+    "ep_" + "z" * 26,
+    "atmpt_" + "7" * 26,
+    "'; drop table x; --",
+    "..",
+    "%",
+    "\u202e",
+    "e" * 3000,
+    "*",
+    "-1",
+]
 
 
 async def test_ids_that_nothing_has_are_a_4xx_everywhere(operator):

@@ -64,7 +64,12 @@ def test_no_made_up_request_makes_the_server_fail(label, served):
     seen = []
 
     @settings(
-        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )
     @given(case=requests_of(operation), known=st.booleans())
     def run(case, known):

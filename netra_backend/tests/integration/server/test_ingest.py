@@ -207,9 +207,7 @@ async def test_a_deleted_application_takes_no_message_and_its_deliveries_are_can
     assert (await operator.delete(f"{API}/app/acme")).status_code == 204
     assert (await operator.post(MSG, content=a_message("{}"), headers=JSON)).status_code == 404
     scope = SYSTEM.with_tenant("acme")
-    delivery = await netra.database.read(
-        store.delivery, try_from_text("msg", sent["id"]), try_from_text("ep", made["id"]), scope=scope
-    )
+    delivery = await netra.database.read(store.delivery, try_from_text("msg", sent["id"]), try_from_text("ep", made["id"]), scope=scope)
     assert delivery.state == "due"  # and no endpoint: what looks at it next cancels it
     assert (await netra.webhooks.snapshots.refresh("acme")).endpoints == {}
 

@@ -106,7 +106,9 @@ async def test_endpoints_are_made_found_changed_and_deleted(svix, acme):
     assert (replaced.id, replaced.url, replaced.channels, replaced.uid) == (made.id, "https://example.com/b", None, "e1")
     other = await svix.endpoint.upsert("acme", "e2", EndpointUpsertIn(url="https://example.com/c"))
     assert [each.id for each in (await svix.endpoint.list("acme")).data] == [made.id, other.id]
-    assert [each.id for each in (await svix.endpoint.list("acme", EndpointListOptions(order=Ordering.DESCENDING, limit=1))).data] == [other.id]
+    assert [each.id for each in (await svix.endpoint.list("acme", EndpointListOptions(order=Ordering.DESCENDING, limit=1))).data] == [
+        other.id
+    ]
     await svix.endpoint.delete("acme", made.id)
     with pytest.raises(HttpError) as gone:
         await svix.endpoint.get("acme", "e1")
@@ -163,7 +165,9 @@ async def test_a_message_is_delivered_signed_and_its_attempts_are_listed(svix, a
 
 async def test_messages_are_found_by_id_by_event_id_and_by_filter(svix, acme):
     sent = [
-        await svix.message.create("acme", MessageIn(event_type=f"a.{n}", event_id=f"e{n}", payload={"n": n}, tags=[f"t{n}"], channels=["c"]))
+        await svix.message.create(
+            "acme", MessageIn(event_type=f"a.{n}", event_id=f"e{n}", payload={"n": n}, tags=[f"t{n}"], channels=["c"])
+        )
         for n in range(3)
     ]
     assert (await svix.message.get("acme", "e1")).id == sent[1].id
