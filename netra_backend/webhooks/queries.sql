@@ -219,7 +219,8 @@ select r.tenant, r.message_id, r.id, r.endpoint_id, r.number, r.manual, r.starte
 from rows(:rows, tenant text, message_id uuid, id uuid, endpoint_id uuid, number int, manual int, started_us int,
   duration_us int, outcome text, status int, error_kind text, error text, response text, url text, late int,
   trace_id text, span_id text) as r
-where true;
+where true
+on conflict (tenant, message_id, id) do nothing;
 
 -- name: next_owner
 -- fleet: the sweep looks at every owner of leased deliveries, one index seek an owner

@@ -1,8 +1,8 @@
 """Makes attempts: one request per delivery, then its acknowledgement.
 
 The slot in flight is free as soon as the request is over; the delivery stays this process's until the table knows the
-outcome. An acknowledgement that cannot be written (disk full, writer in trouble) is tried again for as long as this
-life of the node lasts: the receiver has the message, and forgetting that would send it twice.
+outcome. An acknowledgement that cannot be written (disk full, writer in trouble) is tried again until it can: the
+receiver has the message, and forgetting that would send it twice.
 
 Nothing starts while the node is quiet (its last committed beat is too old), because others may have taken the rows.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..errors import NetraError, OutcomeUnknown
+from ..errors import OutcomeUnknown, Unavailable
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
@@ -124,10 +124,10 @@ class Sender:
             self.lanes.drop(delivery)  # it stays leased in the table, and the release check makes it due again
             return
         try:
-            await self._acknowledge(outcome)
+            kept = await self._acknowledge(outcome)
         finally:
             self.lanes.drop(delivery)  # also after an error of ours: what memory forgets, the release check finds
-        if outcome.verdict.state == "due":
+        if kept and outcome.verdict.state == "due":
             self.retry_at((tenant, endpoint_id), outcome.verdict.due_us)
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
@@ -199,26 +199,22 @@ class Sender:
             trace=replace(delivery.message.trace, span_id=made.id[8:].hex()),
         )
 
-    async def _acknowledge(self, outcome: Outcome) -> None:
-        while outcome.delivery.owner == self._membership.id:
+    async def _acknowledge(self, outcome: Outcome) -> bool:
+        """Write it down, however long that takes; True if the lease was still ours.
+
+        Also when this life of the node is over, and after a commit of unknown outcome: the request did go out, its
+        attempt is a row of its own whose key makes a repetition harmless, and the fence decides about the rest.
+        """
+        while True:
             try:
-                await self._database.write_item(store.acknowledge, outcome)
-            except OutcomeUnknown:
-                return  # this life of the node ends with it, and the fence decides
-            except NetraError as error:
+                kept: bool = await self._database.write_item(store.acknowledge, outcome)
+            except (Unavailable, OutcomeUnknown) as error:
                 self._runtime.log.warning("an acknowledgement could not be written yet: %s", error)
                 await self._runtime.clock.sleep(RETRY_ACKNOWLEDGEMENT_S)
             else:
-                self._count(outcome)
-                return
-        await self._append_late(outcome)
-
-    async def _append_late(self, outcome: Outcome) -> None:
-        """The lease went with the former life; the request did go out, and its row says so."""
-        try:
-            await self._database.write_item(store.acknowledge, outcome)
-        except NetraError as error:
-            self._runtime.log.warning("a late attempt could not be recorded: %s", error)
+                if kept:
+                    self._count(outcome)
+                return kept
 
     def _count(self, outcome: Outcome) -> None:
         state = outcome.verdict.state

@@ -132,7 +132,7 @@ def test_random_kills_lose_nothing(zygote, tmp_path, processes, scenario):
             until(lambda: world.received_bytes() >= enough or world.deaths(), "something is delivered, or somebody died")  # noqa: B023
             if len(world.children) == processes:
                 world.kill(chance.choice(world.children))
-        for child in world.children:
+        for child in [*world.children]:
             world.kill(child) if scenario == "at a failpoint" else child.tell("let_go")
         counts = settled(world)
         evidence(f"{processes} processes, killed {scenario}", len(world.kills_us), counts)
