@@ -173,7 +173,7 @@ def cells() -> list[Cell]:
 
 def rows(*, quick: bool) -> list[Row]:
     """Measure, and compare each of ours with its peer under the same load."""
-    seconds, runs = (0.15, 1) if quick else (0.6, RUNS)
+    seconds, runs = (0.15, 1) if quick else (0.5, RUNS)
     results = interleaved(cells(), runs, lambda cell: measured(cell, seconds))
     compared = []
     for cell, mine in results.items():

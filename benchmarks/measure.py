@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,8 +104,13 @@ def scratch() -> Iterator[Path]:
 
 
 def machine() -> dict[str, Any]:
-    """What a reader needs to compare: cores, and what one durable write costs on this disk."""
-    return {"cores": os.cpu_count(), "fsync_us": round(_fsync_us())}
+    """What a reader needs to compare: cores, what one durable write costs on this disk, and a fixed loop of Python just now."""
+    return {"cores": os.cpu_count(), "fsync_us": round(_fsync_us()), "python_us": round(_python_us())}
+
+
+def _python_us(times: int = 20) -> float:
+    """A thousand squares, summed: tells a slow machine, and a machine that was busy, from a slow program."""
+    return median(timeit.repeat("sum(i * i for i in range(1000))", number=10, repeat=times)) * 1e5
 
 
 def _fsync_us(times: int = 50) -> float:

@@ -36,7 +36,7 @@ def main() -> int:
         seconds[name] = round(time.monotonic() - started, 1)
         show(found)
         rows += found
-        write_report(REPORT, rows, {**facts, "table_seconds": seconds})
+        write_report(REPORT, rows, {**facts, "at_the_end": machine(), "table_seconds": seconds})
     missed = [row["name"] for row in rows if row["met"] is False]
     print(f"{len(rows)} rows in {sum(seconds.values()):.0f} s; aims missed: {', '.join(missed) or 'none'}")
     return 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,16 +46,23 @@ def serve(
 async def _serve(place: Place, netra: Netra, host: str, port: int, *, dev: bool) -> None:
     from .. import __version__
     from ..kernel.collector import relax
-    from ..server.auth import ensure_operator_key
-    from ..server.serve import serve as serve_http
 
     def ready(url: str) -> None:
         relax()
         place.output.line({"event": "ready", "url": url, "pid": os.getpid(), "engine": netra.settings.engine, "version": __version__})
 
     async with netra:
+        # Deliveries go on from here. The web framework takes a second to load, for which nobody's messages need to wait.
+        ensure_operator_key, serve_http = await asyncio.to_thread(_load_server)
         key = await ensure_operator_key(netra)
         if key is not None:
             place.output.line({"event": "operator_key", "key": key})
             place.output.note("The operator's key is printed this once; only its hash is kept.")
         await serve_http(netra, host, port, dev=dev, on_ready=ready)
+
+
+def _load_server() -> tuple[Any, Any]:
+    from ..server.auth import ensure_operator_key
+    from ..server.serve import serve as serve_http
+
+    return ensure_operator_key, serve_http

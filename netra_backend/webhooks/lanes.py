@@ -154,7 +154,9 @@ class Lanes:
         state = self._lanes.get(lane)
         if state is None:
             return self._limit
-        return max(0, max(self._limit - state.in_flight, self._ahead(state)) - len(state.claimed))
+        # Where fresh ones wait, every slot is taken again at once: the table's get their turns only if some wait here.
+        turns = min(len(state.fresh), (self._limit + 1) // 2)
+        return max(0, max(self._limit - state.in_flight, self._ahead(state), turns) - len(state.claimed))
 
     def _ahead(self, state: LaneState) -> int:
         """How many more the lane gets through in `AHEAD_S` at its pace: what waits here waits nowhere else."""

@@ -32,6 +32,8 @@ from .worker import Dispatcher
 
 STALE_TRIES: Final = 20
 MESSAGES_AT_ONCE: Final = 256
+DELIVERIES_AT_ONCE: Final = 1024
+"""What one part of a list may come to, and about what the writer takes in one unit: a wide fan-out holds its lock no longer."""
 LONGEST_NAME: Final = 256
 MOST_EPOCH_S: Final = 253_402_300_800
 
@@ -118,8 +120,9 @@ class Webhooks:
         if self.settings.strict_event_types:
             await self._database.read(self._check_types, news, scope=scope)
         answers: list[Answer] = []
-        for start in range(0, len(news), MESSAGES_AT_ONCE):
-            part = news[start : start + MESSAGES_AT_ONCE]
+        at_once = _at_once(await self.snapshots.get(scope.tenant))
+        for start in range(0, len(news), at_once):
+            part = news[start : start + at_once]
             try:
                 answers += await self._accept(scope, part)
             except (Unavailable, OutcomeUnknown) as error:
@@ -183,10 +186,11 @@ class Webhooks:
 
     async def _store(self, news: Sequence[NewMessage], scope: Scope, snapshot: Snapshot) -> list[Answer]:
         items = [self._intake(scope.tenant, new, snapshot, scope.trace, self._reserve) for new in news]
+        weight = max(len(items), sum(len(item.targets) for item in items) * MESSAGES_AT_ONCE // DELIVERIES_AT_ONCE)
         try:
             if len(items) == 1:
-                return [await _as_answer(self._database.write_item(self._ingest, items[0]))]
-            results: list[Answer] = await self._database.write_item(self._ingest_batch, items, weight=len(items))
+                return [await _as_answer(self._database.write_item(self._ingest, items[0], weight=weight))]
+            results: list[Answer] = await self._database.write_item(self._ingest_batch, items, weight=weight)
             return results
         finally:
             self._settle(items)
@@ -262,6 +266,11 @@ class Webhooks:
                 await endpoints.get_event_type(tx, name)
             except NetraError as error:
                 raise UnknownEventType(f"there is no event type {name!r}") from error
+
+
+def _at_once(snapshot: Snapshot) -> int:
+    """How many messages of a list are stored in one piece, should each go to every endpoint."""
+    return max(1, min(MESSAGES_AT_ONCE, DELIVERIES_AT_ONCE // max(1, len(snapshot.endpoints))))
 
 
 async def _as_answer(write: Any) -> Answer:

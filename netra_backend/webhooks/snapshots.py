@@ -6,9 +6,11 @@ by `LOOK_EVERY_S` at most, which is how long a change made by another process ta
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from typing import Final
 
+from ..errors import NetraError
 from ..kernel.scope import Scope
 from ..storage.database import Database
 from ..storage.sealing import Sealer
@@ -17,6 +19,8 @@ from .model import Snapshot
 
 LOOK_EVERY_S: Final = 0.5
 MOST_TENANTS: Final = 10_000
+
+_log: Final = logging.getLogger("netra.webhooks")
 
 
 class Snapshots:
@@ -63,11 +67,15 @@ class Snapshots:
         self._known.pop(tenant, None)
 
     async def look(self) -> None:
-        """Read anew what others have changed."""
+        """Read anew what others have changed. A tenant that cannot be read keeps nobody else's change from being seen."""
         known = [(snapshot.tenant, snapshot.version) for snapshot in self._known.values()]
         version = self._database.version()
         if not known or version == self._version:
             return
         self._version = version
         for tenant in await self._database.read(endpoints.changed, known, scope=Scope("*")):
-            await self.refresh(tenant)
+            try:
+                await self.refresh(tenant)
+            except NetraError as error:
+                self.forget(tenant)  # whoever needs it next asks again, and gets the error
+                _log.warning("the endpoints of %s could not be read anew: %s", tenant, error)

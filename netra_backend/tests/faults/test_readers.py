@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from netra_backend.kernel.runtime import Runtime
+from netra_backend.kernel.scope import Scope
 from netra_backend.storage.errors import DatabaseError, ReadTimeout
 from netra_backend.testing.clock import FakeClock
 
@@ -115,3 +116,23 @@ async def test_the_version_changes_with_any_commit_by_anybody(engine, tmp_path):
         seen = one.version()
         await one.write(put, "ours", scope=ACME)
         assert one.version() != seen
+
+
+async def test_a_tenant_that_reads_without_end_keeps_nobody_else_from_reading(engine, tmp_path):
+    release, started = threading.Event(), []
+
+    async def endless(tx):
+        started.append(tx.tenant)
+        release.wait(DEADLINE_S)
+
+    async with opened(engine, tmp_path) as database:
+        flood = [asyncio.create_task(database.read(endless, scope=ACME)) for _ in range(12)]
+        try:
+            await eventually(lambda: bool(started))
+            for scope in (Scope("globex"), SYSTEM):
+                async with asyncio.timeout(DEADLINE_S):
+                    assert await database.read(query, Q.count_facts, scope=scope) == [(0,)]
+            assert started == [ACME.tenant]
+        finally:
+            release.set()
+            await asyncio.gather(*flood)

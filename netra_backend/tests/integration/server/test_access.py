@@ -157,8 +157,18 @@ async def test_a_secret_is_read_with_its_scope_only_and_the_reading_is_on_record
         assert (await tenant.get(path)).status_code == 403
     entries = (await operator.get(f"{API}/tenants/acme/audit", params={"limit": 250})).json()["data"]
     read = [entry["actor"] for entry in entries if entry["action"] == "endpoint.secret.read"]
-    assert read == [f"key:{plain['id']}", f"key:{reader['id']}"]
+    assert read == [f"key:{reader['id']}"]
     assert given not in str(entries)
+
+
+async def test_a_repeated_rotation_never_tells_a_secret_that_was_made_since(app, operator):
+    plain, made = await tenant_key(operator), await endpoint(operator)
+    path, given = f"{API}/app/acme/endpoint/{made['id']}/secret/rotate", "whsec_" + "A" * 32
+    async with client_of(app, plain["key"]) as tenant:
+        for _ in range(2):
+            told = await tenant.post(path, json={"key": given}, headers={"idempotency-key": "once"})
+            assert told.json() == {"key": given}
+            assert (await operator.post(path, json={})).json() != {"key": given}
 
 
 async def test_an_operators_key_from_the_database_works_and_can_be_revoked(app, operator):

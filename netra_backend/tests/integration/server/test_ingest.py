@@ -9,7 +9,7 @@ import pytest
 from netra_backend.errors import Unavailable
 from netra_backend.kernel.ids import try_from_text
 from netra_backend.server.app import create_app
-from netra_backend.webhooks import store
+from netra_backend.webhooks import service, store
 
 from ...support.server import API, SYSTEM, client_of, endpoint, message, new_netra, tenant_key
 
@@ -231,3 +231,13 @@ async def test_a_payload_that_is_too_large_is_refused(tmp_path):
         for size, status in ((1000, 202), (2100, 413), (5000, 413)):
             assert (await operator.post(MSG, content=a_message('{"x":"' + "x" * size + '"}'), headers=JSON)).status_code == status
         assert (await operator.post(BATCH, content=b"[" + b" " * 5000 + b"]", headers=JSON)).status_code == 413
+
+
+async def test_a_wide_fan_out_is_stored_part_by_part(netra, operator, monkeypatch):
+    for _ in range(8):
+        await endpoint(operator)
+    monkeypatch.setattr(service, "DELIVERIES_AT_ONCE", 16)
+    before = netra.database.writer.commits
+    sent = await operator.post(BATCH, json=[{"eventType": "thing.happened", "payload": {}}] * 10)
+    assert (sent.status_code, len(sent.json())) == (202, 10)
+    assert netra.database.writer.commits - before >= 5
