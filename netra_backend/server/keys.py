@@ -135,7 +135,8 @@ async def _rotate(caller: Access, scope: Scope, key_id: str, body: KeyRotate | N
             raise NotFound(f"there is no live key {key_id[:80]}")
         ends_us = tx.now_us + overlap_us
         await api_keys.expire(tx, tx.tenant, former.id, ends_us if former.expires_us is None else min(ends_us, former.expires_us))
-        return await _add(tx, pepper, former.name, former.scopes, None)
+        lifetime_us = None if former.expires_us is None else former.expires_us - former.created_us
+        return await _add(tx, pepper, former.name, former.scopes, None if lifetime_us is None else tx.now_us + lifetime_us)
 
     shown, replayed = await once(caller, scope, route, make, _shown_before)
     caller.edge.authenticator.forget()

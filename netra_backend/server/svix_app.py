@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from ..kernel.ids import to_text, try_from_text
 from ..kernel.scope import check_tenant
-from ..storage import tenants
+from ..storage import api_keys, tenants
 from ..storage.tenants import Tenant
 from ..storage.transaction import Tx
 from ..webhooks import endpoints
@@ -80,6 +80,7 @@ async def patch_application(caller: Caller, app_id: str, body: ApplicationPatch)
 async def delete_application(caller: Caller) -> Response:
     """Delete an application with its endpoints; what was due for them is cancelled."""
     await caller.write(_delete, caller.tenant.tenant)
+    caller.edge.authenticator.forget()
     caller.edge.directory.forget()
     caller.edge.netra.webhooks.snapshots.forget(caller.tenant.tenant)
     return no_content()
@@ -118,9 +119,13 @@ async def _upsert(tx: Tx, reference: str, body: ApplicationIn) -> tuple[Tenant, 
 
 
 async def _delete(tx: Tx, tenant: str) -> None:
-    """Endpoints first: each one's end cancels what is due for it, and raises the version that fan-outs are checked by."""
+    """Endpoints first: each one's end cancels what is due for it, and raises the version that fan-outs are checked by.
+
+    The tenant's keys end with it: afterwards nobody could revoke them.
+    """
     while found := await endpoints.page(tx, FIRST, _AT_ONCE):
         for endpoint in found:
             await endpoints.bury(tx, endpoint.text_id)
     await tx.execute(endpoints.Q.bump_version)
+    await api_keys.revoke_all(tx, tx.tenant)
     await tenants.bury(tx, tenant)

@@ -26,6 +26,7 @@ from .transaction import Tx
 Q = Statements(__package__)
 TABLE: Final = "netra_api_key"
 SECRET_BYTES: Final = 20
+KEYS_AT_ONCE: Final = 250
 SCOPES: Final = ("tenant", "endpoint:secret", "connection:token")
 """What a tenant's key may be given. `tenant` is everything but the two disclosures of secrets."""
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -136,6 +137,16 @@ async def revoke(tx: Tx, tenant: str, key_id: bytes) -> None:
     entry = await audit_append(tx, "api_key.revoke", key_id, table=TABLE, after={"revoked": True}, tenant=tenant)
     if not await tx.execute(Q.revoke_api_key, tenant=tenant, id=key_id, now_us=tx.now_us, audit_id=entry):
         raise NotFound(f"there is no live key {to_text('key', key_id)}")
+
+
+async def revoke_all(tx: Tx, tenant: str) -> None:
+    """End every key of a tenant that is itself about to end."""
+    after = b""
+    while keys := await page(tx, tenant, after, KEYS_AT_ONCE):
+        for key in keys:
+            if key.revoked_us is None:
+                await revoke(tx, tenant, key.id)
+        after = keys[-1].id
 
 
 async def has_operator_key(tx: Tx) -> bool:

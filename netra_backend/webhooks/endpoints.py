@@ -29,6 +29,8 @@ SECRET_TABLE: Final = "netra_endpoint_secret"  # noqa: S105  (a table's name)
 EVENT_TYPE_TABLE: Final = "netra_event_type"
 SECRET_BYTES: Final = 24
 MOST_ENDPOINTS: Final = 100_000
+LIVE_SECRETS: Final = 5
+"""How many keys of an endpoint sign at once, the newest included."""
 ROTATION_OVERLAP_S: Final = 24 * 3600
 _EVENT_TYPE: Final = re.compile(r"[a-zA-Z0-9_.\-]{1,256}\Z")
 
@@ -125,8 +127,11 @@ async def rotate_secret(tx: Tx, sealer: Sealer, reference: str, secret: str | No
     endpoint = await get(tx, reference)
     key = decode_secret(secret) if secret is not None else tx.runtime.chance.token(SECRET_BYTES)
     expires_us = tx.now_us + ROTATION_OVERLAP_S * 1_000_000
-    for former in await live_secrets(tx, sealer, endpoint.id):
-        if former.expires_us is None:
+    for age, former in enumerate(await live_secrets(tx, sealer, endpoint.id), 1):
+        if age >= LIVE_SECRETS:  # each one signs every request: the oldest have had their overlap cut short
+            entry = await audit_append(tx, "endpoint.secret.expire", former.id, table=SECRET_TABLE, after={"expires_us": tx.now_us})
+            await tx.execute(Q.expire_secret, id=former.id, expires_us=tx.now_us, audit_id=entry)
+        elif former.expires_us is None:
             entry = await audit_append(tx, "endpoint.secret.expire", former.id, table=SECRET_TABLE, after={"expires_us": expires_us})
             await tx.execute(Q.expire_secret, id=former.id, expires_us=expires_us, audit_id=entry)
     await _add_secret(tx, sealer, endpoint.id, key)

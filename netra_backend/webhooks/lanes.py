@@ -6,12 +6,12 @@ quick lane gets through in a tenth of a second, so that a claim's commit is not 
 the turns a lane that is fed steadily would never come to its retries.
 
 Ready lanes stand in one ring per tenant, and the tenants in a ring: when the total is the limit, the turn goes from
-tenant to tenant, not from message to message.
+tenant to tenant, not from message to message. And no tenant takes the total whole: see `SHARE`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,6 +23,9 @@ WAITING_PER_LANE: Final = 100
 WAITING_IN_ALL: Final = 10_000
 AHEAD_S: Final = 0.1
 PACE_WEIGHT: Final = 0.1
+SHARE: Final = 9
+"""A tenant takes more only while it has at most this many times what is still free: alone it comes to nine tenths, and
+however many tenants flood this process, something is left for the next one."""
 
 
 @dataclass(slots=True)
@@ -69,6 +72,8 @@ class Lanes:
         self.expected: dict[Key, int] = {}
         self.in_flight = 0
         self.waiting = 0
+        self._flying: Counter[str] = Counter()
+        self._queued: Counter[str] = Counter()
 
     def reserve(self, lane: Lane) -> bool:
         """Keep a place for a delivery that is about to be committed; False where there is no room."""
@@ -81,7 +86,7 @@ class Lanes:
         """Whether `more` deliveries fit; a look that changes nothing, from any thread."""
         state = self._lanes.get(lane)
         taken = 0 if state is None else len(state.fresh) + state.reserved
-        return taken + more <= WAITING_PER_LANE and self.waiting + more <= WAITING_IN_ALL
+        return taken + more <= WAITING_PER_LANE and self._queued[lane[0]] + more <= SHARE * (WAITING_IN_ALL - self.waiting)
 
     def expect(self, keys: Iterable[Key]) -> None:
         """Count these as held while their commit is under way, so that the release check leaves them alone."""
@@ -108,19 +113,24 @@ class Lanes:
         (state.claimed if claimed else state.fresh).append(delivery)
         self.held[delivery.key] = delivery
         self.waiting += 1
+        self._queued[tenant] += 1
         self._mark(tenant, endpoint, state)
 
     def next(self) -> Delivery | None:
         """The delivery whose attempt may start now, or None; counts it as in flight."""
-        if self.in_flight >= self._total_limit or not self._ready:
+        free = self._total_limit - self.in_flight
+        tenant = next((tenant for tenant in self._ready if self._flying[tenant] <= SHARE * free), None) if free > 0 else None
+        if tenant is None:
             return None
-        tenant, endpoints = next(iter(self._ready.items()))
+        endpoints = self._ready[tenant]
         endpoint = next(iter(endpoints))
         state = self._lanes[tenant, endpoint]
         delivery = state.pop()
         state.in_flight += 1
         self.in_flight += 1
+        self._flying[tenant] += 1
         self.waiting -= 1
+        self._queued[tenant] -= 1
         endpoints.pop(endpoint)
         self._ready.pop(tenant)
         if endpoints:
@@ -134,6 +144,9 @@ class Lanes:
         state = self._lanes[tenant, endpoint]
         state.in_flight -= 1
         self.in_flight -= 1
+        self._flying[tenant] -= 1
+        if not self._flying[tenant]:
+            del self._flying[tenant]
         self._mark(tenant, endpoint, state)
         if took_s is not None:
             state.pace_s = took_s if state.pace_s is None else state.pace_s + (took_s - state.pace_s) * PACE_WEIGHT
@@ -149,7 +162,7 @@ class Lanes:
 
     def free(self, lane: Lane) -> int:
         """How many deliveries a claim may take for this lane."""
-        if self.in_flight + self.waiting >= self._total_limit + WAITING_IN_ALL:
+        if self._queued[lane[0]] >= SHARE * (WAITING_IN_ALL - self.waiting):
             return 0
         state = self._lanes.get(lane)
         if state is None:
@@ -178,6 +191,7 @@ class Lanes:
             state.claimed.clear()
             state.backlog = False
         self._ready.clear()
+        self._queued.clear()
         self.waiting = 0
         return taken
 

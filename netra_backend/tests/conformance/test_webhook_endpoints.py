@@ -112,6 +112,13 @@ async def test_a_rotation_lets_both_keys_sign_for_a_day_and_then_only_the_new_on
         assert await keys_of(database, endpoint) == [new]
 
 
+async def test_however_often_a_secret_is_rotated_few_keys_sign(database):
+    endpoint = await endpoint_of(database)
+    for _ in range(2 * endpoints.LIVE_SECRETS):
+        await database.write(endpoints.rotate_secret, SEALER, endpoint.text_id, None, scope=ACME)
+        assert len(await keys_of(database, endpoint)) <= endpoints.LIVE_SECRETS
+
+
 async def test_reading_a_secret_leaves_an_audit_entry_and_no_secret_stands_in_the_clear(database):
     endpoint = await endpoint_of(database)
     key = await database.write(endpoints.disclose_secret, SEALER, endpoint.text_id, scope=ACME)

@@ -205,3 +205,21 @@ def test_a_slow_lane_that_is_fed_without_end_still_claims_what_the_table_has():
         lanes.add(delivery(number=number), claimed=False)
         flying.append(lanes.next())
         assert 0 < lanes.free(lane) <= 5
+
+
+def test_a_tenant_with_a_hundred_hung_endpoints_leaves_room_to_start_and_to_wait():
+    lanes = Lanes(10, 1000)
+    for endpoint in range(100):
+        for number in range(100):
+            lane = ("flood", endpoint.to_bytes(16, "big"))
+            if lanes.has_room(lane, 1):
+                lanes.add(delivery("flood", lane[1], 1000 * endpoint + number), claimed=False)
+            if number < 10:
+                lanes.next()
+    assert 800 < lanes.in_flight <= 901
+    victim = delivery("victim", ENDPOINTS[0], 1)
+    lane = ("victim", ENDPOINTS[0])
+    assert lanes.has_room(lane, 1)
+    assert lanes.free(lane) == 10
+    lanes.add(victim, claimed=True)
+    assert lanes.next() is victim

@@ -87,6 +87,20 @@ async def test_a_rotated_key_and_its_successor_are_both_live_for_the_overlap(app
     assert not any("key" in each for each in listed)
 
 
+async def test_a_rotated_key_that_expires_has_a_successor_that_does(operator):
+    made = await tenant_key(operator, expires_at="2999-01-01T00:00:00Z")
+    rotated = (await operator.post(f"{API}/tenants/acme/keys/{made['id']}/rotate")).json()
+    assert rotated["expires_at"].startswith("2999-01-01")
+
+
+async def test_a_tenants_keys_end_with_the_tenant(app, operator):
+    made = await tenant_key(operator)
+    async with client_of(app, made["key"]) as tenant:
+        assert (await tenant.get(f"{API}/event-type")).status_code == 200
+        assert (await operator.delete(f"{API}/app/acme")).status_code == 204
+        assert (await tenant.get(f"{API}/event-type")).status_code == 401
+
+
 async def test_a_key_is_shown_once_also_to_who_repeats_the_request(operator):
     headers = {"idempotency-key": "k"}
     first = await operator.post(f"{API}/tenants/acme/keys", json={"name": "n"}, headers=headers)
