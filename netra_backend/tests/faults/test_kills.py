@@ -135,7 +135,7 @@ def test_random_kills_lose_nothing(zygote, tmp_path, processes, scenario):
         for child in [*world.children]:
             world.kill(child) if scenario == "at a failpoint" else child.tell("let_go")
         counts = settled(world)
-        evidence(f"{processes} processes, killed {scenario}", len(world.kills_us), counts)
+        evidence(f"{processes} process{'es' if processes > 1 else ''}, killed {scenario}", len(world.kills_us), counts)
 
 
 def produce(world: World, child: Child, door: str) -> None:

@@ -37,7 +37,7 @@ class TestWebhookReliability:
 
     async def test_idempotency_key_generation(self):
         """Without a key each message gets an id of its own; a content key depends on what is said and on nothing else."""
-        database = MagicMock(write_item=AsyncMock(side_effect=lambda _, item: item.id))
+        database = MagicMock(write_item=AsyncMock(side_effect=lambda _, item, **__: item.id))
         snapshots = MagicMock(get=AsyncMock(return_value=SNAPSHOT))
         webhooks = Webhooks(database, Runtime(), WebhookSettings(), MagicMock(), MagicMock(id=b""), snapshots, None)
         plain = webhooks.new_message("acme", "invoice.paid", {"id": 1})
