@@ -82,6 +82,8 @@ class Platform:
         self._netra = netra
         self._ledger = ledger
         self._let_go = asyncio.Event()
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
 
     async def node(self) -> str:
         """The id of this life."""
@@ -123,13 +125,15 @@ class Platform:
     async def produce(self, tenant: str, prefix: str, door: str = "accept", at_once: int = 8) -> int:
         """Send without end: what a kill interrupts."""
         number = 0
-        while True:
-            refs = [f"{prefix}-{number + i}" for i in range(at_once)]
-            number += at_once
-            if self._let_go.is_set():
-                return number
-            await self.send(tenant, refs, door)
-            await asyncio.sleep(PACE_S)
+        self._at_rest.clear()
+        try:
+            while not self._let_go.is_set():
+                await self.send(tenant, [f"{prefix}-{number + i}" for i in range(at_once)], door)
+                number += at_once
+                await asyncio.sleep(PACE_S)
+        finally:
+            self._at_rest.set()
+        return number
 
     async def hold(self, tenant: str, ref: str) -> str:
         """Open a transaction, send inside it, and keep it open until `let_go`."""
@@ -143,8 +147,9 @@ class Platform:
         return sent
 
     async def let_go(self) -> None:
-        """End `hold` and `produce`."""
+        """End `hold` and `produce`; answers when the latter sends nothing any more, so that what it sent can be counted."""
         self._let_go.set()
+        await self._at_rest.wait()
 
     async def _by_accept(self, tenant: str, ref: str, payload: Any, options: dict[str, Any]) -> None:
         new = self._netra.webhooks.new_message(tenant, "thing.happened", payload, **options)
