@@ -47,8 +47,8 @@ class Netra:
 
     `url` is the database (`sqlite:///relative.db`, `sqlite:////absolute.db`). With `workers=True` deliveries are made
     in this process; `False` leaves them to `netra serve` or `netra worker` on the same database. Every other keyword
-    is a setting; `NETRA_*` and `netra.toml` are read for the rest. `driver` is the SQLite library when the settings
-    name none: the interpreter's in a user's program, because that program may open the file too.
+    is a setting; `NETRA_*` and `netra.toml` are read for the rest. Where the settings name no SQLite library, a user's
+    program (role `library`) gets the interpreter's, because that program may open the file too; our own commands get apsw.
     """
 
     def __init__(

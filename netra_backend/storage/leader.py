@@ -30,7 +30,7 @@ async def _has_outbox(tx: Tx) -> bool:
 
 
 class LogLeader:
-    """Seeks the lead, and while it has it, sequences. `on_sequenced` is called after each batch (live views)."""
+    """Seeks the lead, and while it has it, sequences."""
 
     def __init__(self, database: Database, membership: Membership, runtime: Runtime) -> None:
         self.leads = False
