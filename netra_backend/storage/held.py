@@ -85,6 +85,10 @@ class HeldTransaction:
             except Empty:
                 self._undo()
                 break
+            if clock.monotonic() >= deadline:  # a process that was stopped past its time finds the command waiting
+                self._undo()
+                self._tell(future, None, TransactionTimeout())
+                break
             try:
                 self._tell(future, run(), None)
             except Exception as error:  # noqa: BLE001  (the owner's error; the writer serves others after it)

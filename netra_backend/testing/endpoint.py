@@ -52,6 +52,7 @@ class MisbehavingEndpoint:
         self._arrived = asyncio.Event()
         self._receiver.on_received = self._arrived.set
         self._server: asyncio.Server | None = None
+        self._healed = False
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -97,6 +98,16 @@ class MisbehavingEndpoint:
         self._receiver.behave = behaviour(spec)
         self._receiver.seen = 0
 
+    def behave_unless_healed(self, spec: str) -> None:
+        """What was planned for later, at its time: whoever was healed meanwhile does not fall ill again."""
+        if not self._healed:
+            self.behave(spec)
+
+    def heal(self) -> None:
+        """Answer 200 from the next request on."""
+        self._healed = True
+        self.behave("ok")
+
     async def until(self, enough: Callable[[list[Received]], bool], *, within_s: float = 10.0) -> list[Received]:
         """Wait until what was received is enough; TimeoutError otherwise."""
         async with asyncio.timeout(within_s):
@@ -127,11 +138,11 @@ async def _serve(options: argparse.Namespace) -> int:
     ) as endpoint:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGUSR1, endpoint.behave, "ok")
+        loop.add_signal_handler(signal.SIGUSR1, endpoint.heal)
         if options.fail_for:
-            loop.call_later(options.fail_for, endpoint.behave, options.behaviour)
+            loop.call_later(options.fail_for, endpoint.behave_unless_healed, options.behaviour)
         if options.heal_after:
-            loop.call_later(options.heal_after, endpoint.behave, "ok")
+            loop.call_later(options.heal_after, endpoint.heal)
         loop.call_later(options.max_seconds, stop.set)
         ready = {"event": "ready", "url": endpoint.url, "pid": os.getpid(), "port": endpoint.port}
         sys.stdout.write(orjson.dumps(ready).decode() + "\n")

@@ -13,6 +13,7 @@ from netra_backend.kernel.runtime import Runtime
 from netra_backend.kernel.scope import Scope
 from netra_backend.storage.errors import ConstraintViolated, DatabaseIoError, DiskFull
 from netra_backend.storage.jobs import AFTER_COMMIT, BEFORE_COMMIT
+from netra_backend.testing.clock import FakeClock
 
 from ..support.faulty import AFTER, INSTEAD, LOST, Fault, Plan, failing_writer
 from ..support.storage import (
@@ -79,6 +80,21 @@ async def test_a_transaction_that_is_held_too_long_is_undone_and_others_go_on(en
                 await put(tx, "held")
                 await outside(database.write(put, "another", scope=ACME))
         assert await names(database) == {"other": 2, "another": 2}
+
+
+@pytest.mark.parametrize("wish", ["a statement", "the commit"])
+async def test_what_is_asked_after_its_time_is_refused_even_if_it_was_asked_before_anybody_looked(engine, tmp_path, wish):
+    """A process that was stopped finds both on waking: its time is over, and its owner's next command waits."""
+    clock = FakeClock()
+    async with opened(engine, tmp_path, Runtime(clock=clock), transaction_timeout_s=3600.0) as database:
+        with pytest.raises(TransactionTimeout):
+            async with database.transaction(ACME) as tx:
+                await put(tx, "held")
+                await clock.advance(3601.0)
+                if wish == "a statement":
+                    await put(tx, "too late", (1,))
+        assert await database.write(put, "next", scope=ACME) == "next"
+        assert await names(database) == {"next": 2}
 
 
 async def test_a_second_write_inside_is_refused_at_once(database):

@@ -167,6 +167,15 @@ async def test_in_process_it_lists_what_it_received_and_can_change_its_mood():
     assert {one.signature_ok for one in received} == {False}
 
 
+async def test_once_healed_it_does_not_fall_ill_again_when_a_planned_failure_comes_due():
+    async with MisbehavingEndpoint("503") as here:
+        here.behave_unless_healed("500")
+        assert await _post_async(here.port, b"{}") == b"500"
+        here.heal()
+        here.behave_unless_healed("500")
+        assert await _post_async(here.port, b"{}") == b"200"
+
+
 async def test_pipelined_and_broken_requests_are_told_apart():
     async with MisbehavingEndpoint() as here:
         assert await _post_async(here.port, b"a", times=3) == b"200"
