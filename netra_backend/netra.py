@@ -10,14 +10,16 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from .errors import CannotStart, MissingTenant, NetraError
+from .errors import MissingTenant, NetraError
 from .kernel.runtime import Runtime
 from .kernel.scope import SYSTEM_TENANT, Scope, check_tenant, system_scope
 from .kernel.settings import Settings, load
 from .resilience.egress import Egress
 from .storage import tenants
+from .storage.database import Database
 from .storage.leader import LogLeader
 from .storage.membership import Membership
+from .storage.postgres import Postgres
 from .storage.sealing import Sealer, load_root_keys
 from .storage.sqlite import Sqlite
 from .storage.tenants import Tenant
@@ -45,7 +47,8 @@ _scope: ContextVar[Scope | None] = ContextVar("netra_scope", default=None)
 class Netra:
     """Netra inside a program: `async with Netra("sqlite:///netra.db") as netra:`.
 
-    `url` is the database (`sqlite:///relative.db`, `sqlite:////absolute.db`). With `workers=True` deliveries are made
+    `url` is the database (`sqlite:///relative.db`, `sqlite:////absolute.db`, `postgresql://netra_run:...@host/db`). A SQLite
+    file is migrated when it is opened; PostgreSQL is migrated by its owner, with `netra migrate`. With `workers=True` deliveries are made
     in this process; `False` leaves them to `netra serve` or `netra worker` on the same database. Every other keyword
     is a setting; `NETRA_*` and `netra.toml` are read for the rest. Where the settings name no SQLite library, a user's
     program (role `library`) gets the interpreter's, because that program may open the file too; our own commands get apsw.
@@ -94,7 +97,7 @@ class Netra:
     async def _start(self) -> None:
         settings, runtime = self.settings, self.runtime
         self.sealer = Sealer(load_root_keys(settings.root_keys, runtime.chance))
-        self.database = self._open_database()
+        self.database = self._new_database()
         await self.database.open()
         self._stack.push_async_callback(self.database.close)
         self.membership = Membership(self.database, runtime, self.database.lock_dir, ttl_s=settings.lease_ttl, role=self._role)
@@ -146,17 +149,25 @@ class Netra:
             await dispatcher.start()
             self._stack.push_async_callback(dispatcher.stop)
 
-    def _open_database(self) -> Sqlite:
-        if self.settings.engine != "sqlite":
-            raise CannotStart("PostgreSQL is not supported by this release yet", fix="Use a sqlite:/// URL.")
-        driver = self.settings.sqlite_driver or ("sqlite3" if self._role == "library" else "apsw")
+    def _new_database(self) -> Database:
+        settings = self.settings
+        if settings.engine == "postgresql":
+            return Postgres(
+                settings.database_url,
+                self.runtime,
+                lock_dir=settings.data.absolute() / "locks",
+                connections=settings.postgres_connections,
+                statement_cache=settings.postgres_statement_cache,
+                idle_limit_s=settings.lease_ttl,
+                transaction_timeout_s=settings.transaction_timeout,
+            )
         return Sqlite(
-            Path(self.settings.database_url.removeprefix("sqlite:///")),
+            Path(settings.database_url.removeprefix("sqlite:///")),
             self.runtime,
-            driver=driver,
-            blocked_after_s=self.settings.quiet_after_s,
-            transaction_timeout_s=self.settings.transaction_timeout,
-            disk_reserve_bytes=self.settings.disk_reserve_bytes,
+            driver=settings.sqlite_driver or ("sqlite3" if self._role == "library" else "apsw"),
+            blocked_after_s=settings.quiet_after_s,
+            transaction_timeout_s=settings.transaction_timeout,
+            disk_reserve_bytes=settings.disk_reserve_bytes,
         )
 
     @contextmanager

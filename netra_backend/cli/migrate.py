@@ -1,24 +1,26 @@
 """`netra migrate`: bring the schema up to date, or print how.
 
 On SQLite every process migrates by itself when it opens the file; the command exists for an operator who wants it done
-at a time of their own.
+at a time of their own. On PostgreSQL the owner migrates (NETRA_MIGRATE_URL), and nobody else can.
 """
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ..errors import CannotStart, UsageError
+from ..errors import UsageError
 from .options import DATABASE, Place, command, single
 from .session import new_netra
 
 if TYPE_CHECKING:
+    from ..netra import Netra
     from ..storage.migrate import Migration
-    from ..storage.sqlite import Sqlite
+
+PASSWORD_BYTES: Final = 24
 
 app = single()
 
@@ -28,54 +30,69 @@ async def migrate(
     place: Place,
     *,
     print_: Annotated[bool, typer.Option("--print", help="Print the SQL of every migration and change nothing.")] = False,
-    create_roles: Annotated[bool, typer.Option("--create-roles", help="PostgreSQL: make the roles first, as the owner.")] = False,
+    create_roles: Annotated[bool, typer.Option("--create-roles", help="PostgreSQL: make the roles first, print the URL to use.")] = False,
 ) -> None:
     """Bring the database's schema up to date."""
-    database = sqlite_of(place)
-    if create_roles:
+    netra = new_netra(place, workers=False, role="cli")
+    postgres = netra.settings.engine == "postgresql"
+    if create_roles and not postgres:
         raise UsageError("SQLite has no roles", fix="Leave --create-roles out: the file's mode is what guards a SQLite database.")
     if print_:
-        _print(place)
-        return
-    applied = await asyncio.to_thread(_apply, database)
-    names = [f"{each.number:04d}_{each.name}" for each in applied]
-    words = f"applied {', '.join(names)}" if names else "the schema is up to date"
-    place.output.document({"database": str(database.path), "applied": names}, words)
+        _print(place, "postgres" if postgres else "sqlite")
+    elif postgres:
+        await _migrate_postgres(place, netra, create_roles=create_roles)
+    else:
+        _tell(place, *await asyncio.to_thread(_migrate_sqlite, netra))
 
 
-def sqlite_of(place: Place) -> Sqlite:
-    """The place's database, which nothing has opened yet and which opening does not migrate."""
+def _migrate_sqlite(netra: Netra) -> tuple[str, list[Migration]]:
     from ..storage.sqlite import Sqlite
-
-    netra = new_netra(place, workers=False, role="cli")
-    settings = netra.settings
-    if settings.engine != "sqlite":
-        raise CannotStart("PostgreSQL is not supported by this release yet", fix="Use a sqlite:/// URL.")
-    return Sqlite(
-        Path(settings.database_url.removeprefix("sqlite:///")),
-        netra.runtime,
-        driver=settings.sqlite_driver or "apsw",
-        blocked_after_s=settings.quiet_after_s,
-        disk_reserve_bytes=0,
-        migrate=False,
-    )
-
-
-def _apply(database: Sqlite) -> list[Migration]:
     from ..storage.sqlite_drivers import claim, release
 
-    database.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    claim(database.path, database.driver)
+    path = Path(netra.settings.database_url.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    driver = netra.settings.sqlite_driver or "apsw"
+    claim(path, driver)
     try:
-        return database.migrate()
+        return str(path), Sqlite(path, netra.runtime, driver=driver, blocked_after_s=netra.settings.quiet_after_s).migrate()
     finally:
-        release(database.path)
+        release(path)
 
 
-def _print(place: Place) -> None:
+async def _migrate_postgres(place: Place, netra: Netra, *, create_roles: bool) -> None:
+    from ..kernel.setting_types import mask_url
+    from ..storage.postgres_schema import create_roles as make_roles
+    from ..storage.postgres_schema import migrate_postgres
+
+    settings, runtime = netra.settings, netra.runtime
+    owner = settings.migrate_url or settings.database_url
+    facts: dict[str, Any] = {}
+    words = ""
+    if create_roles:
+        url = await make_roles(owner, runtime.chance.token(PASSWORD_BYTES).hex())
+        facts["url"] = url
+        words = (
+            f"; Netra's own URL, with its password printed this once: NETRA_DATABASE_URL={url}"
+            if url is not None
+            else "; the role netra_run was there already and keeps its password"
+        )
+    applied = await migrate_postgres(owner, runtime.clock.wall_us)
+    _tell(place, mask_url(owner), applied, words, **facts)
+
+
+def _tell(place: Place, database: str, applied: list[Migration], more: str = "", **facts: Any) -> None:
+    names = [f"{each.number:04d}_{each.name}" for each in applied]
+    words = f"applied {', '.join(names)}" if names else "the schema is up to date"
+    place.output.document({"database": database, "applied": names, **facts}, words + more)
+
+
+def _print(place: Place, engine: str) -> None:
     from ..storage.migrate import migrations
+    from ..storage.postgres_schema import roles_sql
 
-    found = migrations("sqlite")
+    found = migrations(engine)
     shown = [{"number": each.number, "name": each.name, "checksum": each.checksum, "sql": each.sql} for each in found]
-    words = "\n".join(f"-- {each.number:04d} {each.name}\n{each.sql}" for each in found)
-    place.output.document({"engine": "sqlite", "migrations": shown}, words)
+    roles = {"roles": roles_sql()} if engine == "postgres" else {}
+    head = f"-- roles (netra migrate --create-roles)\n{roles['roles']}\n" if roles else ""
+    words = head + "\n".join(f"-- {each.number:04d} {each.name}\n{each.sql}" for each in found)
+    place.output.document({"engine": engine, **roles, "migrations": shown}, words)

@@ -95,6 +95,20 @@ class Settings(BaseModel):
         "the file, so `apsw` inside your own program promises that nothing else there opens it. Left out: apsw for "
         "`netra serve|worker` and the command line, sqlite3 for `Netra(url)`.",
     )
+    postgres_connections: int = Field(
+        10,
+        ge=3,
+        le=500,
+        description="Connections to PostgreSQL for this process's work, besides two of its own for heartbeats and wake-ups. All processes "
+        "together must stay below the server's max_connections.",
+    )
+    postgres_statement_cache: int = Field(
+        512,
+        ge=0,
+        le=10_000,
+        description="Prepared statements kept per PostgreSQL connection. Set 0 behind a pooler in transaction mode that does not follow "
+        "prepared statements (PgBouncer before 1.21): every statement is then parsed anew.",
+    )
     lease_ttl: Duration = Field(
         10.0,
         ge=0.2,

@@ -1,12 +1,13 @@
 """What the parts know of a database: the doors through which a store function reaches a transaction.
 
-`Sqlite` (in `sqlite.py`) is one implementation; nothing above `storage/` knows which one it talks to.
+`Sqlite` (`sqlite.py`) and `Postgres` (`postgres.py`) are the implementations; nothing above `storage/` knows which one it talks to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..kernel.scope import Scope
@@ -22,6 +23,12 @@ class Database(Protocol):
     engine: str
     on_unknown_outcome: list[Callable[[], None]]
     """Called (on any thread) when a commit's outcome could not be known: leases held by this process are in doubt."""
+
+    on_wake: list[Callable[[], None]]
+    """Called on the loop when another process may have left work; nothing depends on it, for everybody looks anyway."""
+
+    lock_dir: Path
+    """Where the processes of this host keep their lock files."""
 
     async def open(self) -> None:
         """Connect, check the schema, start what runs in the background."""

@@ -52,10 +52,29 @@ class ReadTimeout(Unavailable):
     fix = "Ask for a smaller page or a narrower range."
 
 
+class StatementTimeout(Unavailable):
+    """A statement took longer than it may and was ended; nothing was stored."""
+
+    code = "statement_timeout"
+
+
 class OutOfMemory(Unavailable):
     """The database could not get memory; nothing was stored."""
 
     code = "out_of_memory"
+
+
+class DatabaseUnreachable(Unavailable):
+    """The database server cannot be reached, or ended the connection; nothing was stored."""
+
+    code = "database_unreachable"
+    fix = "Look whether the server runs and whether its address is right; Netra connects again by itself."
+
+
+class Contended(Unavailable):
+    """Transactions of several processes were in each other's way again and again; nothing was stored."""
+
+    code = "contended"
 
 
 class Interrupted(DatabaseError):
@@ -83,3 +102,17 @@ class SchemaTooOld(CannotStart):
 
     code = "schema_too_old"
     fix = "Run `netra migrate` with the owner's URL first."
+
+
+class RolesMissing(CannotStart):
+    """The database lacks the roles under which Netra keeps tenants apart."""
+
+    code = "roles_missing"
+    fix = "Run `netra migrate --create-roles` once, with NETRA_MIGRATE_URL naming the owner of the database."
+
+
+class PrivilegedRole(CannotStart):
+    """This database role may read every tenant's rows whatever the policies say, so Netra does not run under it."""
+
+    code = "privileged_role"
+    fix = "Run `netra migrate --create-roles` as the owner: it makes the role netra_run and prints the URL to use."

@@ -2,8 +2,7 @@
 
 The writer thread serves one such transaction alone: it takes the lock, then runs the statements that the owner sends
 until the owner commits or rolls back, or until the time is up, when it rolls back and goes on with others' work. What
-is inside cannot reach the writer by another way: `open_transaction` marks the owner's context, and every second write
-raises `NestedTransaction` at once instead of waiting for itself.
+is inside cannot reach the writer by another way (see `nesting`).
 
 Whatever goes wrong, the writer is freed: an owner cancelled at any point and an outbox that cannot be written roll
 back at once; an error of the commit or of the rollback makes the writer take another connection.
@@ -13,23 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable
-from contextvars import ContextVar
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any
 
-from ..errors import NestedTransaction, NetraError, OutcomeUnknown, TransactionTimeout
+from ..errors import NetraError, OutcomeUnknown, TransactionTimeout
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
 from . import outbox
-from .jobs import AFTER_COMMIT, BEFORE_COMMIT
+from .jobs import AFTER_COMMIT, BEFORE_COMMIT, run_callbacks
 from .sqlite_drivers import Connection
 from .sqlite_transaction import SqliteTx
 from .statements import Row, Statement
 from .transaction import Emission, Tx, drive
-
-_log: Final = logging.getLogger("netra.storage")
 
 _Command = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
@@ -181,17 +176,6 @@ class HeldTransaction:
             self._loop.call_soon_threadsafe(callback)
 
 
-open_transaction: Final[ContextVar[HeldTransaction | None]] = ContextVar("netra_open_transaction", default=None)
-"""The held transaction that the running code is inside of. A task keeps what it was started in, hence `is_open`."""
-
-
-def refuse_nested() -> None:
-    """Raise `NestedTransaction` where a write would wait for the very transaction that it is asked for in."""
-    held = open_transaction.get()
-    if held is not None and held.is_open:
-        raise NestedTransaction
-
-
 class HeldTx(Tx):
     """The owner's side: the same store functions, each statement a round trip to the writer thread."""
 
@@ -217,8 +201,4 @@ class HeldTx(Tx):
 
     def run_callbacks(self) -> None:
         """What follows the commit."""
-        for callback in self._after_commit:
-            try:
-                callback()
-            except Exception:  # noqa: BLE001  (the commit stands, whatever its followers do)
-                _log.exception("an after-commit callback failed; the commit stands")
+        run_callbacks(self._after_commit)

@@ -1,6 +1,6 @@
-"""What waits for the SQLite writer, and how the waiter hears of the end.
+"""What waits for a transaction together with others, and how the waiter hears of the end.
 
-A job's outcome is decided on the writer thread and delivered on the loop of whoever asked, all jobs of one commit in
+On SQLite a job's outcome is decided on the writer thread and delivered on the loop of whoever asked, all jobs of one commit in
 one callback. What must happen because of the commit (`after_commit`) runs there first, whether or not the caller still
 waits: a cancelled caller changes nothing.
 """
@@ -50,17 +50,22 @@ class Job:
 
         The callbacks are the unit's: they stand at its first item, even where that item itself was refused.
         """
-        for callback in self.callbacks:
-            try:
-                callback()
-            except Exception:  # noqa: BLE001  (the commit stands, whatever its followers do)
-                _log.exception("an after-commit callback failed; the commit stands")
+        run_callbacks(self.callbacks)
         if self.future.done():
             return
         if self.error is not None:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.value)
+
+
+def run_callbacks(callbacks: Iterable[Callable[[], None]]) -> None:
+    """Run what follows a commit."""
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:  # noqa: BLE001  (the commit stands, whatever its followers do)
+            _log.exception("an after-commit callback failed; the commit stands")
 
 
 def settle_all(jobs: Iterable[Job]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -19,6 +19,9 @@ from .sqlite_drivers import Connection
 
 _TABLE: Final = """create table if not exists netra_migration (
   number integer primary key, name text not null, checksum text not null, applied_us integer not null) strict"""
+
+Applied = Mapping[int, tuple[str, str]]
+"""Name and checksum of each applied migration, by number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def migrate_sqlite(connection: Connection, now_us: int) -> list[Migration]:
         connection.run("begin immediate")
         try:
             connection.run(_TABLE)
-            if _is_missing(connection, known, migration):
+            if is_missing(known, migration, _applied(connection)):
                 for statement in statements(migration.sql):
                     connection.run(statement)
                 connection.run(
@@ -81,23 +84,32 @@ def migrate_sqlite(connection: Connection, now_us: int) -> list[Migration]:
 
 def check_sqlite(connection: Connection) -> None:
     """Raise where the schema is not the one that this release makes, for a process that may not migrate."""
-    known = migrations("sqlite")
     if not connection.run("select 1 from sqlite_master where name = 'netra_migration'"):
         raise SchemaTooOld
-    missing = [migration for migration in known if _is_missing(connection, known, migration)]
+    require_all(migrations("sqlite"), _applied(connection))
+
+
+def require_all(known: Sequence[Migration], applied: Applied) -> None:
+    """Raise unless exactly the known migrations are applied."""
+    missing = [migration for migration in known if is_missing(known, migration, applied)]
     if missing:
         raise SchemaTooOld(f"migration {missing[0].number} ({missing[0].name}) has not been applied")
 
 
-def _is_missing(connection: Connection, known: list[Migration], migration: Migration) -> bool:
-    rows = {number: (name, checksum) for number, name, checksum in connection.run("select number, name, checksum from netra_migration")}
-    newest = max(rows, default=0)
+def is_missing(known: Sequence[Migration], migration: Migration, applied: Applied) -> bool:
+    """Whether the migration is still to be applied; raises where the database is not one that this release may touch."""
+    newest = max(applied, default=0)
     if newest > known[-1].number:
         raise SchemaTooNew(f"the database has migration {newest}, this release knows {known[-1].number}")
-    found = rows.get(migration.number)
+    found = applied.get(migration.number)
     if found is not None and found[1] != migration.checksum:
         raise CannotStart(
             f"migration {migration.number} ({found[0]}) was applied with another text",
             fix="Use the release that made this database, or restore a backup.",
         )
     return found is None
+
+
+def _applied(connection: Connection) -> Applied:
+    rows = connection.run("select number, name, checksum from netra_migration")
+    return {number: (name, checksum) for number, name, checksum in rows}

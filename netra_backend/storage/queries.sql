@@ -87,6 +87,9 @@ where name = :name and owner = :node and exists (select 1 from netra_node n wher
 -- name: drop_lease
 update netra_lease set owner = null where name = :name and owner = :node;
 
+-- name: probe
+update netra_probe set count = count + 1;
+
 -- name: set_meta_once
 insert into netra_meta (name, value) values (:name, :value) on conflict (name) do nothing;
 
@@ -156,6 +159,9 @@ order by created_us, id limit :limit;
 select tenant, id, uid, name, metadata, rate_limit, created_us, updated_us from netra_tenant
 where deleted_us is null and (created_us, id) < (:created_us, :id)
 order by created_us desc, id desc limit :limit;
+
+-- name: hold_tenant
+update netra_tenant set updated_us = updated_us where tenant = :tenant;
 
 -- name: update_tenant
 update netra_tenant

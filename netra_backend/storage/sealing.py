@@ -149,11 +149,12 @@ class Sealer:
         return hmac.new(await self._key(tx, tenant, 1), purpose.encode(), hashlib.sha256).digest()
 
     async def rewrap(self, tx: Tx, limit: int) -> int:
-        """Move up to `limit` data keys to the ring's first root key; the number moved, 0 when done."""
+        """Move up to `limit` data keys to the ring's first root key; the number moved, 0 when nothing is left to us."""
         rows = await tx.all(Q.data_keys_under_other_roots, root_id=self.roots.sealing_id, limit=limit)
+        moved = 0
         for tenant, version, root_id, wrapped in rows:
             key = self._unwrap(tenant, version, root_id, wrapped)
-            await tx.execute(
+            moved += await tx.execute(
                 Q.rewrap_data_key,
                 tenant=tenant,
                 version=version,
@@ -161,7 +162,7 @@ class Sealer:
                 root_id=self.roots.sealing_id,
                 wrapped=self._wrap(tx, tenant, version, key),
             )
-        return len(rows)
+        return moved
 
     async def rewrap_progress(self, tx: Tx) -> tuple[int, int]:
         """How many data keys there are, and how many are under the first root key."""

@@ -19,9 +19,10 @@ from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
 from .database import Lane
 from .errors import DatabaseBusy
-from .held import HeldTransaction, open_transaction, refuse_nested
+from .held import HeldTransaction
 from .jobs import BatchVerb, Job
 from .migrate import Migration, check_sqlite, migrate_sqlite
+from .nesting import open_transaction, refuse_nested
 from .sqlite_drivers import Connection, DriverName, claim, connect, release
 from .sqlite_housekeeping import RESTART_BYTES, Housekeeping
 from .sqlite_readers import SqliteReaders
@@ -64,6 +65,7 @@ class Sqlite:
         self._pid = os.getpid()
         self._watch: Connection | None = None
         self.on_unknown_outcome: list[Callable[[], None]] = []
+        self.on_wake: list[Callable[[], None]] = []
 
     async def open(self) -> None:
         """Claim the file for one SQLite library, migrate it, and start the threads."""

@@ -3,8 +3,7 @@
 A read runs on one snapshot and ends after 5 s, because a reader that stays keeps every checkpoint from resetting the
 write-ahead log. A read that was refused a lock or a page is the caller's error; nothing is retried here.
 
-A tenant has one read at a time, and all tenants together leave one thread alone: a tenant that asks for long lists
-keeps neither another tenant nor what everybody waits for (keys, due deliveries, nodes) from being read.
+All tenants together leave one thread alone (see `turns`).
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 from ..errors import NetraError
 from ..kernel.runtime import Runtime
-from ..kernel.scope import SYSTEM_TENANT, Scope
+from ..kernel.scope import Scope
 from .errors import Interrupted, ReadTimeout
 from .sqlite_drivers import Connection
 from .sqlite_transaction import SqliteTx
 from .statements import Row, Statement
 from .transaction import StoreFunction, drive
+from .turns import Turns
 
 READERS: Final = 3
 READ_LIMIT_S: Final = 5.0
@@ -39,15 +38,12 @@ class SqliteReaders:
         self._local = threading.local()
         self._open: list[Connection] = []
         self._executor = ThreadPoolExecutor(READERS, thread_name_prefix="netra-reader")
-        self._tenants = asyncio.Semaphore(READERS - 1)
-        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._turns = Turns(READERS - 1)
 
     async def read(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope) -> Any:
         """Run one store function on a reader thread."""
-        if scope.tenant == SYSTEM_TENANT:
-            return await self._on_thread(fn, args, scope)
-        async with self._turns.setdefault(scope.tenant, asyncio.Semaphore(1)), self._tenants:
-            return await self._on_thread(fn, args, scope)
+        async with self._turns.of(scope.tenant):
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, fn, args, scope)
 
     def close(self) -> None:
         """Wait for running reads and close the connections."""
@@ -55,9 +51,6 @@ class SqliteReaders:
         for connection in self._open:
             connection.close()
         self._open.clear()
-
-    async def _on_thread(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, fn, args, scope)
 
     def _run(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope) -> Any:
         connection = self._connection()

@@ -43,6 +43,7 @@ from .jobs import AFTER_COMMIT, BEFORE_COMMIT, UNIT_WEIGHT, Job, settle_all, uni
 from .lock_holder import write_lock_holder
 from .sqlite_drivers import Connection
 from .sqlite_transaction import SqliteTx
+from .statements import Statements
 from .transaction import Emission, drive
 
 _Waiting = TypeVar("_Waiting")
@@ -61,6 +62,7 @@ PROBE_EVERY_S: Final = 0.1
 HELD_KEPT: Final = 4096
 """For how many groups the time with the write lock is remembered, so that its quantiles can be told."""
 
+Q = Statements(__package__)
 _log: Final = logging.getLogger("netra.storage")
 
 
@@ -387,7 +389,7 @@ class SqliteWriter:
             if self._connection is None:
                 self._connection = self._connect()
             self._wait_for_lock(self._connection, PROBE_EVERY_S)
-            self._connection.run("update netra_probe set count = count + 1")
+            self._connection.run(Q.probe.sqlite)
             self._connection.run("commit")
         except DatabaseBusy:
             return False

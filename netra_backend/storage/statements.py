@@ -12,6 +12,9 @@ Two things in the text are ours, everything else is the common subset of SQLite 
   be null. SQLite reads it through `json_each`, with the 16-byte columns side by side in one blob each, because JSON
   has no bytes and `unhex` is younger than the SQLite of many interpreters; PostgreSQL reads it through `unnest`.
 
+A file `queries.postgres.sql` beside it may hold another text for a statement of the same name, where a dialect forces it
+or a gain was measured; each says which. It takes the very same parameters, so that no caller knows of it.
+
 No SQL is put together from strings at run time, save by `storage.listing`'s whitelist.
 """
 
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from typing import Any, Final
@@ -52,13 +55,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Statement:
-    """One named statement. `fleet` is the reason why it serves all tenants, or empty."""
+    """One named statement. `fleet` is the reason why it serves all tenants, or empty; `postgres_text` is its override."""
 
     name: str
     text: str
     fleet: str = ""
     params: tuple[str, ...] = ()
     tables: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
+    postgres_text: str = ""
 
     @cached_property
     def takes_tenant(self) -> bool:
@@ -83,7 +87,7 @@ class Statement:
                 return f"unnest({arrays}) as {match['alias']}({names})"
             return order[match["param"]] if match["param"] else match[0]
 
-        return _TOKEN.sub(render, self.text)
+        return _TOKEN.sub(render, self.postgres_text or self.text)
 
     @cached_property
     def postgres_order(self) -> tuple[str, ...]:
@@ -98,6 +102,13 @@ class Statement:
         bound = dict(values)
         for table, columns in self.tables.items():
             bound.update(_bind_rows(table, columns, bound.pop(table)))
+        return bound
+
+    def bind_postgres(self, values: Mapping[str, Any]) -> list[Any]:
+        """The arguments in the order of `postgres_order`: each list of tuples becomes one array per column."""
+        bound = [values[name] for name in self.params]
+        for table, columns in self.tables.items():
+            bound.extend(_arrays(columns, values[table]))
         return bound
 
     def _sqlite_token(self, match: re.Match[str]) -> str:
@@ -132,9 +143,22 @@ def _side_by_side(values: Sequence[bytes | None], column: Column) -> bytes:
     given = [_NO_UUID if value is None and column.nullable else value for value in values]
     whole = [value for value in given if value is not None and len(value) == len(_NO_UUID)]
     if len(whole) < len(given):
-        wrong = next(value for value in given if value is None or len(value) != len(_NO_UUID))
-        raise ValueError(f"{column.name} must be 16 bytes, not {wrong!r}")
+        _check_uuids(column, values)
     return b"".join(whole)
+
+
+def _arrays(columns: Sequence[Column], rows: Sequence[Row]) -> list[list[Any]]:
+    arrays = [list(values) for values in zip(*rows, strict=True)] if rows else [[] for _ in columns]
+    for column, values in zip(columns, arrays, strict=True):
+        if column.type == "uuid":
+            _check_uuids(column, values)
+    return arrays
+
+
+def _check_uuids(column: Column, values: Sequence[bytes | None]) -> None:
+    wrong = [value for value in values if not (value is None and column.nullable) and (value is None or len(value) != len(_NO_UUID))]
+    if wrong:
+        raise ValueError(f"{column.name} must be 16 bytes, not {wrong[0]!r}")
 
 
 def _array(table: str, column: Column) -> str:
@@ -150,6 +174,17 @@ def parse(text: str) -> dict[str, Statement]:
         if head[1] in found:
             raise ValueError(f"statement {head[1]} stands twice in one file")
         found[head[1]] = _statement(head[1], body)
+    return found
+
+
+def overridden(statements: Mapping[str, Statement], others: Mapping[str, Statement]) -> dict[str, Statement]:
+    """The statements with another text for PostgreSQL where `others` has one; it must take what the first text takes."""
+    found = dict(statements)
+    for name, other in others.items():
+        one = found.get(name)
+        if one is None or set(one.params) != set(other.params) or dict(one.tables) != dict(other.tables):
+            raise ValueError(f"the override of {name} does not take the parameters of the statement")
+        found[name] = replace(one, postgres_text=other.text)
     return found
 
 
@@ -178,8 +213,12 @@ class Statements:
     """The statements of one package, as attributes: `Q = Statements(__package__)`, then `Q.insert_messages`."""
 
     def __init__(self, package: str, file: str = "queries.sql") -> None:
-        text = resources.files(package).joinpath(file).read_text(encoding="utf-8")
-        self.by_name: Mapping[str, Statement] = parse(text)
+        folder = resources.files(package)
+        found = parse(folder.joinpath(file).read_text(encoding="utf-8"))
+        override = folder.joinpath(file.replace(".sql", ".postgres.sql"))
+        if override.is_file():
+            found = overridden(found, parse(override.read_text(encoding="utf-8")))
+        self.by_name: Mapping[str, Statement] = found
 
     def __getattr__(self, name: str) -> Statement:
         try:

@@ -108,7 +108,7 @@ async def ensure(tx: Tx, reference: str) -> Tenant:
 
 async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Tenant:
     """Change uid, name, metadata or rate_limit; what `changes` does not name stays."""
-    before = await get(tx, reference)
+    before = await _get_to_change(tx, reference)
     after = replace(before, **changes, updated_us=tx.now_us)
     if after.uid is not None and after.uid != before.uid:
         holder = await find(tx, check_tenant(after.uid))
@@ -132,10 +132,20 @@ async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Tenant:
 
 async def bury(tx: Tx, reference: str) -> Tenant:
     """Delete a tenant: a tombstone, under which nothing is found or delivered any more."""
-    gone = await get(tx, reference)
+    gone = await _get_to_change(tx, reference)
     entry = await audit_append(tx, "tenant.delete", gone.tenant, table=TABLE, before=gone.facts(), tenant=gone.tenant)
     await tx.execute(Q.bury_tenant, tenant=gone.tenant, now_us=tx.now_us, audit_id=entry)
     return gone
+
+
+async def _get_to_change(tx: Tx, reference: str) -> Tenant:
+    """The tenant, its row locked first: of two changes at once the second sees what the first has done."""
+    found = await get(tx, reference)
+    await tx.execute(Q.hold_tenant, tenant=found.tenant)
+    row = await tx.one(Q.tenant_by_name, tenant=found.tenant)
+    if row is None:
+        raise NotFound(f"the tenant {reference[:80]!r} was deleted just now")
+    return _tenant(row)
 
 
 async def page(tx: Tx, after: tuple[int, bytes], limit: int, *, back: bool = False) -> list[Tenant]:

@@ -7,9 +7,11 @@ over PostgreSQL, and inside a caller's own synchronous transaction. There is no 
 
 from __future__ import annotations
 
+import types
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..errors import UsageError
@@ -43,7 +45,7 @@ class Tx(ABC):
     transaction (and ends it), which is never so under `adopt()`.
     """
 
-    __slots__ = ("_after_commit", "_emissions", "_now_us", "own", "runtime", "scope")
+    __slots__ = ("_after_commit", "_emissions", "_now_us", "_wakes", "own", "runtime", "scope")
 
     def __init__(self, scope: Scope, runtime: Runtime, *, own: bool) -> None:
         self.scope = scope
@@ -52,6 +54,7 @@ class Tx(ABC):
         self._now_us: int | None = None
         self._emissions: list[Emission] = []
         self._after_commit: list[Callable[[], None]] = []
+        self._wakes = False
 
     @property
     def tenant(self) -> str:
@@ -77,6 +80,10 @@ class Tx(ABC):
         """Run `callback` on the event loop once the commit is known to have happened, even if nobody waits for it."""
         self._after_commit.append(callback)
 
+    def wake_others(self) -> None:
+        """Have every process look for work once this is committed, where the engine can tell them sooner than they look."""
+        self._wakes = True
+
     @abstractmethod
     async def all(self, statement: Statement, **params: Any) -> list[Row]:
         """Every row that the statement returns."""
@@ -96,6 +103,31 @@ class Tx(ABC):
         return params
 
 
+@types.coroutine
+def supervise(coroutine: Coroutine[Any, Any, Any], is_waiting: Callable[[], bool]) -> Generator[Any, Any, Any]:
+    """Run a coroutine on the event loop, and refuse one that suspends while `is_waiting()` (for its statement) is false.
+
+    What `drive` is for an engine whose statements do suspend: a function that slept or called out inside a transaction would
+    work here and keep its locks meanwhile, and would fail on SQLite.
+    """
+    send: Callable[[], Any] = partial(coroutine.send, None)
+    while True:
+        try:
+            awaited = send()
+        except StopIteration as stop:
+            return stop.value
+        if not is_waiting():
+            coroutine.close()
+            raise _suspended(coroutine)
+        try:
+            send = partial(coroutine.send, (yield awaited))
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:  # noqa: BLE001  (whatever is thrown in is the function's: a cancellation above all)
+            send = partial(coroutine.throw, error)
+
+
 def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine that never suspends to its end; refuse one that does."""
     try:
@@ -103,4 +135,8 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as stop:
         return stop.value
     coroutine.close()
-    raise SuspendedStoreFunction(f"{getattr(coroutine, '__qualname__', coroutine)} awaited something other than its transaction")
+    raise _suspended(coroutine)
+
+
+def _suspended(coroutine: Coroutine[Any, Any, Any]) -> SuspendedStoreFunction:
+    return SuspendedStoreFunction(f"{getattr(coroutine, '__qualname__', coroutine)} awaited something other than its transaction")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from ..errors import Conflict, InvalidInput, NotFound
-from ..kernel.ids import try_from_text
+from ..kernel.ids import to_text, try_from_text
 from ..kernel.scope import SYSTEM_TENANT
 from ..storage.audit_append import audit_append
 from ..storage.sealing import Place, Sealer
@@ -71,7 +71,7 @@ async def create(tx: Tx, sealer: Sealer, endpoint: Endpoint, secret: str | None)
 
 async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint:
     """Change what `changes` names."""
-    before = await get(tx, reference)
+    before = await _get_to_change(tx, reference)
     after = replace(before, **changes, updated_us=tx.now_us)
     if after.uid is not None and after.uid != before.uid and await tx.one(Q.endpoint_by_uid, uid=after.uid) is not None:
         raise Conflict(f"an endpoint with the uid {after.uid!r} exists already")
@@ -83,7 +83,7 @@ async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint
 
 async def bury(tx: Tx, reference: str) -> Endpoint:
     """Delete an endpoint: what was due for it is cancelled when it is next looked at."""
-    gone = await get(tx, reference)
+    gone = await _get_to_change(tx, reference)
     entry = await audit_append(tx, "endpoint.delete", gone.id, table=TABLE, before=_facts(gone))
     await tx.execute(Q.bury_endpoint, id=gone.id, now_us=tx.now_us, audit_id=entry)
     await tx.execute(Q.bump_version)
@@ -98,6 +98,13 @@ async def get(tx: Tx, reference: str) -> Endpoint:
     if row is None:
         raise NotFound(f"there is no endpoint {reference[:80]!r}", fix="List them: netra webhooks list --endpoints, or GET .../endpoint")
     return endpoint_of(row)
+
+
+async def _get_to_change(tx: Tx, reference: str) -> Endpoint:
+    """The endpoint, its row locked first: of two changes at once the second sees what the first has done."""
+    found = await get(tx, reference)
+    await tx.execute(Q.hold_endpoint, id=found.id)
+    return await get(tx, to_text("ep", found.id))
 
 
 async def page(tx: Tx, at: tuple[int, bytes], limit: int, *, back: bool = False) -> list[Endpoint]:
@@ -124,7 +131,7 @@ async def disclose_secret(tx: Tx, sealer: Sealer, reference: str) -> bytes:
 
 async def rotate_secret(tx: Tx, sealer: Sealer, reference: str, secret: str | None) -> None:
     """Give the endpoint a new key; the former ones sign beside it for the overlap, then no more."""
-    endpoint = await get(tx, reference)
+    endpoint = await _get_to_change(tx, reference)
     key = decode_secret(secret) if secret is not None else tx.runtime.chance.token(SECRET_BYTES)
     expires_us = tx.now_us + ROTATION_OVERLAP_S * 1_000_000
     for age, former in enumerate(await live_secrets(tx, sealer, endpoint.id), 1):
@@ -237,6 +244,7 @@ async def create_event_type(tx: Tx, event_type: EventType) -> EventType:
 
 async def update_event_type(tx: Tx, name: str, changes: Mapping[str, Any]) -> EventType:
     """Change what `changes` names."""
+    await tx.execute(Q.hold_event_type, tenant=SYSTEM_TENANT, name=name)
     after = replace(await get_event_type(tx, name), **changes, updated_us=tx.now_us)
     entry = await _audit_event_type(tx, "update", after)
     await tx.execute(Q.update_event_type, tenant=SYSTEM_TENANT, now_us=tx.now_us, audit_id=entry, **_type_columns(after))
@@ -245,6 +253,7 @@ async def update_event_type(tx: Tx, name: str, changes: Mapping[str, Any]) -> Ev
 
 async def bury_event_type(tx: Tx, name: str) -> None:
     """Delete an event type: messages of it are kept, new ones are unknown."""
+    await tx.execute(Q.hold_event_type, tenant=SYSTEM_TENANT, name=name)
     entry = await _audit_event_type(tx, "delete", await get_event_type(tx, name))
     await tx.execute(Q.bury_event_type, tenant=SYSTEM_TENANT, name=name, now_us=tx.now_us, audit_id=entry)
 

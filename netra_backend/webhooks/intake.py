@@ -183,6 +183,8 @@ async def _store(tx: Tx, items: Sequence[Intake], hand_over: HandOver | None) ->
     if rows:
         await tx.execute(Q.insert_deliveries, rows=sorted(rows))
         tx.runtime.failpoints.hit(DELIVERIES_WRITTEN)
+    if len(handed) < sum(row[3] != "skipped" for row in rows):
+        tx.wake_others()
     if handed and hand_over is not None:
         tx.after_commit(_handing(tx, handed, taken, hand_over))
     return messages

@@ -26,6 +26,9 @@ insert into netra_endpoint
 values (:tenant, :id, :uid, :url, :description, :event_types, :channels, :disabled, :rate_limit, :metadata, :headers,
    :now_us, :now_us, :audit_id);
 
+-- name: hold_endpoint
+update netra_endpoint set updated_us = updated_us where tenant = :tenant and id = :id;
+
 -- name: update_endpoint
 update netra_endpoint
 set uid = :uid, url = :url, description = :description, event_types = :event_types, channels = :channels,
@@ -80,6 +83,9 @@ order by created_us desc, id desc;
 insert into netra_event_type
   (tenant, name, description, archived, deprecated, group_name, schemas, created_us, updated_us, audit_id)
 values (:tenant, :name, :description, :archived, :deprecated, :group_name, :schemas, :now_us, :now_us, :audit_id);
+
+-- name: hold_event_type
+update netra_event_type set updated_us = updated_us where tenant = :tenant and name = :name;
 
 -- name: update_event_type
 update netra_event_type

@@ -104,11 +104,14 @@ class Webhooks:
         self._database.check_intake()
         news = [m if isinstance(m, NewMessage) else self.new_message(tx.tenant, **m) for m in messages]
         await self._check_types(tx, news)
-        snapshot = await endpoints.current_snapshot(tx, self.snapshots.peek(tx.tenant))
-        taken: Counter[Lane] = Counter()
-        items = [self._intake(tx.tenant, new, snapshot, tx.scope.trace, self._room(taken, own=tx.own)) for new in news]
-        answers = await self._ingest(tx, items)
-        return [to_text("msg", _accepted(answer).message.id) for answer in answers]
+        for _ in range(STALE_TRIES):
+            snapshot = await endpoints.current_snapshot(tx, self.snapshots.peek(tx.tenant))
+            taken: Counter[Lane] = Counter()
+            items = [self._intake(tx.tenant, new, snapshot, tx.scope.trace, self._room(taken, own=tx.own)) for new in news]
+            answers = await self._ingest(tx, items)
+            if not any(isinstance(answer, StaleSnapshot) for answer in answers):  # all are, or none: one tenant, one version
+                return [to_text("msg", _accepted(answer).message.id) for answer in answers]
+        raise _too_quick()
 
     async def accept(self, scope: Scope, news: Sequence[NewMessage]) -> list[Answer]:
         """Store messages from the network, each by itself, in the transactions of everybody who waits just now.
@@ -142,7 +145,7 @@ class Webhooks:
             if not todo:
                 return [done[i] for i in range(len(news))]
             snapshot = await self.snapshots.refresh(scope.tenant)
-        raise Unavailable("the tenant's endpoints change too quickly to fan a message out")
+        raise _too_quick()
 
     def new_message(
         self,
@@ -266,6 +269,10 @@ class Webhooks:
                 await endpoints.get_event_type(tx, name)
             except NetraError as error:
                 raise UnknownEventType(f"there is no event type {name!r}") from error
+
+
+def _too_quick() -> Unavailable:
+    return Unavailable("the tenant's endpoints change too quickly to fan a message out")
 
 
 def _at_once(snapshot: Snapshot) -> int:

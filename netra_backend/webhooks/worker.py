@@ -78,6 +78,7 @@ class Dispatcher:
         """Take over from the dead at once, then keep going in the background."""
         self._membership.on_new_life.append(self._begin_again)
         self._membership.on_reaped.append(self._sweep_soon)
+        self._database.on_wake.append(self._wake.set)
         self.sender.running = True
         self._tasks = [
             asyncio.create_task(self._scan_forever()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +11,13 @@ from ...errors import NetraError
 from ...kernel.ids import to_text
 from ...kernel.runtime import Runtime
 from ...kernel.scope import SYSTEM_TENANT, Scope
+from ...kernel.setting_types import mask_url
 from ...kernel.settings import Settings
 from ...storage import api_keys, nodes
+from ...storage.database import Database
 from ...storage.lock_holder import write_lock_holder
 from ...storage.nodes import Node
+from ...storage.postgres import Postgres
 from ...storage.sqlite import Sqlite
 from ...storage.sqlite_drivers import DriverName, has_wal_reset_bug, library_version
 from ...storage.transaction import Tx
@@ -24,24 +27,58 @@ from .checks import Check, judged
 BACKWARDS_US: Final = 2_000_000
 """A wall clock may stand this far behind what another process wrote: two reads of one clock are never exactly in order."""
 LOOK_EVERY_S: Final = 0.2
+OLDEST_POSTGRES: Final = 150_000
+"""As `server_version_num` has it."""
 
 
 async def look(settings: Settings, runtime: Runtime) -> list[Check]:
     """Everything about the database; one failed check where it cannot be opened."""
-    if settings.engine != "sqlite":
-        return [Check("database", "failed", "PostgreSQL is not supported by this release yet", "Use a sqlite:/// URL.")]
+    if settings.engine == "postgresql":
+        return await _look_at_postgres(settings, runtime)
     driver = settings.sqlite_driver or "apsw"
     checks = [_library(driver)]
     path, exists = _file(settings)
     if not exists:
         return [*checks, Check("database", "warning", f"there is none at {path} yet", "`netra serve` or `netra migrate` makes it.")]
     database = Sqlite(path, runtime, driver=driver, blocked_after_s=settings.quiet_after_s, disk_reserve_bytes=0, migrate=False)
+
+    async def more() -> list[Check]:
+        return [await _writer(database, settings)]
+
+    return [*checks, *await _opened(database, str(path), settings, runtime, more)]
+
+
+async def _look_at_postgres(settings: Settings, runtime: Runtime) -> list[Check]:
+    lock_dir = settings.data.absolute() / "locks"
+    database = Postgres(settings.database_url, runtime, lock_dir=lock_dir, connections=3, idle_limit_s=settings.lease_ttl)
+
+    async def more() -> list[Check]:
+        version, most, used = await database.server_facts()
+        good = version >= OLDEST_POSTGRES
+        return [
+            judged("PostgreSQL", f"version {version // 10000}", good=good, fix="Netra's tests run on 15 and later: upgrade the server."),
+            judged(
+                "connections",
+                f"{used} of {most} in use",
+                good=used < most * 0.9,
+                fix="Raise the server's max_connections, or lower NETRA_POSTGRES_CONNECTIONS, or put a pooler between.",
+                otherwise="warning",
+            ),
+        ]
+
+    return await _opened(database, mask_url(settings.database_url), settings, runtime, more)
+
+
+async def _opened(
+    database: Database, name: str, settings: Settings, runtime: Runtime, more: Callable[[], Awaitable[list[Check]]]
+) -> list[Check]:
     try:
         await database.open()
     except (NetraError, OSError) as error:
-        return [*checks, Check("database", "failed", str(error), getattr(error, "fix", ""))]
+        return [Check("database", "failed", str(error), getattr(error, "fix", ""))]
     try:
-        return [*checks, *await _open(database, settings, runtime)]
+        checks = [Check("database", "ok", f"{name} opens, its schema is this release's"), *await more()]
+        return [*checks, *await _common(database, settings, runtime)]
     finally:
         await database.close()
 
@@ -63,12 +100,9 @@ def _library(driver: DriverName) -> Check:
     )
 
 
-async def _open(database: Sqlite, settings: Settings, runtime: Runtime) -> list[Check]:
-    checks = [Check("database", "ok", f"{database.path} opens, its schema is this release's")]
-    checks.append(await _writer(database, settings))
+async def _common(database: Database, settings: Settings, runtime: Runtime) -> list[Check]:
     living: list[Node] = await database.read(nodes.living, scope=operator())
-    checks.append(await _nodes(database, living, settings, runtime))
-    checks.append(_clock(living, runtime))
+    checks = [await _nodes(database, living, settings, runtime), _clock(living, runtime)]
     if settings.operator_key is None:
         has_key = await database.read(api_keys.has_operator_key, scope=Scope(SYSTEM_TENANT))
         advice = "`netra serve` makes one at its first start, `netra key create --operator` another."
@@ -92,7 +126,7 @@ async def _nothing(tx: Tx) -> None:  # noqa: ARG001  (a transaction without a st
     return
 
 
-async def _nodes(database: Sqlite, living: Sequence[Node], settings: Settings, runtime: Runtime) -> Check:
+async def _nodes(database: Database, living: Sequence[Node], settings: Settings, runtime: Runtime) -> Check:
     """Whether each process that counts as alive still beats: watched until it has, or for half a TTL."""
     silent = {node.id: node for node in living}
     ends = runtime.clock.monotonic() + settings.quiet_after_s

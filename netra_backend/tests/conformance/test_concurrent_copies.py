@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from netra_backend.errors import Conflict, NetraError, NotFound
+from netra_backend.kernel.scope import Scope
 from netra_backend.storage import api_keys, log, nodes, tenants
 from netra_backend.storage.idempotency import Claim, Replay, claim
 from netra_backend.storage.sealing import Place, RootKeys, Sealer
 
-from ..support.storage import ACME
+from ..support.storage import ACME, SYSTEM
 
 NODE = b"\x01" * 16
 SEALER, NEXT = Sealer(RootKeys({"r1": b"1" * 32})), Sealer(RootKeys({"r2": b"2" * 32, "r1": b"1" * 32}))
@@ -62,6 +63,7 @@ class Case:
     expected: list[Any]
     before: Callable[..., Awaitable[Any]] = nothing
     takes_key: bool = False
+    scope: Scope = ACME
 
 
 CASES = {
@@ -78,12 +80,12 @@ CASES = {
     "nodes.remove": Case(partial(nodes.remove, node=NODE), [None, None], a_node),
     "log.take_lead": Case(partial(log.take_lead, name="log", node=NODE), [1, None], a_node),
     "log.drop_lead": Case(partial(log.drop_lead, name="log", node=NODE), [None, None], a_leader),
-    "log.sequence": Case(partial(log.sequence, node=NODE, limit=10), [1, 0], a_leader),
+    "log.sequence": Case(partial(log.sequence, node=NODE, limit=10), [1, 0], a_leader, scope=SYSTEM),
     "log.move_cursor": Case(partial(log.move_cursor, name="c", stream="events", seq=3), [None, None]),
-    "log.trim": Case(partial(log.trim, stream="events", before_us=2**62, limit=10), [0, 0], a_leader),
+    "log.trim": Case(partial(log.trim, stream="events", before_us=2**62, limit=10), [0, 0], a_leader, scope=SYSTEM),
     "sealing.seal": Case(partial(SEALER.seal, tenant="acme", place=PLACE, secret=b"s"), [bytes, bytes]),
     "sealing.derive": Case(partial(SEALER.derive, tenant="acme", purpose="p"), [bytes, bytes]),
-    "sealing.rewrap": Case(partial(NEXT.rewrap, limit=10), [2, 0], two_data_keys),
+    "sealing.rewrap": Case(partial(NEXT.rewrap, limit=10), [2, 0], two_data_keys, scope=SYSTEM),
 }
 
 
@@ -94,9 +96,9 @@ def is_as(outcome, expected):
 @pytest.mark.parametrize("name", CASES)
 async def test_two_copies_of_a_verb_at_once_end_as_one_after_the_other(pair, name):
     case = CASES[name]
-    arranged = await pair[0].write(case.before, scope=ACME)
+    arranged = await pair[0].write(case.before, scope=case.scope)
     verb = partial(case.verb, key_id=arranged) if case.takes_key else case.verb
-    outcomes = await asyncio.gather(*(door.write(verb, scope=ACME) for door in pair), return_exceptions=True)
+    outcomes = await asyncio.gather(*(door.write(verb, scope=case.scope) for door in pair), return_exceptions=True)
     orders = (outcomes, outcomes[::-1])
     assert any(all(map(is_as, order, case.expected)) for order in orders), outcomes
 
@@ -114,6 +116,6 @@ async def test_two_first_secrets_share_the_data_key_that_won(pair):
 
 
 async def test_what_two_leaders_sequence_at_once_stands_in_the_log_once(pair):
-    await pair[0].write(a_leader, scope=ACME)
-    await asyncio.gather(*(door.write(log.sequence, NODE, 10, scope=ACME) for door in pair))
-    assert await pair[1].read(log_length, scope=ACME) == 1
+    await pair[0].write(a_leader, scope=SYSTEM)
+    await asyncio.gather(*(door.write(log.sequence, NODE, 10, scope=SYSTEM) for door in pair))
+    assert await pair[1].read(log_length, scope=SYSTEM) == 1

@@ -98,11 +98,11 @@ async def test_a_group_adds_one_row_per_stream_and_each_item_names_its_tenant(da
     await database.write(log.take_lead, "log", node, scope=SYSTEM)
 
     async def mixed(tx):
-        tx.emit("events", 1)
+        tx.emit("events", 1, "acme")
         tx.emit("events", 2, "globex")
-        tx.emit("audit", 3)
+        tx.emit("audit", 3, "acme")
 
-    await database.write(mixed, scope=ACME)
+    await database.write(mixed, scope=SYSTEM)
     assert len(await database.read(query, Q.outbox_items, scope=SYSTEM)) == 2
     await drain(database, node)
     (entry,) = await database.read(log.read_after, "events", 0, 10, scope=SYSTEM)

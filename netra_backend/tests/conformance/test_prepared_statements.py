@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from netra_backend.storage.statements import parse
+from netra_backend.storage.statements import Statements, overridden, parse
 
 from ..support.storage import SYSTEM, query
 
 PACKAGE = Path(__file__).parents[2]
 FILES = sorted(path for path in PACKAGE.rglob("queries.sql") if "tests" not in path.relative_to(PACKAGE).parts)
-STATEMENTS = {f"{path.parent.name}.{name}": statement for path in FILES for name, statement in parse(path.read_text()).items()}
+STATEMENTS = {
+    f"{path.parent.name}.{name}": statement
+    for path in FILES
+    for name, statement in Statements(".".join(["netra_backend", *path.parent.relative_to(PACKAGE).parts])).by_name.items()
+}
 NO_NAME = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 NAME = re.compile(r"[a-z_][a-z0-9_]*")
 TENANT_TABLES = parse(
     """-- name: sqlite
 select m.name from sqlite_master m join pragma_table_info(m.name) c where m.type = 'table' and c.name = 'tenant';
+-- name: postgresql
+select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid
+where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and a.attname = 'tenant';
 """
 )
 
@@ -40,20 +48,28 @@ def test_the_package_has_statements():
     assert "storage.insert_outbox" in STATEMENTS
 
 
-async def test_every_statement_prepares(database):
-    async def prepare(tx):
-        failures = {}
-        for name, statement in STATEMENTS.items():
-            explained = replace(statement, text=f"explain {statement.text}")
-            values = dict.fromkeys(statement.params) | {table: [] for table in statement.tables}
-            try:
-                await tx.all(explained, **values)
-            except Exception as error:
-                failures[name] = str(error)
-                tx.failed = None
-        return failures
+async def test_every_statement_prepares_and_its_role_may_run_it(database):
+    """On PostgreSQL by the very role that runs it: the plan of a statement is refused to who may not execute it."""
+    failures = {}
+    for name, statement in STATEMENTS.items():
+        explained = replace(
+            statement, text=f"explain {statement.text}", postgres_text=f"explain {statement.postgres_text or statement.text}"
+        )
+        values = dict.fromkeys(statement.params) | {table: [] for table in statement.tables}
+        if statement.takes_tenant:
+            values["tenant"] = "acme"
+        try:
+            await database.read(partial(query, statement=explained, **values), scope=SYSTEM)
+        except Exception as error:
+            failures[name] = str(error)
+    assert failures == {}
 
-    assert await database.read(prepare, scope=SYSTEM) == {}
+
+def test_an_override_takes_what_the_statement_takes():
+    with pytest.raises(ValueError, match="override of x"):
+        overridden(parse("-- name: x\nselect :a"), parse("-- name: x\nselect :b"))
+    with pytest.raises(ValueError, match="override of y"):
+        overridden(parse("-- name: x\nselect :a"), parse("-- name: y\nselect :a"))
 
 
 async def test_every_statement_on_a_tenant_table_names_its_tenant_or_says_why_not(tenant_tables):

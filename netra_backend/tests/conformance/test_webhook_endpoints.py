@@ -14,7 +14,7 @@ from netra_backend.webhooks import endpoints
 from netra_backend.webhooks.endpoints import check_event_type, check_url
 from netra_backend.webhooks.model import EventType
 
-from ..support.storage import ENGINES, SYSTEM, opened, outcome_of
+from ..support.storage import ENGINES, SYSTEM, Q, opened, outcome_of
 from ..support.webhooks import SEALER, described, endpoint_of, in_tenant, version_of
 
 ACME = in_tenant("acme")
@@ -22,7 +22,7 @@ ACME = in_tenant("acme")
 
 async def audited(database, tenant="acme"):
     async def actions(tx):
-        return [row[0] for row in tx.connection.run("select action from netra_audit_entry where tenant = :t order by id", {"t": tenant})]
+        return [row[0] for row in await tx.all(Q.actions_of, tenant=tenant)]
 
     return await database.read(actions, scope=SYSTEM)
 
@@ -126,9 +126,9 @@ async def test_reading_a_secret_leaves_an_audit_entry_and_no_secret_stands_in_th
     assert "endpoint.secret.read" in await audited(database)
 
     async def sealed(tx):
-        return [row[0] for row in tx.connection.run("select sealed from netra_endpoint_secret")]
+        return [row[0] for row in await tx.all(Q.sealed_secrets)]
 
-    assert all(key not in value for value in await database.read(sealed, scope=SYSTEM))
+    assert all(key not in value for value in await database.read(sealed, scope=ACME))
 
 
 async def test_header_values_never_reach_the_audit_trail(database):
@@ -136,9 +136,9 @@ async def test_header_values_never_reach_the_audit_trail(database):
     await database.write(endpoints.update, endpoint.text_id, {"headers": {"Authorization": "Bearer other"}}, scope=ACME)
 
     async def told(tx):
-        return str(tx.connection.run("select before, after from netra_audit_entry"))
+        return str(await tx.all(Q.audited_changes))
 
-    words = await database.read(told, scope=SYSTEM)
+    words = await database.read(told, scope=ACME)
     assert "Authorization" in words and "s3cret" not in words and "other" not in words
 
 

@@ -12,7 +12,7 @@ from netra_backend.webhooks import store
 from netra_backend.webhooks.errors import DuplicateEventId
 from netra_backend.webhooks.intake import Accepted, StaleSnapshot, Target, ingest
 
-from ..support.storage import ENGINES, SYSTEM, opened, outcome_of
+from ..support.storage import ENGINES, SYSTEM, Q, opened, outcome_of
 from ..support.webhooks import endpoint_of, in_tenant, intake, live_node, reap, version_of
 
 
@@ -180,7 +180,7 @@ async def test_a_message_for_later_is_due_then_and_its_deadline_counts_from_then
 
 
 async def deadlines(tx):
-    return [row[0] for row in tx.connection.run("select deadline_us from netra_delivery")]
+    return [row[0] for row in await tx.all(Q.deadlines)]
 
 
 async def test_a_disabled_endpoint_is_recorded_as_skipped_with_the_reason(database):

@@ -24,6 +24,7 @@ import netra_backend
 from netra_backend.kernel.failpoints import CATALOGUE
 
 from ..support.ledgers import Counts
+from ..support.places import Shared
 from ..support.world import TENANT, World
 from ..support.zygote import Child, Died, until
 
@@ -46,13 +47,21 @@ NTH = {"storage.before_commit": 30, "storage.after_commit_before_ack": 30, "webh
 """Which hit is killed, where the first ones belong to the start of the process."""
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["1-process", "3-processes"])
+@pytest.fixture(scope="module", params=["sqlite-1", "sqlite-3", "postgres-1", "postgres-3"])
 def world(request, zygote, tmp_path_factory):
-    """A world, and how many processes run in it."""
-    world = World(zygote, tmp_path_factory.mktemp("world"))
-    world.processes = request.param
-    yield world
-    world.close()
+    """A world on an engine, and how many processes run in it."""
+    engine, _, processes = request.param.partition("-")
+    with closing(World(zygote, tmp_path_factory.mktemp("world"), place=place_of(engine, request))) as world:
+        world.processes = int(processes)
+        yield world
+
+
+def place_of(engine, request):
+    """Where such a world keeps its data; None for its own file."""
+    if engine == "sqlite":
+        return None
+    server = request.getfixturevalue("postgres_server")
+    return Shared(server, server.create_database())
 
 
 def settled(world: World) -> Counts:
@@ -120,9 +129,10 @@ def test_a_process_killed_at_a_failpoint_loses_nothing(world, failpoint):
 
 @pytest.mark.parametrize("scenario", ["at any moment", "at a failpoint"])
 @pytest.mark.parametrize("processes", [1, 3])
-def test_random_kills_lose_nothing(zygote, tmp_path, processes, scenario):
-    chance = random.Random(f"{SEED}/{processes}/{scenario}")
-    with closing(World(zygote, tmp_path)) as world:
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_random_kills_lose_nothing(zygote, tmp_path, request, engine, processes, scenario):
+    chance = random.Random(f"{SEED}/{engine}/{processes}/{scenario}")
+    with closing(World(zygote, tmp_path, place=place_of(engine, request))) as world:
         world.processes = processes
         while len(world.kills_us) < KILLS:
             while len(world.children) < processes:
@@ -135,7 +145,7 @@ def test_random_kills_lose_nothing(zygote, tmp_path, processes, scenario):
         for child in [*world.children]:
             world.kill(child) if scenario == "at a failpoint" else come_to_rest(world, child)
         counts = settled(world)
-        evidence(f"{processes} process{'es' if processes > 1 else ''}, killed {scenario}", len(world.kills_us), counts)
+        evidence(f"{engine}, {processes} process{'es' if processes > 1 else ''}, killed {scenario}", len(world.kills_us), counts)
 
 
 def come_to_rest(world: World, child: Child) -> None:

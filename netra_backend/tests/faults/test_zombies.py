@@ -22,7 +22,7 @@ def stopped_with_work_in_hand(world, failpoint):
         life = zombie.ask("node")
         sending = world.send(zombie, 1)  # one commit, so that nothing new is written after it wakes
         zombie.frozen()
-        if write_lock_holder(world.database) is None:
+        if write_lock_holder(world.place.path) is None:
             return zombie, life, sending
         world.kill(zombie)
         cleaner = world.start()  # or the next one would stop over this one's work

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from typing import Any
 from standardwebhooks import Webhook
 
 from ...kernel.ids import to_text
+from .places import Query
 
 BEFORE_A_KILL_US = 3_000_000
 AFTER_A_KILL_US = 1_500_000
@@ -70,26 +69,18 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
-def query(database: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Rows, read by a connection of our own."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
-        return connection.execute(sql).fetchall()
-
-
-def compare(
-    *, producers: Iterable[Path], receiver: Path, database: Path, targets: Sequence[Target], kills_us: Sequence[int] = ()
-) -> Counts:
+def compare(*, producers: Iterable[Path], receiver: Path, query: Query, targets: Sequence[Target], kills_us: Sequence[int] = ()) -> Counts:
     """See the module's docstring."""
     submitted, acknowledged = _producers(producers)
     received = lines(receiver)
     by_place = {(target.tenant, target.name): target for target in targets}
     _requests_are_genuine(received, submitted, by_place)
     taken = _taken(received, by_place)
-    _nothing_is_lost(acknowledged, submitted, _deliveries(database), taken, targets)
-    recorded = {to_text("atmpt", row[3]): row for row in query(database, ATTEMPTS)}
+    _nothing_is_lost(acknowledged, submitted, _deliveries(query), taken, targets)
+    recorded = {to_text("atmpt", row[3]): row for row in query(ATTEMPTS)}
     unrecorded = _logs_agree(received, recorded, kills_us)
     duplicates = _duplicates_are_excused(taken, recorded, unrecorded)
-    states = Counter(row[3] for row in query(database, DELIVERIES))
+    states = Counter(row[3] for row in query(DELIVERIES))
     return Counts(
         submitted=len(submitted),
         acknowledged=len(acknowledged),
@@ -136,9 +127,9 @@ def _taken(received: Iterable[dict[str, Any]], by_place: dict[tuple[str, str], T
     return taken
 
 
-def _deliveries(database: Path) -> dict[tuple[str, str], tuple[str, str | None]]:
+def _deliveries(query: Query) -> dict[tuple[str, str], tuple[str, str | None]]:
     found = {}
-    for _, message, endpoint, state, reason, owner in query(database, DELIVERIES):
+    for _, message, endpoint, state, reason, owner in query(DELIVERIES):
         assert state not in {"due", "leased"}, f"not drained: {message.hex()} is {state} of {owner and owner.hex()}"
         found[to_text("msg", message), endpoint.hex()] = (state, reason)
     return found

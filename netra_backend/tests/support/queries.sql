@@ -27,6 +27,7 @@ select who, count(*) from fact group by who order by who;
 insert into tally (name, value) values (:name, 1) on conflict (name) do update set value = tally.value + 1 returning value;
 
 -- name: outbox_items
+-- fleet: a test looks at everything
 select items from netra_outbox order by id;
 
 -- name: outlast
@@ -35,3 +36,15 @@ with recursive n (i) as (select 1 union all select i + 1 from n where i < :steps
 -- name: insert_many
 insert into fact (who, part, body)
 with recursive n (i) as (select 1 union all select i + 1 from n where i < :steps) select :who, i, '' from n;
+
+-- name: actions_of
+select action from netra_audit_entry where tenant = :tenant order by id;
+
+-- name: sealed_secrets
+select sealed from netra_endpoint_secret where tenant = :tenant;
+
+-- name: audited_changes
+select before, after from netra_audit_entry where tenant = :tenant;
+
+-- name: deadlines
+select deadline_us from netra_delivery where tenant = :tenant;

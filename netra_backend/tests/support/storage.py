@@ -1,7 +1,7 @@
 """An open database of every kind, and store functions on a table of the tests' own.
 
-The contract suite asks for `database` and so runs over every engine in `ENGINES`. PostgreSQL adds its name there and a
-branch in `new_database`; nothing else of the suite knows how many engines there are.
+The contract suite asks for `database` and so runs over every engine in `EVERY_ENGINE`; tests of what only SQLite has run over
+`ENGINES`. Nothing else of a test knows how many engines there are.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,29 +20,42 @@ from ...errors import NetraError, Unavailable
 from ...kernel.runtime import Runtime
 from ...kernel.scope import Scope, system_scope
 from ...storage.database import Database
+from ...storage.postgres import Postgres
 from ...storage.sqlite import Sqlite
 from ...storage.statements import Row, Statements
+from .postgres import Postgres as PostgresServer
 
 Q = Statements(__package__)
 ACME = Scope("acme", "tester")
 SYSTEM = system_scope("tester")
 ENGINES = ("apsw", "sqlite3")
+EVERY_ENGINE = (*ENGINES, "postgres")
 DEADLINE_S = 20.0
 """How long a condition may take on a busy machine before a test fails for it; none waits for it to pass."""
 
+_URL = "postgres.url"
+_servers: list[PostgresServer] = []
+_SQLITE_ONLY = {"driver", "disk_reserve_bytes", "blocked_after_s", "migrate", "synchronous", "vfs"}
 
-def new_database(engine: str, folder: Path, runtime: Runtime | None = None, **options: Any) -> Sqlite:
-    """A database of that engine under `folder`, not open yet; two of one folder are two processes' views of one file."""
+
+def new_database(engine: str, folder: Path, runtime: Runtime | None = None, **options: Any) -> Any:
+    """A database of that engine under `folder`, not open yet; two of one folder are two processes' views of one database."""
+    if engine == "postgres":
+        assert not options.keys() & _SQLITE_ONLY, options
+        if not (folder / _URL).exists():
+            prepare_postgres(_servers[0], _servers[0].create_database(), folder)
+        return Postgres((folder / _URL).read_text(), runtime or Runtime(), lock_dir=folder / "locks", **options)
     return Sqlite(folder / "netra.db", runtime or Runtime(), driver=engine, disk_reserve_bytes=0, **options)
 
 
 @asynccontextmanager
-async def opened(engine: str, folder: Path, runtime: Runtime | None = None, **options: Any) -> AsyncIterator[Sqlite]:
+async def opened(engine: str, folder: Path, runtime: Runtime | None = None, **options: Any) -> AsyncIterator[Any]:
     """`new_database`, open, with the tests' tables."""
     database = new_database(engine, folder, runtime, **options)
     await database.open()
     try:
-        await database.write(make_tables, scope=SYSTEM)
+        if engine != "postgres":  # there `prepare_postgres` has made them: Netra's role may not make tables
+            await database.write(make_tables, scope=SYSTEM)
         yield database
     finally:
         await database.close()
@@ -50,13 +63,20 @@ async def opened(engine: str, folder: Path, runtime: Runtime | None = None, **op
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> str:
-    """The name of each engine in turn."""
+    """The name of each SQLite driver in turn; a folder's conftest may ask for every engine."""
+    return with_its_server(request)
+
+
+def with_its_server(request: pytest.FixtureRequest) -> str:
+    """The engine that a fixture's parameter names, with its server up."""
+    if request.param == "postgres" and not _servers:
+        _servers.append(request.getfixturevalue("postgres_server"))
     return request.param
 
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A migrated, empty database of each engine, to be copied: migrating hundreds of times would be most of the work."""
+    """A migrated, empty file of each driver, to be copied: migrating hundreds of times would be most of the work."""
     made = {}
     for name in ENGINES:
         template = new_database(name, tmp_path_factory.mktemp(name))
@@ -71,10 +91,31 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def prepared(engine: str, templates: dict[str, Path], tmp_path: Path) -> Path:
+def prepared(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A folder with a migrated, empty database of the engine."""
-    shutil.copy(templates[engine], tmp_path)
-    return tmp_path
+    if engine == "postgres":
+        with _servers[0].database() as name:
+            prepare_postgres(_servers[0], name, tmp_path)
+            yield tmp_path
+        return
+    shutil.copy(request.getfixturevalue("templates")[engine], tmp_path)
+    yield tmp_path
+
+
+def prepare_postgres(server: PostgresServer, name: str, folder: Path) -> None:
+    """Give the database the tests' tables, and the folder its address."""
+    grant = "grant select, insert, update, delete on fact, tally to netra_run, netra_fleet"
+    server.query(name, f"do $$ begin {Q.create_fact.text}; {Q.create_count.text}; {grant}; end $$")
+    (folder / _URL).write_text(server.url(name))
+
+
+def everything_stored(database: Database) -> bytes:
+    """All that stands in the database, for tests of what must not: the file and its log, or each row as text (bytes as hex)."""
+    if isinstance(database, Sqlite):
+        return database.path.read_bytes() + database.path.with_name("netra.db-wal").read_bytes()
+    server, name = _servers[0], database.url.rpartition("/")[2]
+    tables = [row[0] for row in server.query(name, "select relname from pg_class where relname like 'netra_%' and relkind = 'r'")]
+    return "\n".join(row[0] for table in tables for row in server.query(name, f"select t::text from {table} t")).encode()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import ledgers
 from .ledgers import Counts, Target
+from .places import File, Place
 from .zygote import Child, Zygote, until
 
 TENANT = "acme"
@@ -27,9 +28,16 @@ STATES = "select state, count(*) from netra_delivery group by state"
 class World:
     """See the module's docstring. Processes are children of the zygote; `close` ends what is left of them."""
 
-    def __init__(self, zygote: Zygote, folder: Path, behaviours: Iterable[str] = ("ok", "flaky", "slow"), **settings: Any) -> None:
+    def __init__(
+        self,
+        zygote: Zygote,
+        folder: Path,
+        behaviours: Iterable[str] = ("ok", "flaky", "slow"),
+        place: Place | None = None,
+        **settings: Any,
+    ) -> None:
         self.folder = folder
-        self.database = folder / "netra.db"
+        self.place: Place = place or File(folder / "netra.db")
         self.children: list[Child] = []
         self.targets: list[Target] = []
         self.kills_us: list[int] = []
@@ -50,7 +58,7 @@ class World:
         """One more process, with `NETRA_FAILPOINT` set to `failpoint`."""
         number = next(self._numbers)
         spec = {
-            "url": f"sqlite:///{self.database}",
+            "url": self.place.url,
             "ledger": str(self.folder / f"producer-{number:05}.ndjson"),
             "failpoint": failpoint,
             "workers": workers,
@@ -106,7 +114,7 @@ class World:
 
     def states(self) -> dict[str, int]:
         """How many deliveries stand in each state."""
-        return dict(ledgers.query(self.database, STATES))
+        return dict(self.place.query(STATES))
 
     def drained(self, within_s: float = 20.0) -> None:
         """Wait until nothing is due or leased."""
@@ -121,7 +129,7 @@ class World:
         return ledgers.compare(
             producers=sorted(self.folder.glob("producer-*.ndjson")),
             receiver=self.received,
-            database=self.database,
+            query=self.place.query,
             targets=self.targets,
             kills_us=self.kills_us,
         )
@@ -135,13 +143,13 @@ class World:
 
     def nodes(self) -> dict[str, int]:
         """pid by node id, as the table has it."""
-        return {row[0].hex(): row[1] for row in ledgers.query(self.database, "select id, pid from netra_node")}
+        return {row[0].hex(): row[1] for row in self.place.query("select id, pid from netra_node")}
 
     def deliveries(self) -> list[tuple[Any, ...]]:
         """Every delivery row, whole."""
-        return ledgers.query(self.database, "select * from netra_delivery order by tenant, message_id, endpoint_id")
+        return self.place.query("select * from netra_delivery order by tenant, message_id, endpoint_id")
 
     def attempts(self, *, late: bool) -> int:
         """How many attempt rows are marked late, or are not."""
-        marked = [row[6] for row in ledgers.query(self.database, ledgers.ATTEMPTS)]
+        marked = [row[6] for row in self.place.query(ledgers.ATTEMPTS)]
         return sum(bool(mark) is late for mark in marked)

@@ -1,0 +1,72 @@
+"""asyncpg's errors in Netra's own words, and which of them leave a commit in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+
+from ..errors import NetraError, OutcomeUnknown, Unavailable
+from .errors import (
+    ConstraintViolated,
+    Contended,
+    DatabaseError,
+    DatabaseUnreachable,
+    DiskFull,
+    OutOfMemory,
+    StatementTimeout,
+)
+
+_STATES: Final[dict[str, type[NetraError]]] = {
+    "40001": Contended,
+    "40P01": Contended,
+    "55P03": Contended,
+    "53100": DiskFull,
+    "53200": OutOfMemory,
+    "57014": StatementTimeout,
+    "25006": DatabaseUnreachable,  # a standby: the primary is elsewhere by now
+}
+_CLASSES: Final[dict[str, type[NetraError]]] = {
+    "08": DatabaseUnreachable,
+    "23": ConstraintViolated,
+    "53": Unavailable,
+    "57": DatabaseUnreachable,
+}
+"""By SQLSTATE and its class (PostgreSQL's "PostgreSQL Error Codes")."""
+
+UNIQUE: Final = "23505"
+AGAIN: Final = frozenset({"40001", "40P01"})
+
+
+def translated(error: BaseException) -> NetraError:
+    """The error in Netra's words; what no rule covers is a `DatabaseError` that keeps the server's."""
+    if isinstance(error, NetraError):
+        return error
+    state = state_of(error)
+    if isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ValueError) and not state:
+        return DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({type(error).__name__}: {error})")
+    family = _STATES.get(state) or _CLASSES.get(state[:2], DatabaseError)
+    return family(f"{(family.__doc__ or '').splitlines()[0]} ({error})", sqlstate=state)
+
+
+def state_of(error: BaseException) -> str:
+    """The SQLSTATE, or nothing."""
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def is_the_servers_no(error: BaseException) -> bool:
+    """Whether the server itself said that the transaction is not committed: an ERROR, and no end of the connection.
+
+    A FATAL, and a connection that ends, may come after the commit record was written.
+    """
+    return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR" and state_of(error)[:2] != "08"
+
+
+def may_run_again(met: Sequence[BaseException]) -> bool:
+    """Whether a transaction that failed with the last of these errors, before its commit, may succeed if it is run again."""
+    state = state_of(met[-1].__cause__ or met[-1])
+    if state in AGAIN:
+        return True
+    once = state == UNIQUE or isinstance(met[-1], DatabaseUnreachable) or isinstance(met[-1].__cause__, asyncpg.InvalidCachedStatementError)
+    return once and len(met) == 1 and not isinstance(met[-1], OutcomeUnknown)

@@ -1,0 +1,136 @@
+"""`Tx` over an asyncpg connection: begun by its first statement, under the role and the tenant that the statement needs.
+
+Who may see what is decided here, once for all statements:
+
+* in a tenant's scope everything runs under the login role with `netra.tenant` set to that tenant, so that row-level
+  security keeps a statement from other tenants' rows even where its own predicate is wrong;
+* in the system's scope a statement on the fleet list enters the role `netra_fleet`, which sees all tenants, and any other
+  one is run as in the scope of the tenant that is its parameter. A statement on tables without tenants stays where it is.
+
+Both are `set local`: the transaction's end undoes them, whatever happens, also behind a pooler. `begin`, the time-outs and
+the first role are one round trip, and so are `notify` and `commit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import asyncpg
+
+from ..errors import UsageError
+from ..kernel.runtime import Runtime
+from ..kernel.scope import SYSTEM_TENANT, Scope, check_tenant
+from .postgres_errors import translated
+from .statements import Row, Statement
+from .transaction import Emission, Tx
+
+CHANNEL: Final = "netra"
+_FLEET: Final = "set local role netra_fleet"
+_NOBODY: Final = "set local role none"
+
+
+class PostgresTx(Tx):
+    """A transaction that stays failed once a statement failed, as PostgreSQL's own does; see `SqliteTx`."""
+
+    __slots__ = ("_as_fleet", "_begin", "_begun", "_tenant_set", "_waiting", "connection", "failed")
+
+    def __init__(self, connection: asyncpg.Connection, scope: Scope, runtime: Runtime, begin: str, *, own: bool = True) -> None:
+        super().__init__(scope, runtime, own=own)
+        self.connection = connection
+        self.failed: Exception | None = None
+        self._begin = begin
+        self._begun = False
+        self._as_fleet = False
+        self._tenant_set = ""
+        self._waiting = False
+
+    async def all(self, statement: Statement, **params: Any) -> list[Row]:
+        """See `Tx.all`."""
+        arguments = await self._ready(statement, params)
+        return [tuple(row) for row in await self._ask(self.connection.fetch, statement.postgres, *arguments)]
+
+    async def execute(self, statement: Statement, **params: Any) -> int:
+        """See `Tx.execute`."""
+        arguments = await self._ready(statement, params)
+        status: str = await self._ask(self.connection.execute, statement.postgres, *arguments)
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    def is_waiting(self) -> bool:
+        """Whether a statement of ours is on its way: the only thing that a store function may wait for."""
+        return self._waiting
+
+    def require_whole(self) -> None:
+        """Raise the error of a statement that the function swallowed: what it did is not what it meant to do."""
+        if self.failed is not None:
+            raise self.failed
+
+    def end(self) -> None:
+        """Refuse every later statement, which would run outside any transaction."""
+        self.failed = UsageError("this transaction is over", fix="Do not keep `tx` beyond the function that was given it.")
+
+    async def commit(self) -> None:
+        """Commit what was begun. Whatever is raised here leaves the outcome to `postgres_errors.is_the_servers_no`."""
+        if self._begun:
+            status = await self.connection.execute(f"notify {CHANNEL}; commit" if self._wakes else "commit")
+            if status != "COMMIT":  # the answer to a COMMIT in a transaction that has failed is a quiet ROLLBACK
+                raise asyncpg.InFailedSQLTransactionError(status)
+
+    async def rollback(self) -> None:
+        """Undo everything; a connection that cannot even do that is given up, which undoes it as well."""
+        if not self._begun or self.connection.is_closed():
+            return
+        try:
+            await self.connection.execute("rollback")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            self.connection.terminate()
+
+    def emissions(self) -> list[Emission]:
+        """What this transaction has put on streams."""
+        return self._emissions
+
+    def callbacks(self) -> list[Callable[[], None]]:
+        """What runs after the commit."""
+        return self._after_commit
+
+    async def _ready(self, statement: Statement, params: dict[str, Any]) -> list[Any]:
+        """Begin, or change place, as the statement needs; its arguments."""
+        self.require_whole()
+        bound = self._bound(statement, params)
+        arguments = statement.bind_postgres(bound)
+        moves = self._moves(statement, bound)
+        if not self._begun:
+            moves.insert(0, self._begin)
+            self._begun = True
+        if moves:
+            await self._ask(self.connection.execute, "; ".join(moves))
+        return arguments
+
+    def _moves(self, statement: Statement, bound: dict[str, Any]) -> list[str]:
+        if not self.scope.is_system:
+            return self._to_tenant(self.scope.tenant)
+        if statement.fleet:
+            moves = [] if self._as_fleet else [_FLEET]
+            self._as_fleet = True
+            return moves
+        return self._to_tenant(bound["tenant"]) if "tenant" in bound else []
+
+    def _to_tenant(self, tenant: str) -> list[str]:
+        moves = [_NOBODY] if self._as_fleet else []
+        self._as_fleet = False
+        if tenant != self._tenant_set:
+            # A parameter would cost a round trip of its own. The name is of an alphabet without quotes, checked here again.
+            moves.append(f"set local netra.tenant = '{tenant if tenant == SYSTEM_TENANT else check_tenant(tenant)}'")
+            self._tenant_set = tenant
+        return moves
+
+    async def _ask(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        self._waiting = True
+        try:
+            return await call(*arguments)
+        except Exception as error:
+            self.failed = translated(error)
+            raise self.failed from error
+        finally:
+            self._waiting = False

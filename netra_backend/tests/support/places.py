@@ -1,0 +1,53 @@
+"""Where a world keeps its data: a SQLite file or a PostgreSQL database, and how a test looks at it from outside.
+
+The eyes are not Netra's: a connection of our own that reads a file, or the superuser's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+from .postgres import Postgres
+
+Rows = list[tuple[Any, ...]]
+Query = Callable[[str], Rows]
+
+
+class Place(Protocol):
+    """A database for processes under test."""
+
+    url: str
+
+    def query(self, sql: str) -> Rows:
+        """The rows of a statement that only reads."""
+        ...
+
+
+class File:
+    """A SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+    def query(self, sql: str) -> Rows:
+        """See `Place`."""
+        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as connection:
+            return connection.execute(sql).fetchall()
+
+
+class Shared:
+    """A database on the tests' PostgreSQL."""
+
+    def __init__(self, server: Postgres, name: str) -> None:
+        self.server = server
+        self.name = name
+        self.url = server.url(name)
+
+    def query(self, sql: str) -> Rows:
+        """See `Place`."""
+        return self.server.query(self.name, sql)

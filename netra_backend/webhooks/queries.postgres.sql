@@ -1,0 +1,44 @@
+-- Other texts for PostgreSQL; see storage/statements.py.
+
+-- name: claim
+-- Forced: two processes that claim from one lane would find the same rows, one would wait for the other and then get
+-- nothing. Locked rows are skipped, each gets its own. The node's row is locked against its reaping until the commit.
+with lane as (
+  select r.tenant, r.endpoint_id, r.free from rows(:lanes, tenant text, endpoint_id uuid, free int) as r
+),
+node as (
+  select n.id from netra_node n where n.id = :node for key share
+),
+candidate as (
+  select x.tenant, x.message_id, x.endpoint_id
+  from lane l cross join lateral (
+    select d.tenant, d.message_id, d.endpoint_id from netra_delivery d
+    where d.tenant = l.tenant and d.endpoint_id = l.endpoint_id and d.state = 'due' and d.due_us <= :now_us
+    order by d.due_us, d.message_id
+    limit least(l.free, :most)
+    for update skip locked
+  ) x
+)
+update netra_delivery set state = 'leased', owner = (select node.id from node)
+from candidate c
+where netra_delivery.tenant = c.tenant and netra_delivery.message_id = c.message_id
+  and netra_delivery.endpoint_id = c.endpoint_id and netra_delivery.state = 'due' and exists (select 1 from node)
+returning netra_delivery.tenant, netra_delivery.message_id, netra_delivery.endpoint_id, netra_delivery.number,
+  netra_delivery.deadline_us, netra_delivery.manual;
+
+-- name: lost_leases
+-- Forced: the nodes' rows are locked against their reaping until this transaction ends, so that what is not lost now is
+-- not lost at its commit either.
+with alive as (
+  select n.id from netra_node n
+  where n.id in (
+    select k.owner from rows(:rows, tenant text, message_id uuid, endpoint_id uuid, owner uuid) as k)
+  for key share
+)
+select r.tenant, r.message_id, r.endpoint_id, r.owner
+from rows(:rows, tenant text, message_id uuid, endpoint_id uuid, owner uuid) as r
+where not exists (select 1 from alive a where a.id = r.owner)
+  or not exists (
+    select 1 from netra_delivery d
+    where d.tenant = r.tenant and d.message_id = r.message_id and d.endpoint_id = r.endpoint_id
+      and d.owner = r.owner and d.state = 'leased');
