@@ -10,10 +10,11 @@ import asyncio
 import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from ...errors import NetraError, Unavailable
@@ -116,6 +117,11 @@ def everything_stored(database: Database) -> bytes:
     server, name = _servers[0], database.url.rpartition("/")[2]
     tables = [row[0] for row in server.query(name, "select relname from pg_class where relname like 'netra_%' and relkind = 'r'")]
     return "\n".join(row[0] for table in tables for row in server.query(name, f"select t::text from {table} t")).encode()
+
+
+def connected(database: Postgres, user: str) -> AbstractAsyncContextManager[asyncpg.Connection]:
+    """A connection of the test's own to that database, as another role."""
+    return _servers[0].connected(database.url.rpartition("/")[2], user=user)
 
 
 @pytest.fixture
