@@ -15,7 +15,8 @@ from .kernel.runtime import Runtime
 from .kernel.scope import SYSTEM_TENANT, Scope, check_tenant, system_scope
 from .kernel.settings import Settings, load
 from .resilience.egress import Egress
-from .storage import tenants
+from .storage import meta, tenants
+from .storage.adopted import adopt
 from .storage.database import Database
 from .storage.leader import LogLeader
 from .storage.membership import Membership
@@ -24,6 +25,7 @@ from .storage.sealing import Sealer, load_root_keys
 from .storage.sqlite import Sqlite
 from .storage.tenants import Tenant
 from .storage.transaction import StoreFunction, Tx
+from .sync import LoopThread, SyncDoor
 from .webhooks.sender import Sender
 from .webhooks.service import Webhooks
 from .webhooks.settings import WebhookSettings
@@ -73,6 +75,8 @@ class Netra:
         self._dev = dev
         self._role = role
         self._stack = AsyncExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._install_id = ""
         self._tenants: dict[str, tuple[str, float]] = {}
 
     async def __aenter__(self) -> Self:
@@ -82,8 +86,24 @@ class Netra:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def __enter__(self) -> Self:
+        """For a program without an event loop: Netra runs on one of its own, in a thread, and is called through `sync`."""
+        self._thread = LoopThread()
+        self._thread.run(self.start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.run(self.stop())
+        self._thread.stop()
+
+    @property
+    def sync(self) -> SyncDoor:
+        """The same calls without `await`, for synchronous code; see `SyncDoor`."""
+        return SyncDoor(self, self._loop)
+
     async def start(self) -> None:
         """Open the database, join the other processes, start the workers."""
+        self._loop = asyncio.get_running_loop()
         try:
             await self._start()
         except BaseException:
@@ -100,6 +120,7 @@ class Netra:
         self.database = self._new_database()
         await self.database.open()
         self._stack.push_async_callback(self.database.close)
+        self._install_id = await self.database.write(meta.install_id, scope=system_scope())
         self.membership = Membership(self.database, runtime, self.database.lock_dir, ttl_s=settings.lease_ttl, role=self._role)
         await self.membership.start()
         self._stack.push_async_callback(self.membership.stop)
@@ -193,11 +214,30 @@ class Netra:
         async with self.database.transaction(await self._scope_of(tenant)) as tx:
             yield tx
 
+    def adopt(self, connection: Any, tenant: str | None = None) -> Tx:
+        """Your own open transaction as a `Tx`: what is sent in it exists if and only if you commit it.
+
+        `connection` is a SQLAlchemy Session, AsyncSession, Connection or AsyncConnection, `django.db.connection` inside
+        `atomic()`, or a connection of asyncpg, psycopg or sqlite3, to the database that Netra is open on. Netra neither begins
+        nor commits anything in it. Each call runs in a savepoint, so that its error leaves your transaction as it was.
+        On PostgreSQL its role needs `grant netra_app to it`. Raises `NotAdoptable`, and at the first call `NoTransaction`,
+        `BeginImmediate`, `OtherDatabase`, `TwoSqliteLibraries` or `RoleNotGranted`, each of which says what to do.
+        """
+        scope = _scope_for(tenant)
+        known, until = self._tenants.get(scope.tenant, ("", 0.0))
+        if known and self.runtime.clock.monotonic() < until:
+            scope = scope.with_tenant(known)
+        strict = self.settings.tenants == "strict"
+        return adopt(connection, self.database, scope, self.runtime, self._install_id, strict=strict, wake=self._wake)
+
+    def _wake(self) -> None:
+        """Have this process look for work now: something was committed. Any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            for wake in self.database.on_wake:
+                self._loop.call_soon_threadsafe(wake)
+
     async def _scope_of(self, tenant: str | None) -> Scope:
-        current = _scope.get()
-        if tenant is None and current is None:
-            raise MissingTenant
-        scope = current if tenant is None and current is not None else Scope(check_tenant(tenant or ""), "library")
+        scope = _scope_for(tenant)
         return scope.with_tenant(await self.tenant(scope.tenant))
 
     async def tenant(self, reference: str) -> str:
@@ -214,3 +254,13 @@ class Netra:
             self._tenants.clear()
         self._tenants[reference] = (found.tenant, now + TENANT_KNOWN_S)
         return found.tenant
+
+
+def _scope_for(tenant: str | None) -> Scope:
+    """The named tenant's, or the one that was entered with `netra.scope`; a name keeps the entered actor and trace."""
+    current = _scope.get()
+    if tenant is None:
+        if current is None:
+            raise MissingTenant
+        return current
+    return Scope(check_tenant(tenant), "library") if current is None else current.with_tenant(tenant)

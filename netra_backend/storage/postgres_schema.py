@@ -25,9 +25,15 @@ _TABLE: Final = """create table if not exists netra_migration (
 _GRANT: Final = "grant select on netra_migration to netra_run, netra_app, netra_fleet"
 _APPLIED: Final = "select number, name, checksum from netra_migration"
 _INSERT: Final = "insert into netra_migration (number, name, checksum, applied_us) values ($1, $2, $3, $4)"
+_KEEP_IT: Final = "select set_config('netra.new_password', $1, true)"
+_SET_IT: Final = """do $$ begin
+  execute format('alter role netra_run password %L', current_setting('netra.new_password'));
+end $$"""
+"""A role's password can be no parameter: the server itself quotes it."""
 _RIGHTS: Final = """select to_regrole('netra_fleet') is null or to_regrole('netra_run') is null,
   r.rolsuper or r.rolbypassrls or exists (
-    select 1 from pg_class c where c.relname like 'netra\\_%' and c.relkind = 'r' and pg_has_role(r.oid, c.relowner, 'member')),
+    select 1 from pg_class c where c.relname like 'netra\\_%' and c.relkind = 'r' and pg_has_role(r.oid, c.relowner, 'member'))
+  or (to_regrole('netra_fleet') is not null and pg_has_role(r.oid, to_regrole('netra_fleet'), 'usage')),
   case when to_regrole('netra_fleet') is null then false else pg_has_role(r.oid, to_regrole('netra_fleet'), 'member') end
 from pg_roles r where r.rolname = current_user"""
 
@@ -61,19 +67,15 @@ async def migrate_postgres(url: str, now_us: Callable[[], int]) -> list[Migratio
 
 
 async def create_roles(url: str, password: str) -> str | None:
-    """Make the roles that are missing; the URL of `netra_run`, or None where it exists and its password is not ours to know.
-
-    `password` is of letters and digits.
-    """
+    """Make the roles that are missing; the URL of `netra_run`, or None where it exists and its password is not ours to know."""
     connection = await _connect(url)
     try:
         async with connection.transaction():
             existed = await connection.fetchval("select to_regrole('netra_run') is not null")
             await connection.execute(roles_sql())
             if not existed:
-                if not password.isalnum():
-                    raise ValueError("a password of letters and digits")
-                await connection.execute(f"alter role {RUN_ROLE} password '{password}'")
+                await connection.execute(_KEEP_IT, password)
+                await connection.execute(_SET_IT)
     except asyncpg.PostgresError as error:
         raise translated(error) from error
     finally:

@@ -102,6 +102,10 @@ class Webhooks:
     async def send_many(self, tx: Tx, messages: Sequence[NewMessage | Mapping[str, Any]]) -> list[str]:
         """Like `send` for a list: each a `NewMessage`, or a mapping of `send`'s arguments. Returns the ids in order."""
         self._database.check_intake()
+        async with tx.verb():
+            return await self._send_many(tx, messages)
+
+    async def _send_many(self, tx: Tx, messages: Sequence[NewMessage | Mapping[str, Any]]) -> list[str]:
         news = [m if isinstance(m, NewMessage) else self.new_message(tx.tenant, **m) for m in messages]
         await self._check_types(tx, news)
         for _ in range(STALE_TRIES):

@@ -26,8 +26,9 @@ OF_APP = {
     "netra_meta": {"SELECT"},
     "netra_migration": {"SELECT"},
     "netra_outbox": {"INSERT"},
-    "netra_audit_entry": {"INSERT"},
-    "netra_tenant": {"SELECT"},
+    "netra_audit_entry": {"INSERT", "SELECT (tenant)", "SELECT (id)", "SELECT (target_table)", "SELECT (target)"},
+    "netra_audit_use": {"SELECT", "INSERT"},
+    "netra_tenant": {"SELECT", "INSERT"},
     "netra_idempotency": {"SELECT", "INSERT", "UPDATE (ref)", "DELETE"},
     "netra_webhook_version": {"SELECT"},
     "netra_endpoint": {"SELECT"},
@@ -35,7 +36,7 @@ OF_APP = {
     "netra_message": {"SELECT", "INSERT"},
     "netra_delivery": {"SELECT", "INSERT"},
 }
-"""What send, receive, record and invalidate need in a user's own transaction."""
+"""What send, receive, record and invalidate need in a user's own transaction, and a tenant's first use."""
 
 GRANTS = """select c.relname::text, x.privilege_type || coalesce(' (' || c.attname || ')', '')
 from (select relname, relnamespace, relacl, null as attname from pg_class

@@ -46,6 +46,10 @@ SEED = (
     "insert into netra_attempt values ('{t}', '\\x05', '\\x06', '\\x03', 1, 0, 0, 0, 'failed', 500, '', '', '', 'u', 0, '', '')",
     "insert into netra_outbox (stream, tenant, items, at_us) values ('events', '{t}', '[]', 0)",
 )
+INHERITING = """do $$ begin  -- up to 15 a matter of the member, then of the membership
+  if current_setting('server_version_num')::int < 160000 then alter role netra_run inherit;
+  else execute 'grant netra_fleet to netra_run with inherit true'; end if;
+end $$"""
 EVENT_TYPE = "insert into netra_event_type values ('*', 'e', '', 0, 0, null, null, 0, 0, null, '\\x01')"
 
 
@@ -369,6 +373,7 @@ async def test_the_roles_are_made_once_and_a_second_run_changes_nothing(owner):
         ("alter role netra_run inherit", "netra_run exists with other rights"),
         ("alter role netra_app superuser", "netra_app exists with other rights"),
         ("alter role netra_fleet login", "netra_fleet exists with other rights"),
+        (INHERITING, "netra_run (inherits|exists with other rights)"),
         (f"grant netra_fleet to {ADOPTER}", f"{ADOPTER} may act as netra_fleet"),
     ],
 )
