@@ -7,6 +7,7 @@ for what we never do.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -17,6 +18,9 @@ from ..errors import Unavailable
 from .postgres_errors import translated
 
 CONNECT_S: Final = 5.0
+SILENT_S: Final = 10
+_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": SILENT_S // 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": SILENT_S // 2, "TCP_USER_TIMEOUT": SILENT_S * 1000}
+"""tcp(7): idle time, interval and number of probes, and how long sent data may stay unacknowledged (milliseconds)."""
 
 
 class Connections:
@@ -59,17 +63,34 @@ class Connections:
     async def alone(self) -> asyncpg.Connection:
         """A connection of its own, for whoever keeps it."""
         try:
-            return await asyncpg.connect(self._url, **self._options())
+            connection = await asyncpg.connect(self._url, **self._options())
+            await _notice_silence(connection)
+            return connection
         except Exception as error:
             raise _unavailable(error) from error
 
     def _pool(self, size: int) -> asyncpg.Pool:
         options = self._options()
-        return asyncpg.create_pool(self._url, min_size=0, max_size=size, reset=_nothing, max_inactive_connection_lifetime=60, **options)
+        more = {"init": _notice_silence, "reset": _nothing, "max_inactive_connection_lifetime": 60}
+        return asyncpg.create_pool(self._url, min_size=0, max_size=size, **more, **options)
 
     def _options(self) -> dict[str, Any]:
         settings = {"application_name": "netra"}
         return {"statement_cache_size": self._statement_cache, "timeout": CONNECT_S, "server_settings": settings}
+
+
+async def _notice_silence(connection: asyncpg.Connection) -> None:
+    """End a connection whose other side has gone without a word (a host that lost its power, a cut cable) in `SILENT_S`.
+
+    TCP alone would wait for hours; the server's own time-outs cannot reach us then.
+    """
+    wire = connection._transport.get_extra_info("socket")  # noqa: SLF001  (asyncpg gives no other access to its socket)
+    if wire is None or wire.family == socket.AF_UNIX:
+        return
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE.items():
+        if hasattr(socket, option):
+            wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 async def _nothing(_: asyncpg.Connection) -> None:
