@@ -14,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 
 from ..errors import Unavailable
-from .postgres_errors import translated
+from .postgres_errors import opening, translated
 
 CONNECT_S: Final = 5.0
 
@@ -30,13 +30,10 @@ class Connections:
 
     async def open(self) -> None:
         """Ready the pools; a first connection shows that the server can be reached."""
-        try:
+        with opening(self._url):
             await self._work
             await self._beats
-        except Exception as error:
-            raise translated(error) from error
-        async with self.one():
-            pass
+            await self._work.release(await self._work.acquire())
 
     async def close(self) -> None:
         """Close every connection, those in use at once."""
