@@ -28,7 +28,7 @@ from .jobs import AFTER_COMMIT, BEFORE_COMMIT, BatchVerb, Job, run_callbacks
 from .nesting import open_transaction, refuse_nested
 from .postgres_coalescing import Coalescing
 from .postgres_connections import Connections
-from .postgres_errors import READ_ONLY, is_certainly_undone, may_run_again, state_of, translated
+from .postgres_errors import READ_ONLY, is_certainly_undone, may_run_again, opening, state_of, translated
 from .postgres_held import HeldPostgresTx
 from .postgres_schema import check_postgres
 from .postgres_transaction import PostgresTx
@@ -97,9 +97,10 @@ class Postgres:
         self.lock_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             await self._connections.open()
-            async with self._connections.one() as connection:
-                await check_postgres(connection)
-            await self._watch.start()
+            with opening(self.url):
+                async with self._connections.one() as connection:
+                    await check_postgres(connection)
+                await self._watch.start()
         except BaseException:
             await self._connections.close()
             raise

@@ -20,7 +20,7 @@ from typing import Any, Final
 import asyncpg
 
 from ..errors import Unavailable
-from .postgres_errors import translated
+from .postgres_errors import opening, translated
 
 CONNECT_S: Final = 5.0
 SILENT_S: Final = 10
@@ -44,13 +44,10 @@ class Connections:
 
     async def open(self) -> None:
         """Ready the pools; a first connection shows that the server can be reached."""
-        try:
+        with opening(self._url):
             await self._work
             await self._beats
-        except Exception as error:
-            raise translated(error) from error
-        async with self.one():
-            pass
+            await self._work.release(await self._work.acquire())
 
     async def all_back(self) -> None:
         """Wait until nobody uses a connection."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
 
 from ..errors import NetraError, OutcomeUnknown, Unavailable
+from ..kernel.setting_types import mask_url
 from .errors import (
     ConstraintViolated,
     Contended,
     DatabaseError,
+    DatabaseRefused,
     DatabaseUnreachable,
     DiskFull,
     OutOfMemory,
@@ -49,9 +52,27 @@ def translated(error: BaseException) -> NetraError:
         return error
     state = state_of(error)
     if isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ValueError) and not state:
-        return DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({type(error).__name__}: {error})")
+        return DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({type(error).__name__}: {str(error) or 'no answer in time'})")
     family = _STATES.get(state) or _CLASSES.get(state[:2], DatabaseError)
     return family(f"{(family.__doc__ or '').splitlines()[0]} ({error})", sqlstate=state)
+
+
+@contextmanager
+def opening(url: str) -> Iterator[None]:
+    """Around whatever opens a database: why it could not be, with the URL's password masked.
+
+    A URL that cannot be read is not quoted by its reader's words, for those quote pieces of the password.
+    """
+    try:
+        yield
+    except NetraError:
+        raise
+    except Exception as error:
+        found = translated(error)
+        if isinstance(found, Unavailable):
+            raise type(found)(f"{mask_url(url)}: {found.detail}") from error
+        words = "that URL cannot be read" if isinstance(error, ValueError) else error
+        raise DatabaseRefused(f"{mask_url(url)}: {words}") from error
 
 
 def state_of(error: BaseException) -> str:
