@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
@@ -82,8 +82,8 @@ class Connections:
     async def _give_back(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
         """Never an error of whoever had it: what was committed with it is committed. An open transaction ends with its connection."""
         try:
-            if not connection.is_closed() and connection.is_in_transaction():
-                connection.terminate()
+            if not is_gone(connection) and connection.is_in_transaction():
+                give_up(connection)
             await pool.release(connection)
         except Exception as error:  # noqa: BLE001  (the pool has given the connection up)
             _log.warning("a connection to the database ended as it was given back: %s", error)
@@ -99,6 +99,20 @@ class Connections:
     def _options(self) -> dict[str, Any]:
         settings = {"application_name": "netra"}
         return {"statement_cache_size": self._statement_cache, "timeout": CONNECT_S, "server_settings": settings}
+
+
+def is_gone(connection: asyncpg.Connection) -> bool:
+    """Whether it has ended. asyncpg's pool takes such a one away from whoever has it, and then even this question is an error."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
+def give_up(connection: asyncpg.Connection) -> None:
+    """End it at once, and with it its transaction, whatever it is doing."""
+    with suppress(asyncpg.InterfaceError):  # as in `is_gone`
+        connection.terminate()
 
 
 async def _nothing(_: asyncpg.Connection) -> None:
