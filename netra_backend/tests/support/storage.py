@@ -110,6 +110,12 @@ def prepare_postgres(server: PostgresServer, name: str, folder: Path) -> None:
     (folder / _URL).write_text(server.url(name))
 
 
+def database_url(folder: Path) -> str:
+    """What a whole Netra on the folder's database is given."""
+    shared = folder / _URL
+    return shared.read_text() if shared.exists() else f"sqlite:///{folder / 'netra.db'}"
+
+
 def everything_stored(database: Database) -> bytes:
     """All that stands in the database, for tests of what must not: the file and its log, or each row as text (bytes as hex)."""
     if isinstance(database, Sqlite):
