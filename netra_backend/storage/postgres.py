@@ -27,7 +27,7 @@ from .errors import DatabaseError, ReadTimeout, StatementTimeout
 from .jobs import AFTER_COMMIT, BEFORE_COMMIT, BatchVerb, Job, run_callbacks
 from .nesting import open_transaction, refuse_nested
 from .postgres_coalescing import Coalescing
-from .postgres_connections import Connections
+from .postgres_connections import Connections, give_up
 from .postgres_errors import READ_ONLY, is_certainly_undone, may_run_again, opening, state_of, translated
 from .postgres_held import HeldPostgresTx
 from .postgres_schema import check_postgres
@@ -250,7 +250,7 @@ class Postgres:
         except BaseException as error:
             if is_certainly_undone(error):
                 raise translated(error) from error
-            tx.connection.terminate()
+            give_up(tx.connection)
             raise self._unknown(error) from error
         return tx.callbacks()
 
