@@ -21,6 +21,12 @@ from .errors import (
     StatementTimeout,
 )
 
+UNIQUE: Final = "23505"
+READ_ONLY: Final = "25006"
+AGAIN: Final = frozenset({"40001", "40P01"})
+NOT_COMMITTED: Final = frozenset({"25P02", "25P03"})
+"""The transaction had failed already; or it was ended for idling, which the server does before it reads a COMMIT that came too late."""
+
 _STATES: Final[dict[str, type[NetraError]]] = {
     "40001": Contended,
     "40P01": Contended,
@@ -28,7 +34,8 @@ _STATES: Final[dict[str, type[NetraError]]] = {
     "53100": DiskFull,
     "53200": OutOfMemory,
     "57014": StatementTimeout,
-    "25006": DatabaseUnreachable,  # a standby: the primary is elsewhere by now
+    "25P03": DatabaseUnreachable,  # this process was stopped inside a transaction, and the server has ended it
+    READ_ONLY: DatabaseUnreachable,  # a standby: the primary is elsewhere by now
 }
 _CLASSES: Final[dict[str, type[NetraError]]] = {
     "08": DatabaseUnreachable,
@@ -37,9 +44,6 @@ _CLASSES: Final[dict[str, type[NetraError]]] = {
     "57": DatabaseUnreachable,
 }
 """By SQLSTATE and its class (PostgreSQL's "PostgreSQL Error Codes")."""
-
-UNIQUE: Final = "23505"
-AGAIN: Final = frozenset({"40001", "40P01"})
 
 
 def translated(error: BaseException) -> NetraError:
@@ -76,11 +80,13 @@ def state_of(error: BaseException) -> str:
     return str(getattr(error, "sqlstate", None) or "")
 
 
-def is_the_servers_no(error: BaseException) -> bool:
-    """Whether the server itself said that the transaction is not committed: an ERROR, and no end of the connection.
+def is_certainly_undone(error: BaseException) -> bool:
+    """Whether a commit that failed so is known to have stored nothing: the server itself said so, or it was never asked.
 
     A FATAL, and a connection that ends, may come after the commit record was written.
     """
+    if isinstance(error, DatabaseUnreachable) or state_of(error) in NOT_COMMITTED:
+        return True
     return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR" and state_of(error)[:2] != "08"
 
 
