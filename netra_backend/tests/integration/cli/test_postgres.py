@@ -107,11 +107,18 @@ def test_a_key_made_and_revoked_here_opens_and_closes_the_server(installation, a
     assert done.error["code"] == "unauthorized"
 
 
-def test_a_folder_beside_the_urls_variable_makes_no_second_installation(installation, capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("NETRA_DATABASE_URL", installation[-1])
-    done = run(capsys, "tenant", "list", "--data", tmp_path / "data", "--json")
-    assert done.code == 0
-    assert not (tmp_path / "data" / "netra.db").exists()
+def test_a_folder_beside_the_urls_variable_makes_no_second_installation(installation, capsys, monkeypatch):
+    _, _, _, data, url = installation
+    monkeypatch.setenv("NETRA_DATABASE_URL", url)
+    assert run(capsys, "tenant", "list", "--data", data, "--json").code == 0
+    assert not (data / "netra.db").exists()
+
+
+def test_a_host_with_root_keys_of_its_own_does_not_start(installation, on, tmp_path):
+    for command in (("worker",), ("serve", "--port", "0"), ("tenant", "list")):
+        done = on(installation[-1], *command)
+        assert (command, done.code, done.error["code"]) == (command, 4, "wrong_root_keys")
+        assert "root.keys" in done.error["fix"]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +221,9 @@ def test_the_doctor_finds_a_newer_schema_and_a_clock_behind_the_others(doctor, p
     postgres_server.query(postgres_database, node)
     checks, done = doctor(url)
     assert (done.code, checks["clock"]["state"], checks["processes"]["state"]) == (1, "failed", "failed")
-    postgres_server.query(postgres_database, "insert into netra_migration (number, name, checksum, applied_us) values (9999, 'later', 'x', 1)")
+    postgres_server.query(
+        postgres_database, "insert into netra_migration (number, name, checksum, applied_us) values (9999, 'later', 'x', 1)"
+    )
     checks, done = doctor(url)
     assert (done.code, checks["database"]["state"], "9999" in checks["database"]["detail"]) == (1, "failed", True)
 
