@@ -118,6 +118,7 @@ class PostgresEngine:
     async def _own_server(self, stack: AsyncExitStack) -> str:
         options = ("--data", str(self._out / "postgres"), "--max-seconds", str(MOST_SECONDS))
         child = await stack.enter_async_context(Child(SERVER, options, self._out / "postgres.log", self._inherited))
+        stack.push_async_callback(child.stop)  # and wait for it: killed, it would leave the server to end behind the demo's back
         return str(child.said[-1]["url"])
 
     async def _refuse_an_installation(self, owner: str) -> None:

@@ -112,7 +112,7 @@ class Story:
         receivers = {name: await self._receiver(name, secret) for name, secret in secrets.items()}
         self._watches = {name: Watch(self._out / f"receiver-{name}.ndjson") for name in receivers}
         server = await self._serve(0)
-        workers = [await self._work(number) for number in range(1, self._engine.helpers + 1)]
+        workers = await asyncio.gather(*(self._work(number) for number in range(1, self._engine.helpers + 1)))
         url = str(server.said[-1]["url"])
         key = self._keep_key(server)
         egress = await self._stack.enter_async_context(self._client(url))
