@@ -80,12 +80,13 @@ class Watch:
         seen = await self._connection.fetchval("select pg_current_snapshot()::text")
         if seen != self._seen:
             self._seen = seen
-            self._changed()
+            self.changed()
 
     def _heard(self, *_: object) -> None:
-        self._changed()
+        self.changed()
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Have everybody look: something was committed."""
         self.version += 1
         for wake in self.on_wake:
             wake()
