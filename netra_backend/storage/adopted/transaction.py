@@ -158,7 +158,7 @@ class AdoptedTx(Tx, ABC):
         await self._has_tenant()
         first = await self._mark()
         if first != self.tenant:
-            raise OneTenant(f"this transaction is the tenant {first!r}'s, and was adopted for {self.tenant!r} now")
+            raise OneTenant(f"this transaction was adopted for the tenant {first!r} before, and for {self.tenant!r} now")
 
     async def _control(self, sql: str) -> None:
         try:
