@@ -164,6 +164,7 @@ class Postgres:
 
     def check_intake(self) -> None:
         """See `Database.check_intake`."""
+        self._check_process()
         if self._watch.trouble is not None:
             raise self._watch.trouble.with_traceback(None)
         if self._closed:
@@ -172,6 +173,10 @@ class Postgres:
     def version(self) -> int:
         """See `Database.version`."""
         return self._watch.version
+
+    def look_again(self) -> None:
+        """See `Database.look_again`."""
+        self._watch.changed()
 
     async def server_facts(self) -> tuple[int, int, int]:
         """The server's version as a number, how many connections it takes, and how many it has."""
