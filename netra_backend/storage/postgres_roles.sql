@@ -38,6 +38,12 @@ begin
     grant netra_fleet to netra_run;
   end if;
 
+  -- A membership that was granted `with inherit` would give netra_run every tenant's rows at all times.
+  if pg_has_role('netra_run', 'netra_fleet', 'usage') then
+    raise exception 'netra_roles: netra_run inherits netra_fleet'
+      using errcode = 'invalid_grant_operation', hint = 'Revoke netra_fleet from netra_run, then run this again.';
+  end if;
+
   -- A way into the fleet other than netra_run's is a way round every policy.
   select string_agg(m.member::regrole::text, ', ') into wrong from pg_auth_members m join pg_roles r on r.oid = m.member
   where m.roleid = to_regrole('netra_fleet') and r.rolname <> 'netra_run' and not r.rolsuper

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,9 +28,10 @@ from .sqlite_drivers import Connection, DriverName, claim, connect, release
 from .sqlite_housekeeping import RESTART_BYTES, Housekeeping
 from .sqlite_readers import SqliteReaders
 from .sqlite_writer import SqliteWriter
-from .statements import Row
+from .statements import Row, Statements
 from .transaction import StoreFunction, Tx
 
+Q = Statements(__package__)
 ASK_AGAIN_S: Final = 0.02
 _SYSTEM: Final = system_scope()
 
@@ -64,6 +66,8 @@ class Sqlite:
         self._vfs = vfs
         self._pid = os.getpid()
         self._watch: Connection | None = None
+        self._touch: Connection | None = None
+        self._touching = threading.Lock()
         self.on_unknown_outcome: list[Callable[[], None]] = []
         self.on_wake: list[Callable[[], None]] = []
 
@@ -137,6 +141,7 @@ class Sqlite:
 
     def check_intake(self) -> None:
         """See `Database.check_intake`."""
+        self._check_process()
         self._writer.refuse()
         if self._housekeeping.disk_full is not None:
             raise self._housekeeping.disk_full.with_traceback(None)
@@ -144,6 +149,39 @@ class Sqlite:
     def version(self) -> int:
         """See `Database.version`: SQLite's `data_version`, a few microseconds and no I/O."""
         return int(self._watch.run("pragma data_version")[0][0]) if self._watch is not None else 0
+
+    def commit_something(self) -> None:
+        """Commit a row that means nothing, unless somebody has the write lock just now: then there is nothing to find out.
+
+        A transaction of another connection that has read before can never write after this (see `adopted.sqlite_tx`).
+        """
+        with self._beside() as connection:
+            try:
+                connection.run("begin immediate")
+            except DatabaseBusy:
+                return
+            connection.run(Q.probe.sqlite)
+            connection.run("commit")
+
+    def committed(self, name: str) -> str | None:
+        """A fact of the installation as it was last committed, whatever an open transaction makes of it. Any thread."""
+        with self._beside() as connection:
+            rows = connection.run(Q.get_meta.sqlite, {"name": name})
+        return str(rows[0][0]) if rows else None
+
+    @contextmanager
+    def _beside(self) -> Iterator[Connection]:
+        """A connection for whoever is not the writer, one at a time."""
+        with self._touching:
+            if self._touch is None:
+                self._touch = self._connect()
+                self._touch.run("pragma synchronous = off")  # a power cut may take what it commits: that means nothing
+            yield self._touch
+
+    def look_again(self) -> None:
+        """See `Database.look_again`."""
+        for wake in self.on_wake:
+            wake()
 
     @property
     def writer(self) -> SqliteWriter:
@@ -174,9 +212,10 @@ class Sqlite:
             connection.close()
 
     def _stop_watching(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.close()
+        for connection in (self._watch, self._touch):
+            if connection is not None:
+                connection.close()
+        self._watch = self._touch = None
 
     def _connect(self, block_s: float = 0.0) -> Connection:
         connection = connect(self.driver, str(self.path), self._vfs)

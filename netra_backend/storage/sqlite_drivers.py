@@ -155,9 +155,14 @@ class InterpreterConnection:
         self._connection.close()
 
 
-def _translated(error: Exception, code: int) -> NetraError:
+def _translated(error: BaseException, code: int) -> NetraError:
     family = _CODES.get(code & 0xFF, DatabaseError)
     return family(f"{family.__doc__} ({error})", sqlite_code=code)
+
+
+def translated_sqlite3(error: BaseException) -> NetraError:
+    """An error of the interpreter's library, on a connection that is not ours."""
+    return error if isinstance(error, NetraError) else _translated(error, getattr(error, "sqlite_errorcode", 0))
 
 
 def connect(driver: DriverName, path: str, vfs: str | None = None) -> Connection:

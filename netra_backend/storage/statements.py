@@ -77,8 +77,17 @@ class Statement:
     @cached_property
     def postgres(self) -> str:
         """The text for PostgreSQL, with `$n` parameters in the order of `postgres_order`."""
-        order = {name: f"${number}" for number, name in enumerate(self.postgres_order, 1)}
+        return self._in_postgres(
+            {name: f"${number}" for number, name in enumerate(self.postgres_order, 1)}, self.postgres_text or self.text
+        )
 
+    @cached_property
+    def pyformat(self) -> str:
+        """The text for PostgreSQL with `%(name)s` parameters, as psycopg takes them."""
+        text = (self.postgres_text or self.text).replace("%", "%%")
+        return self._in_postgres({name: f"%({name})s" for name in self.postgres_order}, text)
+
+    def _in_postgres(self, order: Mapping[str, str], text: str) -> str:
         def render(match: re.Match[str]) -> str:
             if match["rows"]:
                 columns = self.tables[match["table"]]
@@ -87,7 +96,7 @@ class Statement:
                 return f"unnest({arrays}) as {match['alias']}({names})"
             return order[match["param"]] if match["param"] else match[0]
 
-        return _TOKEN.sub(render, self.postgres_text or self.text)
+        return _TOKEN.sub(render, text)
 
     @cached_property
     def postgres_order(self) -> tuple[str, ...]:
@@ -110,6 +119,10 @@ class Statement:
         for table, columns in self.tables.items():
             bound.extend(_arrays(columns, values[table]))
         return bound
+
+    def bind_pyformat(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments of `pyformat`, by name."""
+        return dict(zip(self.postgres_order, self.bind_postgres(values), strict=True))
 
     def _sqlite_token(self, match: re.Match[str]) -> str:
         if not match["rows"]:

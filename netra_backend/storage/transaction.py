@@ -10,6 +10,7 @@ from __future__ import annotations
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -79,6 +80,10 @@ class Tx(ABC):
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Run `callback` on the event loop once the commit is known to have happened, even if nobody waits for it."""
         self._after_commit.append(callback)
+
+    def verb(self) -> AbstractAsyncContextManager[None]:
+        """Around everything that one public call does: an adopted transaction guards the caller's own by it (`adopted/`)."""
+        return nullcontext()
 
     def wake_others(self) -> None:
         """Have every process look for work once this is committed, where the engine can tell them sooner than they look."""

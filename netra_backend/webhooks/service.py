@@ -87,21 +87,24 @@ class Webhooks:
         message's id, other content raises `KeyReused`. `content_key=True` derives that key from tenant, type and
         payload, for producers that cannot keep an id. `deliver_at` is epoch seconds.
         """
-        new = self.new_message(
-            tx.tenant,
-            type,
-            payload,
-            event_id=event_id,
-            content_key=content_key,
-            deliver_at=deliver_at,
-            channels=channels,
-            tags=tags,
-        )
-        return (await self.send_many(tx, [new]))[0]
+        message = {
+            "type": type,
+            "payload": payload,
+            "event_id": event_id,
+            "content_key": content_key,
+            "deliver_at": deliver_at,
+            "channels": channels,
+            "tags": tags,
+        }
+        return (await self.send_many(tx, [message]))[0]
 
     async def send_many(self, tx: Tx, messages: Sequence[NewMessage | Mapping[str, Any]]) -> list[str]:
         """Like `send` for a list: each a `NewMessage`, or a mapping of `send`'s arguments. Returns the ids in order."""
         self._database.check_intake()
+        async with tx.verb():
+            return await self._send_many(tx, messages)
+
+    async def _send_many(self, tx: Tx, messages: Sequence[NewMessage | Mapping[str, Any]]) -> list[str]:
         news = [m if isinstance(m, NewMessage) else self.new_message(tx.tenant, **m) for m in messages]
         await self._check_types(tx, news)
         for _ in range(STALE_TRIES):

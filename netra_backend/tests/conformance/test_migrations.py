@@ -11,7 +11,14 @@ from netra_backend.storage import migrate
 from netra_backend.storage.errors import DatabaseError, SchemaTooNew, SchemaTooOld
 from netra_backend.storage.migrate import Migration, migrations, statements
 
-from ..support.storage import SYSTEM, everybody, new_database, opened
+from ..support.storage import ENGINES, SYSTEM, everybody, new_database, opened
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    """PostgreSQL's are tried in `test_migrations_postgres.py`: only its owner migrates, and a script runs there whole."""
+    return request.param
+
 
 SCRIPT = """-- A comment; with a semicolon.
 create table a (i integer); -- and one behind

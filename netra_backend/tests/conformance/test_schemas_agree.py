@@ -125,7 +125,7 @@ def _of_sqlite(run):
         foreign_keys={key for name in tables for key in _sqlite_foreign_keys(run, name)},
         indexes=named,
         unique_keys=unnamed,
-        checks=sorted(check for name, sql in tables.items() for check in _sqlite_checks(name, sql)),
+        checks=sorted(check for name, sql in tables.items() for check in _sqlite_checks(name, sql, {row[1] for row in infos[name]})),
         triggers=dict(_sqlite_triggers(run)),
     )
 
@@ -152,11 +152,10 @@ def _sqlite_indexes(run, tables):
     return named, unnamed
 
 
-def _sqlite_checks(name, sql):
-    columns = [line.split()[0] for line in sql.splitlines()[1:]]
+def _sqlite_checks(name, sql, columns):
     for start in re.finditer(r"\bcheck \(", sql):
         text = sql[start.end() : _end_of_parenthesis(sql, start.end())]
-        yield name, tuple(sorted(column for column in set(columns) if re.search(rf"\b{column}\b", _wordless(text)))), _literals(text)
+        yield name, tuple(sorted(columns & set(re.findall(r"\w+", _wordless(text))))), _literals(text)
 
 
 def _end_of_parenthesis(text, place):
@@ -177,8 +176,8 @@ def _sqlite_triggers(run):
 # PostgreSQL
 
 OURS = "c.relnamespace = 'public'::regnamespace and c.relname like 'netra\\_%' and c.relkind = 'r'"
-NAMES = """(select array_agg(a.attname::text order by k.place) from unnest({keys}) with ordinality k (number, place)
-  join pg_attribute a on a.attrelid = {table} and a.attnum = k.number)"""
+NAMES = """(select array_agg(named.attname::text order by place) from unnest({keys}::int2[]) with ordinality listed (number, place)
+  join pg_attribute named on named.attrelid = {table} and named.attnum = number)"""
 COLUMNS = f"""select c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull
 from pg_attribute a join pg_class c on c.oid = a.attrelid where {OURS} and a.attnum > 0 and not a.attisdropped order by 1, a.attnum"""
 CONSTRAINTS = f"""select c.relname::text, k.contype::text, {NAMES.format(keys="k.conkey", table="k.conrelid")}, k.confrelid::regclass::text,

@@ -245,8 +245,9 @@ for each row execute function netra_audit_tombstone();
 -- grant there has a policy:
 --   of_tenant  netra_run and netra_app: the rows of the tenant that the transaction has set; of none where none is set
 --   of_fleet   netra_fleet: every tenant's rows; its statements carry the tenant in every join and written row
---   of_owner   the owner: every row, so that a later migration can change the data of all tenants. It takes no right
---              from the owner, who could drop the policies; it gives nothing to Netra, which refuses to run as the owner.
+--   of_owner   the owner: every row, so that a later migration can change the data of all tenants and a backup
+--              (`pg_dump --enable-row-security`) holds them. It gives the owner nothing that dropping the policies would
+--              not, and Netra refuses to run as the owner.
 -- A role without a policy sees nothing, whatever it is granted by mistake.
 
 alter table netra_outbox enable row level security, force row level security;
@@ -270,7 +271,7 @@ using (tenant = current_setting('netra.tenant', true)) with check (tenant = curr
 create policy of_owner on netra_audit_entry to current_user using (true) with check (true);
 
 alter table netra_audit_use enable row level security, force row level security;
-create policy of_tenant on netra_audit_use to netra_run
+create policy of_tenant on netra_audit_use to netra_run, netra_app
 using (tenant = current_setting('netra.tenant', true)) with check (tenant = current_setting('netra.tenant', true));
 create policy of_owner on netra_audit_use to current_user using (true) with check (true);
 
@@ -301,7 +302,7 @@ from public;
 revoke all on function
   netra_audit_refuse, netra_audit_serve, netra_audit_by_id, netra_audit_tenant, netra_audit_use_once, netra_audit_tombstone
 from public;
-grant execute on function netra_audit_serve to netra_run;
+grant execute on function netra_audit_serve to netra_run, netra_app;
 
 -- Tables without tenants: a statement on them runs under the role that its transaction has at the time.
 grant select, insert on netra_meta to netra_run, netra_fleet;
@@ -316,9 +317,11 @@ grant select, insert, update on netra_data_key to netra_run;
 grant select, insert on netra_audit_entry, netra_audit_use to netra_run;
 grant select, insert, update, delete on netra_tenant, netra_api_key, netra_idempotency to netra_run;
 
--- An adopting user's: to send and to record, in its own transaction. No secret, no key, no one else's audit entry to read.
+-- An adopting user's: to send and to record, in its own transaction, and to make a tenant on its first use. No secret, no
+-- key; of the audit trail only what the triggers ask for.
 grant insert on netra_outbox, netra_audit_entry to netra_app;
-grant select on netra_tenant to netra_app;
+grant select (tenant, id, target_table, target) on netra_audit_entry to netra_app;
+grant select, insert on netra_audit_use, netra_tenant to netra_app;
 grant select, insert, update (ref), delete on netra_idempotency to netra_app;
 
 -- All tenants': the statements on the fleet list.
