@@ -7,8 +7,9 @@ Who may see what is decided here, once for all statements:
 * in the system's scope a statement on the fleet list enters the role `netra_fleet`, which sees all tenants, and any other
   one is run as in the scope of the tenant that is its parameter. A statement on tables without tenants stays where it is.
 
-Both are `set local`: the transaction's end undoes them, whatever happens, also behind a pooler. `begin`, the time-outs and
-the first role are one round trip, and so are `notify` and `commit`.
+Both are `set local`: the transaction's end undoes them, whatever happens, also behind a pooler. A role that stands in the
+session before (left by another client of the pooler, or set for the login role) is left first: it could be the fleet's.
+`begin`, the time-outs and the first role are one round trip, and so are `notify` and `commit`.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class PostgresTx(Tx):
         arguments = statement.bind_postgres(bound)
         moves = self._moves(statement, bound)
         if not self._begun:
-            moves.insert(0, self._begin)
+            moves[:0] = [self._begin, _NOBODY]
             self._begun = True
         if moves:
             await self._ask(self.connection.execute, "; ".join(moves))
