@@ -70,6 +70,11 @@ class Statement:
         return "tenant" in self.params
 
     @cached_property
+    def only_reads(self) -> bool:
+        """Whether it is a plain select: what a tenant may ask of the operator's rows, such as event types."""
+        return self.text.startswith("select")
+
+    @cached_property
     def sqlite(self) -> str:
         """The text for SQLite, with `:name` parameters."""
         return _TOKEN.sub(self._sqlite_token, self.text)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..kernel.runtime import Runtime
-from ..kernel.scope import Scope
+from ..kernel.scope import SYSTEM_TENANT, Scope
 from .statements import Row, Statement
 
 StoreFunction = Callable[..., Coroutine[Any, Any, Any]]
@@ -28,6 +28,13 @@ class SuspendedStoreFunction(UsageError):
 
     code = "suspended_store_function"
     fix = "Do HTTP, sleeps and queues before or after the write; inside, await only tx.one, tx.all and tx.execute."
+
+
+class ForeignTenant(UsageError):
+    """A tenant's transaction was asked for another tenant's rows: PostgreSQL's policies show none, and SQLite has no policies."""
+
+    code = "foreign_tenant"
+    fix = "Do each tenant's work in a transaction of its own."
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +110,10 @@ class Tx(ABC):
         return rows[0] if rows else None
 
     def _bound(self, statement: Statement, params: dict[str, Any]) -> dict[str, Any]:
-        if statement.takes_tenant and "tenant" not in params:
-            params["tenant"] = self.scope.tenant
+        if statement.takes_tenant:
+            tenant = params.setdefault("tenant", self.scope.tenant)
+            if tenant != self.scope.tenant and not self.scope.is_system and not (tenant == SYSTEM_TENANT and statement.only_reads):
+                raise ForeignTenant(f"a statement for {tenant!r} in a transaction of {self.scope.tenant!r}")
         return params
 
 
