@@ -8,16 +8,22 @@ from ..support.catalogue import OF_A_TENANT
 from ..support.isolation.cases import CASES, READ_BY_EVERYBODY
 from ..support.isolation.judging import leak
 from ..support.isolation.mutants import holds, in_engine, predicates, what_is_left, without
-from ..support.isolation.rows import ACME, SYSTEM
+from ..support.isolation.rows import ACME, GLOBEX, SYSTEM, rows_of, shared_rows
 from ..support.isolation.worlds import postgres_worlds
 
 STATEMENTS = {name: in_engine(statement, "postgres") for name, statement in OF_A_TENANT.items()}
 POLICY_SAYS_NO = "42501"
 
 
+@pytest.fixture(params=["netra_run", "netra_app"])
+def login(request):
+    """What Netra logs in as, and what it is in the transaction of a user who adopts it."""
+    return request.param
+
+
 @pytest.fixture
-async def worlds(postgres_server):
-    async with postgres_worlds(postgres_server, policies=True) as worlds:
+async def worlds(postgres_server, login):
+    async with postgres_worlds(postgres_server, policies=True, login=login) as worlds:
         yield worlds
 
 
@@ -26,7 +32,7 @@ async def asked(worlds, name, statement):
     case = CASES[name]
     alone = await worlds.alone.run(STATEMENTS[name], case.params, case.tenant)
     beside = await worlds.beside.run(statement, case.params, case.tenant)
-    assert alone.role == beside.role == "netra_run", name
+    assert alone.role == beside.role == worlds.alone.login, name
     return leak(alone, beside, worlds.beside.standing, case.tenant)
 
 
@@ -39,6 +45,7 @@ def test_every_place_that_holds_a_statement_to_its_tenant_is_known():
     assert [name for name, statement in STATEMENTS.items() if not holds(statement)] == []
 
 
+@pytest.mark.parametrize("login", ["netra_run"])
 async def test_a_statement_does_what_it_is_for(worlds):
     """Or its case would show nothing: it answers with a row, or changes one, or is told no by the operator's name."""
     idle = []
@@ -64,6 +71,7 @@ async def test_with_every_predicate_removed_the_policies_alone_keep_tenants_apar
     assert {name: words for name, words in leaks.items() if words and name not in READ_BY_EVERYBODY} == {}
 
 
+@pytest.mark.parametrize("login", ["netra_run"])
 async def test_what_every_tenant_may_read_is_the_operators_alone(worlds):
     for name in READ_BY_EVERYBODY:
         statement = without(STATEMENTS[name], predicates(STATEMENTS[name]))
@@ -81,3 +89,14 @@ async def test_a_row_written_under_another_tenants_name_is_refused(worlds):
     for name, statement in written.items():
         outcome = await worlds.beside.run(statement, CASES[name].params, CASES[name].tenant)
         assert outcome.error is not None and getattr(outcome.error.__cause__, "sqlstate", "") == POLICY_SAYS_NO, f"{name}: {outcome.answer}"
+
+
+OF_TENANTS = """select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid
+where c.relname like 'netra\\_%' and c.relkind = 'r' and a.attname = 'tenant'"""
+
+
+def test_both_tenants_have_rows_in_every_table_that_has_tenants(postgres_server, postgres_database):
+    tables = {table for (table,) in postgres_server.query(postgres_database, OF_TENANTS)}
+    for tenant in (ACME, GLOBEX):
+        assert tables - {table for table, _ in rows_of(tenant)} == {"netra_audit_use", "netra_event_type"}
+    assert {row["tenant"] for table, row in shared_rows() if table == "netra_event_type"} == {SYSTEM}, "by the table's own check"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from netra_backend.storage.errors import ConstraintViolated
+from netra_backend.storage.transaction import ForeignTenant
 
 from ..support.catalogue import OF_A_TENANT
 from ..support.isolation.cases import CASES, REDUNDANT
 from ..support.isolation.judging import leak
 from ..support.isolation.mutants import holds, in_engine, without
+from ..support.isolation.rows import ACME, GLOBEX, SYSTEM
 from ..support.isolation.worlds import postgres_worlds, sqlite_worlds
 from ..support.storage import EVERY_ENGINE, with_its_server
 
@@ -53,3 +55,16 @@ async def test_the_predicates_alone_keep_tenants_apart_and_the_loss_of_any_one_i
     assert leaks == {}
     assert unnoticed == set(REDUNDANT)
     assert noticed > 60
+
+
+async def test_in_a_tenants_scope_another_tenants_name_is_refused_before_anything_is_asked(worlds):
+    """What the policies would do on PostgreSQL must not be missing on SQLite: both refuse, and say the same."""
+    for name, statement in OF_A_TENANT.items():
+        outcome = await worlds.beside.run(statement, {**CASES[name].params, "tenant": GLOBEX}, ACME)
+        assert isinstance(outcome.error, ForeignTenant), name
+
+
+async def test_of_the_operators_rows_a_tenant_may_ask_and_change_none(worlds):
+    for name, statement in OF_A_TENANT.items():
+        outcome = await worlds.beside.run(statement, {**CASES[name].params, "tenant": SYSTEM}, ACME)
+        assert isinstance(outcome.error, ForeignTenant) == (not statement.only_reads), name

@@ -6,15 +6,16 @@ This is about wrong statements, not hostile programs: who has Netra's own passwo
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from netra_backend import Netra
 from netra_backend.errors import NetraError
+from netra_backend.kernel.scope import Scope
+from netra_backend.storage.postgres_transaction import PostgresTx
 from netra_backend.storage.statements import parse
 
-from ..support.catalogue import OF_A_TENANT
-from ..support.isolation.cases import CASES
 from ..support.isolation.rows import ACME, GLOBEX, rows_of, shared_rows
 from ..support.isolation.worlds import PostgresWorld
 
@@ -24,14 +25,12 @@ READS = {
     "anybody": "select * from {table} where tenant <> 'acme' and tenant <> '*'",
     "count": "select 1 from {table} where tenant > 'acme' limit 1",
     "joined": "select y.* from {table} x join {table} y on y.tenant = 'globex'",
-    "by_parameter": "select * from {table} where tenant = :tenant",
 }
 WRITES = {
     "change": "update {table} set tenant = tenant where tenant = 'globex'",
     "give_away": "update {table} set tenant = 'globex' where tenant = 'acme'",
     "take": "update {table} set tenant = 'acme' where tenant = 'globex'",
     "remove": "delete from {table} where tenant = 'globex'",
-    "remove_by_parameter": "delete from {table} where tenant = :tenant",
     "empty": "truncate {table} cascade",
     "copy": "insert into {table} select * from {table} where tenant = 'globex'",
 }
@@ -42,12 +41,12 @@ def by_hand(texts, table):
     return parse("\n".join(f"-- name: {name}\n{text.format(table=table)};" for name, text in texts.items())).values()
 
 
-async def try_all(tx, statement, params):
-    return await tx.all(statement, **params)
+async def try_all(tx, statement):
+    return await tx.all(statement)
 
 
-async def try_count(tx, statement, params):
-    return await tx.execute(statement, **params)
+async def try_count(tx, statement):
+    return await tx.execute(statement)
 
 
 class Doors:
@@ -85,17 +84,13 @@ async def doors(postgres_server, postgres_database, tmp_path):
         yield Doors(netra, world)
 
 
-def parameters(statement):
-    return {"tenant": GLOBEX} if statement.takes_tenant else {}
-
-
 @pytest.mark.parametrize("door", ["write", "transaction"])
 async def test_a_read_written_by_hand_finds_nothing_of_another_tenant(doors, door):
     found = {}
     for table in TABLES:
         for statement in by_hand(READS, table):
             try:
-                rows = await getattr(doors, door)(try_all, statement, parameters(statement))
+                rows = await getattr(doors, door)(try_all, statement)
             except NetraError as error:
                 assert error.__cause__.sqlstate == POLICY_SAYS_NO, f"{table}: {error}"
             else:
@@ -109,7 +104,7 @@ async def test_a_change_written_by_hand_is_refused_or_changes_nothing_of_another
     for table in TABLES:
         for statement in by_hand(WRITES, table):
             try:
-                count = await getattr(doors, door)(try_count, statement, parameters(statement))
+                count = await getattr(doors, door)(try_count, statement)
             except NetraError:
                 count = 0
             if count or await doors.globex() != before:
@@ -118,23 +113,24 @@ async def test_a_change_written_by_hand_is_refused_or_changes_nothing_of_another
     assert len(before) > 40
 
 
-async def test_our_own_statements_given_another_tenants_name_find_and_change_nothing(doors):
-    before, found = await doors.globex(), {}
-    for name, statement in OF_A_TENANT.items():
-        try:
-            rows = await doors.transaction(try_all, statement, {**CASES[name].params, "tenant": GLOBEX})
-        except NetraError as error:
-            assert error.__cause__.sqlstate == POLICY_SAYS_NO, f"{name}: {error}"
-            continue
-        if rows:
-            found[name] = rows
-    assert found == {"storage.count_operator_keys": [(0,)]}, "a count of nothing"
-    assert await doors.globex() == before
-
-
 async def test_the_same_statements_find_and_change_what_is_acmes_own(doors):
     """Or the tests above would show no more than a door that is shut."""
     (own,) = by_hand({"own": "select tenant from {table} where tenant = 'acme'"}, "netra_message")
-    assert set(await doors.write(try_all, own, {})) == {(ACME,)}
+    assert set(await doors.write(try_all, own)) == {(ACME,)}
     (removed,) = by_hand({"remove": "delete from {table} where tenant = 'acme'"}, "netra_idempotency")
-    assert await doors.transaction(try_count, removed, {}) == 2
+    assert await doors.transaction(try_count, removed) == 2
+
+
+async def test_a_statement_that_says_it_is_the_fleets_is_not_believed_in_a_tenants_scope(doors):
+    (read,) = by_hand({"all": "select tenant from {table}"}, "netra_message")
+    assert set(await doors.write(try_all, replace(read, fleet="because it says so"))) == {(ACME,)}
+
+
+async def test_a_role_that_stands_in_the_session_already_is_left_first(doors, postgres_server, postgres_database):
+    """A pooler hands on what another client has set, and an administrator may have set it for the login role."""
+    (read,) = by_hand({"all": "select tenant from {table}"}, "netra_message")
+    async with postgres_server.connected(postgres_database) as connection:
+        await connection.execute("set role netra_fleet; set netra.tenant = 'globex'")
+        tx = PostgresTx(connection, Scope(ACME), doors.netra.runtime, doors.netra.database._begin)
+        assert set(await tx.all(read)) == {(ACME,)}
+        await tx.rollback()

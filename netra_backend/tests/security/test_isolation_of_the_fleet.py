@@ -6,7 +6,6 @@ own role in a tenant's.
 
 from __future__ import annotations
 
-import asyncpg
 import pytest
 
 from netra_backend.storage.errors import ConstraintViolated
@@ -119,42 +118,6 @@ async def test_a_statement_of_the_fleet_runs_as_the_fleet_in_the_systems_scope_a
         outcome = await policed.beside.run(statement, named_in_globex(name), SYSTEM)
         assert outcome.role == "netra_fleet", name
         assert not isinstance(outcome.error, ConstraintViolated) or name in OF_ROWS, name
-
-
-GRANTS = """select distinct table_name::text, privilege_type::text, coalesce(column_name, '')::text from (
-  select table_name, privilege_type, null as column_name from information_schema.table_privileges where grantee = 'netra_fleet'
-  union all
-  select c.table_name, c.privilege_type, c.column_name from information_schema.column_privileges c
-  where c.grantee = 'netra_fleet' and not exists (
-    select from information_schema.table_privileges t
-    where t.grantee = c.grantee and t.table_name = c.table_name and t.privilege_type = c.privilege_type)
-) g where table_name in (select c.relname from pg_class c join pg_attribute a on a.attrelid = c.oid where a.attname = 'tenant')
-order by 1, 2, 3"""
-
-
-async def test_the_fleet_has_no_right_on_a_tenants_table_that_its_statements_do_not_need(postgres_server, postgres_database):
-    """So that a statement which is not on the list is refused to it, whatever is missing elsewhere."""
-    async with postgres_server.connected(postgres_database, user="superuser") as connection:
-        rights = [tuple(right) for right in await connection.fetch(GRANTS)]
-        idle = [right for right in rights if not await is_needed(connection, *right)]
-    assert len(rights) > 15
-    assert idle == []
-
-
-async def is_needed(connection, table, privilege, column):
-    """Whether the fleet is refused one of its statements without this right."""
-    await connection.execute("begin")
-    try:
-        what = f"{privilege} ({column})" if column else privilege
-        await connection.execute(f"revoke {what} on {table} from netra_fleet; set local role netra_fleet")
-        for statement in OF_THE_FLEET.values():
-            nothing = statement.bind_postgres(dict.fromkeys(statement.params) | {name: [] for name in statement.tables})
-            await connection.fetch(f"explain {statement.postgres}", *nothing)
-    except asyncpg.InsufficientPrivilegeError:
-        return True
-    finally:
-        await connection.execute("rollback")
-    return False
 
 
 def test_the_rest_of_the_statements_are_on_tables_without_tenants():

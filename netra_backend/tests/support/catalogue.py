@@ -21,6 +21,12 @@ OF_THE_FLEET: Final = {name: statement for name, statement in STATEMENTS.items()
 
 _NO_NAME: Final = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
+_COMMENTS: Final = re.compile(r"\A(?:\s*--[^\n]*\n)*\s*")
+
+
+def verb_of(statement: Statement) -> str:
+    """The word that its text begins with, behind any comment."""
+    return _NAME.match(_COMMENTS.sub("", statement.text.lower()))[0]
 
 
 def tables_named_in(text: str, tables: AbstractSet[str]) -> set[str]:

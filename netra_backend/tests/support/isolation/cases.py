@@ -33,8 +33,8 @@ _PAGE: Final = {"limit": 100}
 _NEWEST: Final = {"created_us": EVER_US, "id": LAST, **_PAGE}
 _OLDEST: Final = {"created_us": -1, "id": b"", **_PAGE}
 _ENDPOINT: Final = {
-    **{"uid": "other", "url": "http://new/", "description": "new", "event_types": None, "channels": None, "disabled": 0},
-    **{"rate_limit": None, "metadata": "{}", "headers": "{}", **_NOW},
+    "uid": "other", "url": "http://new/", "description": "new", "event_types": None, "channels": None, "disabled": 0,
+    "rate_limit": None, "metadata": "{}", "headers": "{}", **_NOW,
 }
 _EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "group_name": None, "schemas": None, **_NOW}
 _TENANT: Final = {"name": "new", "metadata": "{}", "rate_limit": None, **_NOW}
@@ -50,8 +50,8 @@ CASES: Final[dict[str, Case]] = {
     "storage.get_data_key": case(version=1),
     "storage.rewrap_data_key": case(version=1, old_root_id="r1", root_id="r2", wrapped=b"new"),
     "storage.insert_audit_entry": case(
-        **{"id": r.named("entry new"), "at_us": 1, "actor": "new", "action": "test.new", "target_table": "", "target": "", "outcome": "ok"},
-        **{"trace_id": "", "span_id": "", "before": None, "after": None},
+        id=r.named("entry new"), at_us=1, actor="new", action="test.new", target_table="", target="", outcome="ok",
+        trace_id="", span_id="", before=None, after=None,
     ),
     "storage.list_audit_entries": case(after=b"", **_PAGE),
     "storage.insert_tenant": case(r.INITECH, id=r.named(r.INITECH), uid=None, audit_id=r.SPARE["tenant"], **_TENANT),
@@ -73,6 +73,9 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.get_version": case(),
     "webhooks.insert_endpoint": case(id=r.NEW_ENDPOINT, audit_id=r.SPARE["new endpoint"], **_ENDPOINT),
     "webhooks.hold_endpoint": case(id=r.ENDPOINT),
+    "webhooks.hold_enabled_endpoint": case(id=r.ENDPOINT),
+    "webhooks.disable_endpoint": case(id=r.ENDPOINT, audit_id=r.SPARE["endpoint"], **_NOW),
+    "webhooks.reset_health": case(endpoint_id=r.OPEN),
     "webhooks.update_endpoint": case(id=r.ENDPOINT, audit_id=r.SPARE["endpoint"], **_ENDPOINT),
     "webhooks.bury_endpoint": case(id=r.ENDPOINT, audit_id=r.SPARE["endpoint"], **_NOW),
     "webhooks.endpoint_by_id": case(id=r.ENDPOINT),
@@ -97,7 +100,7 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.list_messages": case(**_NEWEST),
     "webhooks.list_messages_back": case(**_OLDEST),
     "webhooks.resend": case(deadline_us=r.FAR_US, audit_id=r.SPARE["delivery"], **_DELIVERY, **_NOW),
-    "webhooks.insert_resent": case(message_id=r.READY, endpoint_id=r.ENDPOINT_2, deadline_us=r.FAR_US, **_NOW),
+    "webhooks.insert_resent": case(message_id=r.DEAD, endpoint_id=r.WELL, deadline_us=r.FAR_US, **_NOW),
     "webhooks.get_delivery": case(**_DELIVERY),
     "webhooks.deliveries_of_message": case(message_id=r.READY),
     "webhooks.list_dead": case(after_endpoint=b"", after_message=b"", **_PAGE),

@@ -14,6 +14,7 @@ from . import rows as r
 Params = dict[str, Any]
 
 _MESSAGE: Final = ("thing.happened", None, "{}", None, None, None, r.NOW_US, "", "")
+_OPEN: Final = ("open", 1, 1)
 _ATTEMPT: Final = (r.ENDPOINT, 1, 0, 1, 1, "delivered", 200, "", "", "", "http://new/", 0, "", "")
 
 
@@ -28,18 +29,31 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
     "storage.get_idempotency_rows": lambda tenant: {"rows": [(tenant, r.ROUTE, "key-1")]},
     "storage.trim_idempotency": lambda _: {"before_us": r.NOW_US + 1, "limit": 10},
     "testing.fill_deliveries": lambda tenant: {
-        "rows": [(tenant, r.READY, r.ENDPOINT_2, "due", 0, 1, r.FAR_US, None, None, None)],
+        "rows": [(tenant, r.DEAD, r.WELL, "due", 0, 1, r.FAR_US, None, None, None)],
     },
     "webhooks.current_versions": lambda tenant: {"rows": [(tenant, 2)]},  # globex's number, which acme's is not
     "webhooks.changed_versions": lambda tenant: {"rows": [(tenant, 1)]},
     "webhooks.insert_messages": lambda tenant: {"rows": [(tenant, r.NEW_MESSAGE, *_MESSAGE)]},
-    "webhooks.insert_deliveries": lambda tenant: {"rows": [(tenant, r.READY, r.ENDPOINT_2, "due", 1, r.FAR_US, None, None)]},
+    "webhooks.insert_deliveries": lambda tenant: {"rows": [(tenant, r.DEAD, r.WELL, "due", 1, r.FAR_US, None, None)]},
     "webhooks.messages_by_id": lambda tenant: {"rows": [(tenant, r.READY)]},
     "webhooks.claim": lambda tenant: _claim((tenant, r.ENDPOINT, 10)),
     "webhooks.acknowledge": lambda tenant: {
         "rows": [(tenant, r.LEASED, r.ENDPOINT, r.NODE, "delivered", 1, 0, 200, "ok")],
     },
     "webhooks.lost_leases": lambda tenant: {"rows": [(tenant, r.SETTLED, r.ENDPOINT, r.NODE)]},
+    "webhooks.insert_health": lambda tenant: {"rows": [(tenant, r.WELL)]},
+    "webhooks.raise_gates": lambda tenant: {"rows": [(tenant, r.OPEN, r.FAR_US)], "now_us": r.NOW_US},
+    "webhooks.swap_health": lambda tenant: {
+        "rows": [(tenant, r.OPEN, *_OPEN, 0, 0, 0, "closed", 0, 0, 0, 0, 0, None)],
+    },
+    "webhooks.take_probes": lambda tenant: {
+        "rows": [(tenant, endpoint, *_OPEN, 2, 3) for endpoint in (r.OPEN, r.IDLE)], "node": r.NODE, "now_us": r.NOW_US,
+    },
+    "webhooks.give_up_probes": lambda tenant: {"rows": [(tenant, r.PROBED)], "node": r.NODE, "now_us": r.NOW_US},
+    "webhooks.bury_expired": lambda tenant: {
+        "lanes": [(tenant, r.ENDPOINT)], "now_us": r.NOW_US, "most": 100, "reason": "expired",
+    },
+    "webhooks.health_of": lambda tenant: {"rows": [(tenant, r.OPEN)]},
     "webhooks.insert_attempts": lambda tenant: {"rows": [(tenant, r.READY, r.NEW_ATTEMPT, *_ATTEMPT)]},
     "webhooks.release_dead": lambda _: {"owner": r.DEAD_NODE, "limit": 10},
     "webhooks.release": lambda tenant: {"node": r.NODE, "rows": [(tenant, r.LEASED, r.ENDPOINT)]},
@@ -47,7 +61,7 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
 """By tenant, for the statements whose rows or joins name one."""
 
 BOTH: Final[dict[str, Params]] = {
-    "webhooks.claim": _claim((r.ACME, r.ENDPOINT, 1), (r.GLOBEX, r.ENDPOINT, 1)),
+    "webhooks.claim": _claim((r.ACME, r.WELL, 1), (r.GLOBEX, r.WELL, 1)),
     "storage.get_idempotency_rows": {"rows": [(r.ACME, r.ROUTE, "key-1"), (r.GLOBEX, r.ROUTE, "key-1")]},
     "webhooks.messages_by_id": {"rows": [(r.ACME, r.READY), (r.GLOBEX, r.READY)]},
 }
@@ -66,6 +80,11 @@ OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "storage.list_tenants_back": ("the operator's list", {"created_us": 2**62, "id": b"", "limit": 10}),
     "storage.api_key_by_hash": ("who asks is known by this key alone", {"hash": r.named(r.GLOBEX) * 2}),
     "webhooks.next_due_lane": ("the dispatcher walks all lanes; each names its tenant", {"after_tenant": "", "after_endpoint": b""}),
+    "webhooks.unwell_endpoints": (
+        "every process knows all that are not well; each row names its tenant",
+        {"after_tenant": "", "after_endpoint": b"", "limit": 100},
+    ),
+    "webhooks.count_unwell": ("numbers of the installation", {"now_us": r.NOW_US}),
     "webhooks.next_owner": ("nodes serve all tenants", {"after": b""}),
     "webhooks.owned_by": ("a node serves all tenants; each row names its own", {"node": r.NODE}),
     "webhooks.queue_due": ("two numbers of the installation", {}),

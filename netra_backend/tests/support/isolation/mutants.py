@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ....storage.statements import Statement, parse
+from ..catalogue import verb_of
 from .rows import GLOBEX
 
 _FORMS: Final = {
@@ -47,7 +48,7 @@ def in_engine(statement: Statement, engine: str) -> Statement:
 
 def holds(statement: Statement) -> list[Hold]:
     """Every place of the text that holds it to a tenant, in order."""
-    return sorted([*_comparisons(statement.text), *_written(statement.text)], key=lambda hold: hold.start)
+    return sorted([*_comparisons(statement.text), *_written(statement)], key=lambda hold: hold.start)
 
 
 def predicates(statement: Statement) -> list[Hold]:
@@ -85,7 +86,7 @@ def _comparisons(text: str) -> Iterator[Hold]:
         yield from (Hold(kind, found.start(), found.end(), found.expand(instead)) for found in form.finditer(text))
 
 
-def _written(text: str) -> Iterator[Hold]:
-    found = _WRITTEN.search(text) if text.startswith("insert") else None
+def _written(statement: Statement) -> Iterator[Hold]:
+    found = _WRITTEN.search(statement.text) if verb_of(statement) == "insert" else None
     if found:
         yield Hold("written", found.start(), found.end(), f"'{GLOBEX}'")

@@ -1,7 +1,7 @@
 """The rows of two tenants that collide: the same ids, names and keys in both, and another content.
 
-A statement that loses its tenant therefore finds two rows where it found one. Three things need more than that, because
-their statements choose by a number, a time or an owner: data keys, idempotency records and deliveries differ in those.
+A statement that loses its tenant therefore finds two rows where it found one. Four things need more than that, because
+their statements choose by a number, a time or an owner: data keys, idempotency records, deliveries and health differ in those.
 Each change of an audited row has an entry at hand in both tenants, under one id, so that no trigger stands in a leak's way.
 """
 
@@ -26,12 +26,16 @@ def named(word: str) -> bytes:
 
 
 NODE, OTHER_NODE, DEAD_NODE = named("node"), named("other node"), named("dead node")
-ENDPOINT, ENDPOINT_2, NEW_ENDPOINT = named("endpoint"), named("endpoint 2"), named("endpoint new")
+ENDPOINT, NEW_ENDPOINT = named("endpoint"), named("endpoint new")
+OPEN, WELL, IDLE, PROBED = (named(f"endpoint {n}") for n in ("open", "well", "idle", "prob"))
+"""By the breaker; the one that is idle is open too, and nothing is due for it at acme's."""
+
 KEY, NEW_KEY, SECRET, NEW_SECRET = named("key"), named("key new"), named("secret"), named("secret new")
 READY, LEASED, ORPHANED, SETTLED, LATER, DEAD = (named(f"message {n}") for n in ("ready", "leased", "orphan", "settled", "later", "dead"))
 MESSAGES: Final = (READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
 ENTRY: Final = named("an entry")
+PAST_US: Final = 90
 NOW_US: Final = 100
 FAR_US: Final = 10**9
 EVENT_TYPE: Final = "thing.happened"
@@ -45,13 +49,8 @@ def shared_rows() -> Iterator[Row]:
     yield _entry(INITECH, SPARE["tenant"], "netra_tenant", INITECH)
     for word, target in (("event type", EVENT_TYPE), ("event type changed", EVENT_TYPE), ("event type new", "thing.new")):
         yield _entry(SYSTEM, named(word), "netra_event_type", target)
-    yield (
-        "netra_event_type",
-        {
-            **{"tenant": SYSTEM, "name": EVENT_TYPE, "description": "", "archived": 0, "deprecated": 0, "audit_id": named("event type")},
-            **{"created_us": 1, "updated_us": 1},
-        },
-    )
+    facts = {"description": "", "archived": 0, "deprecated": 0, **_made(), **_by("event type")}
+    yield "netra_event_type", {"tenant": SYSTEM, "name": EVENT_TYPE, **facts}
 
 
 SPARE: Final = {
@@ -94,7 +93,8 @@ def _entries(tenant: str) -> Iterator[Row]:
     }
     yield _entry(tenant, ENTRY, "", "")
     yield _entry(tenant, SPARE["delivery"], "netra_delivery", f"{DEAD.hex()}/{ENDPOINT.hex()}")
-    yield _entry(tenant, named("endpoint 2"), "netra_endpoint", ENDPOINT_2.hex())
+    for endpoint in (OPEN, WELL, IDLE, PROBED):
+        yield _entry(tenant, endpoint, "netra_endpoint", endpoint.hex())
     for word, (table, target, new_target) in targets.items():
         yield _entry(tenant, named(word), table, target)
         yield _entry(tenant, SPARE[word], table, target)
@@ -115,11 +115,16 @@ def _idempotency(tenant: str) -> Iterator[Row]:
 
 
 def _endpoints(tenant: str) -> Iterator[Row]:
-    for endpoint, uid, entry in ((ENDPOINT, "hook", "endpoint"), (ENDPOINT_2, None, "endpoint 2")):
-        facts = {"uid": uid, "url": f"http://{tenant}/", "description": tenant, "disabled": 0, "metadata": "{}", "headers": "{}"}
-        yield "netra_endpoint", {"tenant": tenant, "id": endpoint, **facts, **_made(), **_by(entry)}
+    for endpoint in (ENDPOINT, OPEN, WELL, IDLE, PROBED):
+        facts = {"url": f"http://{tenant}/", "description": tenant, "disabled": 0, "metadata": "{}", "headers": "{}"}
+        uid = "hook" if endpoint == ENDPOINT else None
+        yield "netra_endpoint", {"tenant": tenant, "id": endpoint, "uid": uid, **facts, **_made(), "audit_id": endpoint}
     facts = {"endpoint_id": ENDPOINT, "sealed": tenant.encode(), "created_us": 1}
     yield "netra_endpoint_secret", {"tenant": tenant, "id": SECRET, **facts, **_by("secret")}
+    for endpoint, phase in HEALTH[tenant].items():
+        prober = NODE if phase == "half_open" else None
+        facts = {"since_us": 1, "until_us": 1, "openings": 0, "slow_limit": 0, "credit": 0, "gate_us": 0}
+        yield "netra_endpoint_health", {"tenant": tenant, "endpoint_id": endpoint, "phase": phase, "prober": prober, **facts}
 
 
 def _messages(tenant: str) -> Iterator[Row]:
@@ -127,32 +132,41 @@ def _messages(tenant: str) -> Iterator[Row]:
     for message in MESSAGES:
         facts = {"event_type": EVENT_TYPE, "payload": f'"{tenant}"', "channels": '["c"]', "tags": '["t"]', "created_us": 1}
         yield "netra_message", {"tenant": tenant, "id": message, **facts, **traced}
-    for message, (state, due_us, owner) in DELIVERIES[tenant].items():
-        facts = {"state": state, "number": 0, "due_us": due_us, "deadline_us": FAR_US, "manual": 0, "owner": owner}
-        yield "netra_delivery", {"tenant": tenant, "message_id": message, "endpoint_id": ENDPOINT, **facts}
+    for (message, endpoint), (state, due_us, owner) in DELIVERIES[tenant].items():
+        facts = {"state": state, "number": 0, "due_us": due_us, "deadline_us": PAST_US, "manual": 0, "owner": owner}
+        yield "netra_delivery", {"tenant": tenant, "message_id": message, "endpoint_id": endpoint, **facts}
     for attempt in (ATTEMPT, ATTEMPT_2):
         facts = {"number": 1, "manual": 0, "started_us": 1, "duration_us": 1, "outcome": "delivered", "status": 200, "error_kind": ""}
         rest = {"error": "", "response": tenant, "url": f"http://{tenant}/", "late": 0, **traced}
         yield "netra_attempt", {"tenant": tenant, "message_id": READY, "id": attempt, "endpoint_id": ENDPOINT, **facts, **rest}
 
 
-DELIVERIES: Final[dict[str, dict[bytes, tuple[str, int, bytes | None]]]] = {
+DELIVERIES: Final[dict[str, dict[tuple[bytes, bytes], tuple[str, int, bytes | None]]]] = {
     ACME: {
-        READY: ("due", 50, None),
-        LEASED: ("leased", 50, NODE),
-        ORPHANED: ("leased", 50, DEAD_NODE),
-        SETTLED: ("delivered", 50, None),
-        LATER: ("due", FAR_US, None),
-        DEAD: ("dead", 50, None),
+        (READY, ENDPOINT): ("due", 50, None),
+        (LEASED, ENDPOINT): ("leased", 50, NODE),
+        (ORPHANED, ENDPOINT): ("leased", 50, DEAD_NODE),
+        (SETTLED, ENDPOINT): ("delivered", 50, None),
+        (LATER, ENDPOINT): ("due", FAR_US, None),
+        (DEAD, ENDPOINT): ("dead", 50, None),
+        (READY, OPEN): ("due", 50, None),
+        (READY, WELL): ("due", 50, None),
     },
     GLOBEX: {
-        READY: ("due", 40, None),  # ahead of acme's, where the two are put in one row
-        LEASED: ("leased", 50, NODE),
-        ORPHANED: ("leased", 50, OTHER_NODE),  # its owner lives
-        SETTLED: ("leased", 50, NODE),  # a lease that acme's has not
-        LATER: ("due", 50, None),  # due now, which acme's is not
-        DEAD: ("dead", 50, None),
+        (READY, ENDPOINT): ("due", 50, None),
+        (LEASED, ENDPOINT): ("leased", 50, NODE),
+        (ORPHANED, ENDPOINT): ("leased", 50, OTHER_NODE),  # its owner lives
+        (SETTLED, ENDPOINT): ("leased", 50, NODE),  # a lease that acme's has not
+        (LATER, ENDPOINT): ("due", 50, None),  # due now, which acme's is not
+        (DEAD, ENDPOINT): ("dead", 50, None),
+        (READY, OPEN): ("due", 50, None),
+        (READY, WELL): ("due", 40, None),  # ahead of acme's, where the two are put in one row
+        (READY, IDLE): ("due", 50, None),
     },
+}
+HEALTH: Final = {
+    ACME: {ENDPOINT: "closed", OPEN: "open", IDLE: "open", PROBED: "half_open"},
+    GLOBEX: {ENDPOINT: "open", OPEN: "open", IDLE: "open", PROBED: "half_open"},
 }
 
 

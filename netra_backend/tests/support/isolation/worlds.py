@@ -1,12 +1,13 @@
 """Two databases, one with acme alone and one with globex beside it, and statements run in them without a trace.
 
 Each statement runs in a transaction of the real `PostgresTx` or `SqliteTx` that is rolled back, after all rows were read in
-that same transaction. On PostgreSQL the connection is the superuser's that acts as `netra_run`
+that same transaction. On PostgreSQL the connection is the superuser's that acts as the login role
 (`set session authorization`): inside the transaction it can step back and see what policies would hide.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -24,8 +25,9 @@ from ....kernel.scope import Scope
 from ....storage.postgres_transaction import PostgresTx
 from ....storage.sqlite_transaction import SqliteTx
 from ....storage.statements import Statement
-from ....storage.transaction import Tx, drive
-from ..postgres import Postgres
+from ....storage.transaction import Tx
+from ..catalogue import verb_of
+from ..postgres import RUN, Postgres
 from ..storage import new_database
 from . import rows
 
@@ -37,6 +39,8 @@ _TABLES: Final = "select relname::text from pg_class where relname like 'netra\\
 _TENANT_TABLES: Final = """select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid
 where c.relname like 'netra\\_%' and c.relkind = 'r' and a.attname = 'tenant'"""
 _FILES: Final = "select name from sqlite_master where type = 'table' and name like 'netra\\_%' escape '\\' order by name"
+
+_RETURNING: Final = re.compile(r"\breturning\b")
 
 Stored = frozenset[tuple[str, str, str, int]]
 """Rows as (table, tenant or nothing, everything in it, how many such)."""
@@ -77,8 +81,7 @@ class World(ABC):
         self.standing = await self._stored()
 
     async def _ask(self, tx: Tx, statement: Statement, params: dict[str, Any]) -> Any:
-        text = statement.text.lower()
-        if text.startswith(("insert", "update", "delete")) and " returning" not in text.replace("\n", " "):
+        if verb_of(statement) in {"insert", "update", "delete"} and not _RETURNING.search(statement.text):
             return await tx.execute(statement, **params)
         return sorted(map(repr, await tx.all(statement, **params)))
 
@@ -127,10 +130,11 @@ class SqliteWorld(World):
 
 
 class PostgresWorld(World):
-    """A PostgreSQL database as `netra_run` sees it."""
+    """A PostgreSQL database as the login role sees it."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: asyncpg.Connection, login: str = RUN) -> None:
         self.connection = connection
+        self.login = login
         self.heard: list[str] = []
 
     async def start(self) -> None:
@@ -148,18 +152,18 @@ class PostgresWorld(World):
         """See `World.fill`; done by the superuser."""
         await self.start()
         await super().fill(tenants)
-        await self.connection.execute("set session authorization netra_run")
+        await self.connection.execute(f"set session authorization {self.login}")
 
-    async def fetch(self, sql: str, *arguments: Any) -> Any:
+    async def fetch(self, sql: str, *arguments: Any, **options: Any) -> Any:
         """Listen to who runs what, for `PostgresTx`."""
         self.heard.append(await self.connection.fetchval("select current_user::text"))
-        return await self.connection.fetch(sql, *arguments)
+        return await self.connection.fetch(sql, *arguments, **options)
 
-    async def execute(self, sql: str, *arguments: Any) -> Any:
+    async def execute(self, sql: str, *arguments: Any, **options: Any) -> Any:
         """See `fetch`."""
         if arguments or not sql.startswith(("begin", "set", "rollback")):
             self.heard.append(await self.connection.fetchval("select current_user::text"))
-        return await self.connection.execute(sql, *arguments)
+        return await self.connection.execute(sql, *arguments, **options)
 
     def is_closed(self) -> bool:
         """See `asyncpg.Connection`."""
@@ -220,11 +224,11 @@ async def sqlite_worlds(driver: str, template: Path, folder: Path) -> AsyncItera
 
 
 @asynccontextmanager
-async def postgres_worlds(server: Postgres, *, policies: bool) -> AsyncIterator[Worlds]:
-    """Two migrated databases, with row-level security as Netra makes it or without any."""
+async def postgres_worlds(server: Postgres, *, policies: bool, login: str = RUN) -> AsyncIterator[Worlds]:
+    """Two migrated databases as `login` sees them, with row-level security as Netra makes it or without any."""
     with server.database() as one, server.database() as two:
         async with server.connected(one, user="superuser") as first, server.connected(two, user="superuser") as second:
-            worlds = PostgresWorld(first), PostgresWorld(second)
+            worlds = PostgresWorld(first, login), PostgresWorld(second, login)
             for world in worlds:
                 if not policies:
                     await world.switch_policies_off()
