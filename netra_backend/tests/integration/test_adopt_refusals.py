@@ -23,8 +23,8 @@ from netra_backend import Netra
 from netra_backend.errors import InvalidInput, MissingTenant, NotFound, TwoSqliteLibraries, UsageError
 from netra_backend.storage.adopted.errors import (
     BeginImmediate,
-    NoTransaction,
     NotAdoptable,
+    NoTransaction,
     OtherDatabase,
     TransactionFailed,
     WrongDoor,
