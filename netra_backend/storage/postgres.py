@@ -147,9 +147,8 @@ class Postgres:
         async with AsyncExitStack() as entered:
             await entered.enter_async_context(self._holding)
             connection = await entered.enter_async_context(self._connections.one())
-            places = (
-                entered.pop_all()
-            )  # from here on its end gives them back: an owner cancelled there must not take the connection from it
+            # From here on its end gives them back: an owner cancelled there must not take the connection from it.
+            places = entered.pop_all()
         tx = HeldPostgresTx(connection, scope, self._runtime, self._begin_held, self._transaction_timeout_s)
         token = open_transaction.set(tx)
         try:
@@ -215,10 +214,14 @@ class Postgres:
         return result
 
     async def _run_verb(self, verb: BatchVerb, items: list[Any]) -> tuple[list[Any], list[Callable[[], None]]]:
-        results, callbacks = await self._again(verb, (items,), _SYSTEM)
-        if len(results) != len(items):
-            raise RuntimeError(f"{verb} answered {len(results)} of {len(items)} items")
-        return list(results), callbacks
+        async def answers_each(tx: Tx) -> list[Any]:
+            results = list(await verb(tx, items))
+            if len(results) != len(items):  # inside, so that nothing of it is committed
+                raise RuntimeError(f"{verb} answered {len(results)} of {len(items)} items")
+            return results
+
+        results, callbacks = await self._again(answers_each, (), _SYSTEM)
+        return results, callbacks
 
     async def _again(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope, *, urgent: bool = False) -> Any:
         """Run the function in a transaction, and run it again where that is right; its result and what follows the commit."""
