@@ -31,7 +31,7 @@ class SuspendedStoreFunction(UsageError):
 
 
 class ForeignTenant(UsageError):
-    """A tenant's transaction was asked for another tenant's rows: PostgreSQL's policies show none, and SQLite has no policies."""
+    """A tenant's transaction was to read or write for another tenant. PostgreSQL's policies would refuse it, SQLite has none."""
 
     code = "foreign_tenant"
     fix = "Do each tenant's work in a transaction of its own."
@@ -82,7 +82,9 @@ class Tx(ABC):
 
     def emit(self, stream: str, item: Any, tenant: str | None = None) -> None:
         """Put a JSON-able item on a stream of the log, in this transaction (see `outbox`)."""
-        self._emissions.append(Emission(stream, tenant or self.scope.tenant, item))
+        owner = tenant or self.scope.tenant
+        self._require_own(owner)
+        self._emissions.append(Emission(stream, owner, item))
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Run `callback` on the event loop once the commit is known to have happened, even if nobody waits for it."""
@@ -112,9 +114,17 @@ class Tx(ABC):
     def _bound(self, statement: Statement, params: dict[str, Any]) -> dict[str, Any]:
         if statement.takes_tenant:
             tenant = params.setdefault("tenant", self.scope.tenant)
-            if tenant != self.scope.tenant and not self.scope.is_system and not (tenant == SYSTEM_TENANT and statement.only_reads):
-                raise ForeignTenant(f"a statement for {tenant!r} in a transaction of {self.scope.tenant!r}")
+            if not (tenant == SYSTEM_TENANT and statement.only_reads):
+                self._require_own(tenant)
+        if statement.tenant_places and not self.scope.is_system:
+            for table, place in statement.tenant_places.items():
+                for row in params[table]:
+                    self._require_own(row[place])
         return params
+
+    def _require_own(self, tenant: str) -> None:
+        if tenant != self.scope.tenant and not self.scope.is_system:
+            raise ForeignTenant(f"{tenant!r} in a transaction of {self.scope.tenant!r}")
 
 
 @types.coroutine

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ..support.catalogue import OF_A_TENANT
+from ..support.catalogue import STATEMENTS as ALL
 from ..support.isolation.cases import CASES, READ_BY_EVERYBODY
 from ..support.isolation.judging import leak
 from ..support.isolation.mutants import holds, in_engine, predicates, what_is_left, without
 from ..support.isolation.rows import ACME, GLOBEX, SYSTEM, rows_of, shared_rows
 from ..support.isolation.worlds import postgres_worlds
 
-STATEMENTS = {name: in_engine(statement, "postgres") for name, statement in OF_A_TENANT.items()}
+STATEMENTS = {name: in_engine(ALL[name], "postgres") for name in CASES}
 POLICY_SAYS_NO = "42501"
 
 

@@ -7,7 +7,7 @@ import pytest
 from netra_backend.storage.errors import ConstraintViolated
 from netra_backend.storage.transaction import ForeignTenant
 
-from ..support.catalogue import OF_A_TENANT
+from ..support.catalogue import STATEMENTS
 from ..support.isolation.cases import CASES, REDUNDANT
 from ..support.isolation.judging import leak
 from ..support.isolation.mutants import holds, in_engine, without
@@ -33,7 +33,7 @@ async def worlds(engine, request, tmp_path):
 
 async def mutants_of(worlds, name):
     """What the product's text leaks, then each text with one hold fewer: (what was taken out, how it leaks)."""
-    case, statement = CASES[name], in_engine(OF_A_TENANT[name], worlds.engine)
+    case, statement = CASES[name], in_engine(STATEMENTS[name], worlds.engine)
     alone = await worlds.alone.run(statement, case.params, case.tenant)
     whole = await worlds.beside.run(statement, case.params, case.tenant)
     yield "", leak(alone, whole, worlds.beside.standing, case.tenant)
@@ -45,7 +45,7 @@ async def mutants_of(worlds, name):
 
 async def test_the_predicates_alone_keep_tenants_apart_and_the_loss_of_any_one_is_noticed(worlds):
     leaks, unnoticed, noticed = {}, set(), 0
-    for name in OF_A_TENANT:
+    for name in CASES:  # also one that takes no tenant any more
         async for gone, words in mutants_of(worlds, name):
             if not gone and words:
                 leaks[name] = words
@@ -59,12 +59,12 @@ async def test_the_predicates_alone_keep_tenants_apart_and_the_loss_of_any_one_i
 
 async def test_in_a_tenants_scope_another_tenants_name_is_refused_before_anything_is_asked(worlds):
     """What the policies would do on PostgreSQL must not be missing on SQLite: both refuse, and say the same."""
-    for name, statement in OF_A_TENANT.items():
-        outcome = await worlds.beside.run(statement, {**CASES[name].params, "tenant": GLOBEX}, ACME)
+    for name, case in CASES.items():
+        outcome = await worlds.beside.run(STATEMENTS[name], {**case.params, "tenant": GLOBEX}, ACME)
         assert isinstance(outcome.error, ForeignTenant), name
 
 
 async def test_of_the_operators_rows_a_tenant_may_ask_and_change_none(worlds):
-    for name, statement in OF_A_TENANT.items():
-        outcome = await worlds.beside.run(statement, {**CASES[name].params, "tenant": SYSTEM}, ACME)
-        assert isinstance(outcome.error, ForeignTenant) == (not statement.only_reads), name
+    for name, case in CASES.items():
+        outcome = await worlds.beside.run(STATEMENTS[name], {**case.params, "tenant": SYSTEM}, ACME)
+        assert isinstance(outcome.error, ForeignTenant) == (not STATEMENTS[name].only_reads), name

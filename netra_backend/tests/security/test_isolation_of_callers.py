@@ -15,6 +15,7 @@ from netra_backend.errors import NetraError
 from netra_backend.kernel.scope import Scope
 from netra_backend.storage.postgres_transaction import PostgresTx
 from netra_backend.storage.statements import parse
+from netra_backend.storage.transaction import ForeignTenant
 
 from ..support.isolation.rows import ACME, GLOBEX, rows_of, shared_rows
 from ..support.isolation.worlds import PostgresWorld
@@ -134,3 +135,14 @@ async def test_a_role_that_stands_in_the_session_already_is_left_first(doors, po
         tx = PostgresTx(connection, Scope(ACME), doors.netra.runtime, doors.netra.database._begin)
         assert set(await tx.all(read)) == {(ACME,)}
         await tx.rollback()
+
+
+async def test_nothing_is_announced_in_another_tenants_name(doors):
+    """An item of the log that names globex would clear globex's caches and stand in its audit trail."""
+
+    async def announce(tx):
+        tx.emit("events", {}, GLOBEX)
+
+    for door in (doors.write, doors.transaction):
+        with pytest.raises(ForeignTenant):
+            await door(announce)

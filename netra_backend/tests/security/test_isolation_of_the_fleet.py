@@ -9,16 +9,18 @@ from __future__ import annotations
 import pytest
 
 from netra_backend.storage.errors import ConstraintViolated
+from netra_backend.storage.transaction import ForeignTenant
 
 from ..support.catalogue import OF_A_TENANT, OF_THE_FLEET, STATEMENTS
 from ..support.isolation.cases import CASES
 from ..support.isolation.fleet_cases import BOTH, OF_ALL, OF_ROWS
 from ..support.isolation.judging import leak, leak_between
-from ..support.isolation.mutants import holds, in_engine, what_is_left, without
+from ..support.isolation.mutants import holds, in_engine, predicates, what_is_left, without
 from ..support.isolation.rows import ACME, GLOBEX, SYSTEM
 from ..support.isolation.worlds import postgres_worlds, sqlite_worlds
 from ..support.storage import EVERY_ENGINE, with_its_server
 
+POLICY_SAYS_NO = "42501"
 ENTER = OF_THE_FLEET["storage.outbox_has_rows"]
 """Any statement of the fleet's, to be in its role."""
 
@@ -44,9 +46,9 @@ async def worlds(engine, request, tmp_path):
         yield worlds
 
 
-def named_in_globex(name):
-    """Parameters that ask for globex's rows."""
-    return OF_ROWS[name](GLOBEX) if name in OF_ROWS else OF_ALL[name][1]
+def asked_by(tenant, name):
+    """Parameters that name that tenant, if any, and reach globex's rows where they name none."""
+    return OF_ROWS[name](tenant) if name in OF_ROWS else OF_ALL[name][1]
 
 
 def test_the_fleet_list_is_exactly_these_statements_each_with_its_reason():
@@ -93,16 +95,33 @@ async def test_one_tenants_rows_are_served_alone_and_the_loss_of_any_one_tenant_
     assert unnoticed == []
 
 
-async def test_in_a_tenants_scope_no_statement_runs_as_the_fleet_and_none_reaches_another_tenant(policed):
+async def test_in_a_tenants_scope_no_statement_runs_as_the_fleet_and_the_policies_alone_keep_tenants_apart(policed):
     leaks = {}
     for name, statement in OF_THE_FLEET.items():
-        params = named_in_globex(name)
-        alone = await policed.alone.run(statement, params, ACME)
-        beside = await policed.beside.run(statement, params, ACME)
+        text, params = in_engine(statement, "postgres"), asked_by(ACME, name)
+        gone = predicates(text)
+        alone = await policed.alone.run(text, params, ACME)
+        beside = await policed.beside.run(without(text, gone) if gone else text, params, ACME)
         assert beside.role == "netra_run", name
         if words := leak(alone, beside, policed.beside.standing, ACME):
             leaks[name] = words
     assert leaks == {}
+
+
+async def test_in_a_tenants_scope_a_row_written_under_another_tenants_name_is_refused(policed):
+    for name in OF_ROWS:
+        text = in_engine(OF_THE_FLEET[name], "postgres")
+        if gone := [hold for hold in holds(text) if hold.kind == "written"]:
+            outcome = await policed.beside.run(without(text, gone), asked_by(ACME, name), ACME)
+            assert getattr(outcome.error.__cause__, "sqlstate", "") == POLICY_SAYS_NO, f"{name}: {outcome.answer}"
+
+
+async def test_in_a_tenants_scope_rows_that_name_another_tenant_are_refused_before_anything_is_asked(worlds):
+    naming = [name for name in OF_ROWS if OF_ROWS[name](GLOBEX) != OF_ROWS[name](ACME)]
+    assert len(naming) > 15
+    for name in naming:
+        outcome = await worlds.beside.run(OF_THE_FLEET[name], asked_by(GLOBEX, name), ACME)
+        assert isinstance(outcome.error, ForeignTenant), name
 
 
 async def test_a_statement_that_is_not_on_the_list_leaves_the_fleets_role_first(policed):
@@ -113,11 +132,10 @@ async def test_a_statement_that_is_not_on_the_list_leaves_the_fleets_role_first(
         assert (outcome.role, outcome.error) == ("netra_run", None), f"{name}: {outcome.answer}"
 
 
-async def test_a_statement_of_the_fleet_runs_as_the_fleet_in_the_systems_scope_alone(policed):
+async def test_a_statement_on_the_list_runs_as_the_fleet_in_the_systems_scope(policed):
     for name, statement in OF_THE_FLEET.items():
-        outcome = await policed.beside.run(statement, named_in_globex(name), SYSTEM)
-        assert outcome.role == "netra_fleet", name
-        assert not isinstance(outcome.error, ConstraintViolated) or name in OF_ROWS, name
+        outcome = await policed.beside.run(statement, asked_by(GLOBEX, name), SYSTEM)
+        assert (outcome.role, outcome.error) == ("netra_fleet", None), f"{name}: {outcome.answer}"
 
 
 def test_the_rest_of_the_statements_are_on_tables_without_tenants():

@@ -33,8 +33,16 @@ _PAGE: Final = {"limit": 100}
 _NEWEST: Final = {"created_us": EVER_US, "id": LAST, **_PAGE}
 _OLDEST: Final = {"created_us": -1, "id": b"", **_PAGE}
 _ENDPOINT: Final = {
-    "uid": "other", "url": "http://new/", "description": "new", "event_types": None, "channels": None, "disabled": 0,
-    "rate_limit": None, "metadata": "{}", "headers": "{}", **_NOW,
+    "uid": "other",
+    "url": "http://new/",
+    "description": "new",
+    "event_types": None,
+    "channels": None,
+    "disabled": 0,
+    "rate_limit": None,
+    "metadata": "{}",
+    "headers": "{}",
+    **_NOW,
 }
 _EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "group_name": None, "schemas": None, **_NOW}
 _TENANT: Final = {"name": "new", "metadata": "{}", "rate_limit": None, **_NOW}
@@ -50,8 +58,17 @@ CASES: Final[dict[str, Case]] = {
     "storage.get_data_key": case(version=1),
     "storage.rewrap_data_key": case(version=1, old_root_id="r1", root_id="r2", wrapped=b"new"),
     "storage.insert_audit_entry": case(
-        id=r.named("entry new"), at_us=1, actor="new", action="test.new", target_table="", target="", outcome="ok",
-        trace_id="", span_id="", before=None, after=None,
+        id=r.named("entry new"),
+        at_us=1,
+        actor="new",
+        action="test.new",
+        target_table="",
+        target="",
+        outcome="ok",
+        trace_id="",
+        span_id="",
+        before=None,
+        after=None,
     ),
     "storage.list_audit_entries": case(after=b"", **_PAGE),
     "storage.insert_tenant": case(r.INITECH, id=r.named(r.INITECH), uid=None, audit_id=r.SPARE["tenant"], **_TENANT),

@@ -47,11 +47,16 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
         "rows": [(tenant, r.OPEN, *_OPEN, 0, 0, 0, "closed", 0, 0, 0, 0, 0, None)],
     },
     "webhooks.take_probes": lambda tenant: {
-        "rows": [(tenant, endpoint, *_OPEN, 2, 3) for endpoint in (r.OPEN, r.IDLE)], "node": r.NODE, "now_us": r.NOW_US,
+        "rows": [(tenant, endpoint, *_OPEN, 2, 3) for endpoint in (r.OPEN, r.IDLE)],
+        "node": r.NODE,
+        "now_us": r.NOW_US,
     },
     "webhooks.give_up_probes": lambda tenant: {"rows": [(tenant, r.PROBED)], "node": r.NODE, "now_us": r.NOW_US},
     "webhooks.bury_expired": lambda tenant: {
-        "lanes": [(tenant, r.ENDPOINT)], "now_us": r.NOW_US, "most": 100, "reason": "expired",
+        "lanes": [(tenant, r.ENDPOINT)],
+        "now_us": r.NOW_US,
+        "most": 100,
+        "reason": "expired",
     },
     "webhooks.health_of": lambda tenant: {"rows": [(tenant, r.OPEN)]},
     "webhooks.insert_attempts": lambda tenant: {"rows": [(tenant, r.READY, r.NEW_ATTEMPT, *_ATTEMPT)]},
