@@ -103,9 +103,8 @@ class Story:
     def _introduce(self, events: list[Event]) -> None:
         self._say(f"{len(events):,} flights left New York at least three hours late in 2013: an event {EVENT_TYPE} for each")
         self._say("receivers: healthy; flaky (503, then 500, until it is healed); hanging (never answers, until it is healed)")
-        self._say(
-            f"retries after {', '.join(SOON)}, then every {THEN[0]} (+-20 %), time-out {TIMEOUT}, {IN_FLIGHT} in flight per receiver (the demo's own settings)"
-        )
+        delays = f"{', '.join(SOON)}, then every {THEN[0]}"
+        self._say(f"retries after {delays} (+-20 %), time-out {TIMEOUT}, {IN_FLIGHT} in flight per receiver (the demo's own settings)")
 
     async def _act(self, events: list[Event]) -> None:
         self._note("began", schedule=SCHEDULE, timeout=TIMEOUT, events=len(events))
