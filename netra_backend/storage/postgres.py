@@ -27,7 +27,7 @@ from .errors import DatabaseError, ReadTimeout, StatementTimeout
 from .jobs import AFTER_COMMIT, BEFORE_COMMIT, BatchVerb, Job, run_callbacks
 from .nesting import open_transaction, refuse_nested
 from .postgres_coalescing import Coalescing
-from .postgres_connections import Connections
+from .postgres_connections import Connections, give_up
 from .postgres_errors import READ_ONLY, is_certainly_undone, may_run_again, opening, state_of, translated
 from .postgres_held import HeldPostgresTx
 from .postgres_schema import check_postgres
@@ -147,9 +147,8 @@ class Postgres:
         async with AsyncExitStack() as entered:
             await entered.enter_async_context(self._holding)
             connection = await entered.enter_async_context(self._connections.one())
-            places = (
-                entered.pop_all()
-            )  # from here on its end gives them back: an owner cancelled there must not take the connection from it
+            # From here on its end gives them back: an owner cancelled there must not take the connection from it.
+            places = entered.pop_all()
         tx = HeldPostgresTx(connection, scope, self._runtime, self._begin_held, self._transaction_timeout_s)
         token = open_transaction.set(tx)
         try:
@@ -164,6 +163,7 @@ class Postgres:
 
     def check_intake(self) -> None:
         """See `Database.check_intake`."""
+        self._check_process()
         if self._watch.trouble is not None:
             raise self._watch.trouble.with_traceback(None)
         if self._closed:
@@ -172,6 +172,10 @@ class Postgres:
     def version(self) -> int:
         """See `Database.version`."""
         return self._watch.version
+
+    def look_again(self) -> None:
+        """See `Database.look_again`."""
+        self._watch.changed()
 
     async def server_facts(self) -> tuple[int, int, int]:
         """The server's version as a number, how many connections it takes, and how many it has."""
@@ -210,10 +214,14 @@ class Postgres:
         return result
 
     async def _run_verb(self, verb: BatchVerb, items: list[Any]) -> tuple[list[Any], list[Callable[[], None]]]:
-        results, callbacks = await self._again(verb, (items,), _SYSTEM)
-        if len(results) != len(items):
-            raise RuntimeError(f"{verb} answered {len(results)} of {len(items)} items")
-        return list(results), callbacks
+        async def answers_each(tx: Tx) -> list[Any]:
+            results = list(await verb(tx, items))
+            if len(results) != len(items):  # inside, so that nothing of it is committed
+                raise RuntimeError(f"{verb} answered {len(results)} of {len(items)} items")
+            return results
+
+        results, callbacks = await self._again(answers_each, (), _SYSTEM)
+        return results, callbacks
 
     async def _again(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope, *, urgent: bool = False) -> Any:
         """Run the function in a transaction, and run it again where that is right; its result and what follows the commit."""
@@ -250,7 +258,7 @@ class Postgres:
         except BaseException as error:
             if is_certainly_undone(error):
                 raise translated(error) from error
-            tx.connection.terminate()
+            give_up(tx.connection)
             raise self._unknown(error) from error
         return tx.callbacks()
 

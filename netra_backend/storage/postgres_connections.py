@@ -14,7 +14,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
@@ -85,8 +85,8 @@ class Connections:
     async def _give_back(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
         """Never an error of whoever had it: what was committed with it is committed. An open transaction ends with its connection."""
         try:
-            if not connection.is_closed() and connection.is_in_transaction():
-                connection.terminate()
+            if not is_gone(connection) and connection.is_in_transaction():
+                give_up(connection)
             await pool.release(connection)
         except Exception as error:  # noqa: BLE001  (the pool has given the connection up)
             _log.warning("a connection to the database ended as it was given back: %s", error)
@@ -123,6 +123,20 @@ async def _notice_silence(connection: asyncpg.Connection) -> None:
     for option, value in _KEEP_ALIVE.items():
         if hasattr(socket, option):
             wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def is_gone(connection: asyncpg.Connection) -> bool:
+    """Whether it has ended. asyncpg's pool takes such a one away from whoever has it, and then even this question is an error."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
+def give_up(connection: asyncpg.Connection) -> None:
+    """End it at once, and with it its transaction, whatever it is doing."""
+    with suppress(asyncpg.InterfaceError):  # as in `is_gone`
+        connection.terminate()
 
 
 async def _nothing(_: asyncpg.Connection) -> None:

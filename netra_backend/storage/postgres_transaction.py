@@ -23,6 +23,7 @@ from ..errors import UsageError
 from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, Scope, check_tenant
 from .errors import DatabaseUnreachable
+from .postgres_connections import give_up, is_gone
 from .postgres_errors import READ_ONLY, state_of, translated
 from .statements import Row, Statement
 from .transaction import Emission, Tx
@@ -76,7 +77,7 @@ class PostgresTx(Tx):
     async def commit(self) -> None:
         """Commit what was begun. Whatever is raised here leaves the outcome to `postgres_errors.is_certainly_undone`."""
         if self._begun:
-            if self.connection.is_closed():  # it was never asked, so there is no doubt
+            if is_gone(self.connection):  # it was never asked, so there is no doubt
                 raise DatabaseUnreachable
             status = await self.connection.execute(f"notify {CHANNEL}; commit" if self._wakes else "commit")
             if status != "COMMIT":  # the answer to a COMMIT in a transaction that has failed is a quiet ROLLBACK
@@ -84,14 +85,14 @@ class PostgresTx(Tx):
 
     async def rollback(self) -> None:
         """Undo everything; a connection that cannot even do that, and soon, is given up, which undoes it as well."""
-        if not self._begun or self.connection.is_closed():
+        if not self._begun or is_gone(self.connection):
             return
         try:
             await self.connection.execute("rollback", timeout=UNDO_S)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            self.connection.terminate()
+            give_up(self.connection)
         except asyncio.CancelledError:
-            self.connection.terminate()
+            give_up(self.connection)
             raise
 
     def emissions(self) -> list[Emission]:
@@ -140,7 +141,7 @@ class PostgresTx(Tx):
         except Exception as error:
             self.failed = translated(error)
             if isinstance(error, TimeoutError) or state_of(error) == READ_ONLY:
-                self.connection.terminate()  # cut off without a word; or a standby by now, and the primary is at another address
+                give_up(self.connection)  # cut off without a word; or a standby by now, and the primary is at another address
             raise self.failed from error
         finally:
             self._waiting = False

@@ -77,7 +77,7 @@ class Watch:
         seen = await self._connection.fetchval("select pg_current_snapshot()::text")
         if seen != self._seen:
             self._seen = seen
-            self._changed()
+            self.changed()
 
     async def _recover(self) -> None:
         trouble = self.trouble
@@ -89,9 +89,10 @@ class Watch:
             _log.warning("the database takes writes again")
 
     def _heard(self, *_: object) -> None:
-        self._changed()
+        self.changed()
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Have everybody look: something was committed."""
         self.version += 1
         for wake in self.on_wake:
             wake()

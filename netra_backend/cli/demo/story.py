@@ -39,6 +39,7 @@ SCHEDULE: Final = ",".join(SOON + THEN)
 """It outlasts the demo: on a slow machine the flaky receiver's messages would else be dead letters before it is healed."""
 
 TIMEOUT: Final = "3s"
+BREAKER_OPEN: Final = "500ms"
 IN_FLIGHT: Final = "50"
 """Per receiver: each of them syncs its ledger before it answers, and requests that are there together share a sync."""
 
@@ -104,7 +105,8 @@ class Story:
         self._say(f"{len(events):,} flights left New York at least three hours late in 2013: an event {EVENT_TYPE} for each")
         self._say("receivers: healthy; flaky (503, then 500, until it is healed); hanging (never answers, until it is healed)")
         delays = f"{', '.join(SOON)}, then every {THEN[0]}"
-        self._say(f"retries after {delays} (+-20 %), time-out {TIMEOUT}, {IN_FLIGHT} in flight per receiver (the demo's own settings)")
+        self._say(f"retries after {delays} (+-20 %), time-out {TIMEOUT}, {IN_FLIGHT} in flight per receiver,")
+        self._say(f"a receiver that fails is parked for {BREAKER_OPEN} at first (the demo's own settings)")
 
     async def _act(self, events: list[Event]) -> None:
         self._note("began", schedule=SCHEDULE, timeout=TIMEOUT, events=len(events))
@@ -159,6 +161,7 @@ class Story:
     async def _netra(self, log: str, *words: str) -> Child:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("NETRA_")}
         chosen = {"NETRA_WEBHOOKS_SCHEDULE": SCHEDULE, "NETRA_WEBHOOKS_TIMEOUT": TIMEOUT, "NETRA_WEBHOOKS_IN_FLIGHT": IN_FLIGHT}
+        chosen |= {"NETRA_WEBHOOKS_BREAKER_OPEN": BREAKER_OPEN}
         child = Child(NETRA, (*words, "--dev"), self._out / log, inherited | chosen | self._engine.environ)
         return await self._stack.enter_async_context(child)
 

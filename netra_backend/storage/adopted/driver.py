@@ -14,6 +14,8 @@ class Driver(ABC):
     """One caller's connection. A synchronous kind never suspends in any of these."""
 
     asynchronous: ClassVar[bool] = False
+    recipe: ClassVar[str]
+    """How its user begins a transaction."""
 
     @property
     @abstractmethod
@@ -36,6 +38,10 @@ class Driver(ABC):
     @abstractmethod
     def begins_by_itself(self) -> bool:
         """Whether the caller's library opens a transaction before our first statement, as the caller has set it up to."""
+
+    async def pause(self) -> None:
+        """Let others have the lock that this connection waits for."""
+        return
 
     @abstractmethod
     async def control(self, sql: str) -> None:
