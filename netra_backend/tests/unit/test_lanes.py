@@ -115,9 +115,7 @@ class LanesMachine(RuleBasedStateMachine):
         self.waiting = []
 
     def may_start(self):
-        return len(self.flying) < self.total and any(
-            self.flying_in(each) < self.allowed[lane_of(each)] for each in self.waiting
-        )
+        return len(self.flying) < self.total and any(self.flying_in(each) < self.allowed[lane_of(each)] for each in self.waiting)
 
     def waits_fresh(self, lane):
         state = self.lanes._lanes.get(lane)
