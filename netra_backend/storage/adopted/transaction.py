@@ -25,7 +25,7 @@ from ...errors import Conflict, NetraError, NotFound
 from ...kernel.runtime import Runtime
 from ...kernel.scope import Scope
 from .. import outbox, tenants
-from ..errors import ConstraintViolated
+from ..errors import ConstraintViolated, DatabaseError
 from ..meta import INSTALL_ID
 from ..statements import Row, Statement, Statements
 from ..transaction import Tx
@@ -240,14 +240,18 @@ class AdoptedTx(Tx, ABC):
             raise NotFound(f"the tenant {self.tenant!r} was deleted", fix=f"Make it anew: netra tenant create {self.tenant}")
         await self._control(f"savepoint {FIRST_USE}")
         try:
-            await tenants.create(self, self.tenant, uid=self.tenant)
-        except ConstraintViolated as error:
+            await tenants.make(self, self.tenant, self.tenant)
+        except DatabaseError as error:
             await self._control(f"rollback to savepoint {FIRST_USE}")
             self._failed = None
             self._emissions = []
             if await self.one(Q.tenant_by_name) is None:
-                raise Conflict(f"{self.tenant!r} is another tenant's uid", fix="Adopt it under that tenant's name.") from error
+                raise self._no_first_use(error) from error
         await self._control(f"release savepoint {FIRST_USE}")
+
+    def _no_first_use(self, error: DatabaseError) -> NetraError:
+        taken = isinstance(error, ConstraintViolated)
+        return Conflict(f"{self.tenant!r} is another tenant's uid", fix="Adopt it under that tenant's name.") if taken else error
 
     def _fails(self, error: Exception) -> NetraError:
         self._failed = self.driver.translated(error)
