@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 
 import group_commit
+import group_commit_postgres
 import webhooks_end_to_end
 from measure import machine, show, write_report
 
 REPORT = Path("build/report/bench.json")
-TABLES = {"group_commit": group_commit, "webhooks_end_to_end": webhooks_end_to_end}
+TABLES = {"group_commit": group_commit, "group_commit_postgres": group_commit_postgres, "webhooks_end_to_end": webhooks_end_to_end}
 
 
 def main() -> int:

@@ -130,7 +130,10 @@ class Netra:
         await self.database.open()
         self._stack.push_async_callback(self.database.close)
         self._install_id = await self.database.write(meta.install_id, scope=system_scope())
-        self.membership = Membership(self.database, runtime, self.database.lock_dir, ttl_s=settings.lease_ttl, role=self._role)
+        await self.database.write(self.sealer.prove, scope=system_scope())
+        self.membership = Membership(
+            self.database, runtime, self.database.lock_dir, ttl_s=settings.lease_ttl, role=self._role, sends=self.workers
+        )
         await self.membership.start()
         self._stack.push_async_callback(self.membership.stop)
         self.leader = LogLeader(self.database, self.membership, runtime)

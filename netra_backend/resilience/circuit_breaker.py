@@ -12,7 +12,8 @@ several processes share it by compare-and-swap: whoever swaps `open` for `half_o
 process's own and never stored; at a restart it starts afresh, which costs at most ten attempts.
 
 Danger: rows are shared, so instants here are wall time. A clock that steps back must not keep an endpoint parked: an
-opening that lies in the future counts as over. A prober that dies is replaced after `probe_s`.
+opening that lies in the future counts as over, save by as little as two hosts' clocks differ (`SKEW_US`), or the slower host
+would probe at once what the faster one has just opened. A prober that dies is replaced after `probe_s`.
 
 Sources: M. Nygard, "Release It!", chapter 5; the split into measurement and transitions as in Polly's breaker;
 slow start as in RFC 5681, section 3.1. Rejected: a token bucket of failures, which says nothing about recovery.
@@ -29,6 +30,8 @@ from ..kernel.clock import Clock
 
 _US: Final = 1_000_000
 _BUCKETS: Final = 12
+SKEW_US: Final = 60 * _US
+"""How far apart the clocks of two processes may be without one taking the other's instant for a clock that stepped."""
 
 Phase = Literal["closed", "open", "half_open"]
 
@@ -86,8 +89,9 @@ class Health:
 class Breaker:
     """The state, as a row holds it.
 
-    `since_us` and `until_us` span the opening (open) or the probe (half-open). `openings` counts those in a row, for the
-    doubling. `limit` is how many attempts slow start allows in flight, 0 for no limit; `credit` counts its successes.
+    `since_us` and `until_us` span the opening (open) or the probe (half-open); in a slow start `since_us` is when it began.
+    `openings` counts those in a row, for the doubling. `limit` is how many attempts slow start allows in flight, 0 for no
+    limit; `credit` counts its successes.
     """
 
     phase: Phase = "closed"
@@ -99,7 +103,7 @@ class Breaker:
 
     def is_waiting(self, now_us: int) -> bool:
         """Whether the opening or the probe still runs by the wall clock `now_us`."""
-        return self.since_us <= now_us < self.until_us
+        return self.since_us - SKEW_US <= now_us < self.until_us
 
 
 CLOSED: Final = Breaker()
@@ -139,7 +143,7 @@ def _after_probe(state: Breaker, policy: Policy, outcome: Outcome, now_us: int, 
         return opened(state, policy, now_us, chance)
     if outcome is Outcome.NOT_SENT:
         return replace(state, phase="open", until_us=now_us)
-    return Breaker(openings=state.openings, limit=1)
+    return Breaker(since_us=now_us, openings=state.openings, limit=1)
 
 
 def _faster(state: Breaker, policy: Policy) -> Breaker:

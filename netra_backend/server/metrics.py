@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from ..kernel.scope import system_scope
-from ..webhooks import search
+from ..webhooks import health, search
 
 if TYPE_CHECKING:
     from ..netra import Netra
@@ -27,6 +27,7 @@ FRESH_S: Final = 2.0
 DELIVERIES: Final = "netra_webhook_deliveries_total"
 QUEUE_DEPTH: Final = "netra_webhook_queue_depth"
 OLDEST_DUE: Final = "netra_webhook_oldest_due_seconds"
+BREAKERS: Final = "netra_breaker_state"
 
 KNOWN: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
     DELIVERIES: tuple({"outcome": outcome} for outcome in ("delivered", "failed", "dead", "skipped", "cancelled")),
@@ -34,6 +35,7 @@ KNOWN: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
 HELP: Final[Mapping[str, str]] = {
     DELIVERIES: "Outcomes of deliveries in this process; failed ones are tried again.",
     QUEUE_DEPTH: "Deliveries of the installation that are due or on their way.",
+    BREAKERS: "Endpoints of the installation whose breaker is open, half open or in a slow start, or that asked for a pause (gated).",
     OLDEST_DUE: "Age of the delivery that has been due for longest, in seconds; 0 if none is.",
 }
 _SCOPE: Final = system_scope("metrics")
@@ -94,3 +96,5 @@ class Gauges:
         age_us = 0 if earliest_us is None else max(0, clock.wall_us() - earliest_us)
         self._metrics.gauge(QUEUE_DEPTH, depth)
         self._metrics.gauge(OLDEST_DUE, age_us / 1_000_000)
+        for state, count in (await self._netra.database.read(health.counts, scope=_SCOPE)).items():
+            self._metrics.gauge(BREAKERS, count, state=state)

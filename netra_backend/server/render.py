@@ -14,7 +14,7 @@ import orjson
 
 from ..kernel.ids import to_text
 from ..storage.tenants import Tenant
-from ..webhooks.model import Attempt, Endpoint, EventType, Message
+from ..webhooks.model import Attempt, Endpoint, EndpointHealth, EventType, Message
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -86,8 +86,8 @@ def attempt_out(attempt: Attempt, message: Message | None, *, with_content: bool
     return out
 
 
-def endpoint_out(endpoint: Endpoint) -> dict[str, Any]:
-    """Svix's EndpointOut, in both vocabularies. Header values may be credentials and are not in it."""
+def endpoint_out(endpoint: Endpoint, health: EndpointHealth | None = None) -> dict[str, Any]:
+    """Svix's EndpointOut, in both vocabularies, and its breaker if known. Header values may be credentials and are not in it."""
     types = endpoint.event_types
     return {
         "id": endpoint.text_id,
@@ -104,6 +104,18 @@ def endpoint_out(endpoint: Endpoint) -> dict[str, Any]:
         "metadata": endpoint.metadata,
         "createdAt": timestamp(endpoint.created_us),
         "updatedAt": timestamp(endpoint.updated_us),
+        **({} if health is None else {"breaker": _breaker_out(health)}),
+    }
+
+
+def _breaker_out(health: EndpointHealth) -> dict[str, Any]:
+    """`parkedUntil` while the breaker is open, `gatedUntil` where the receiver's Retry-After asked for it."""
+    breaker = health.breaker
+    state = "slow_start" if breaker.phase == "closed" and breaker.limit else breaker.phase
+    return {
+        "state": state,
+        "parkedUntil": timestamp(breaker.until_us) if breaker.phase == "open" else None,
+        "gatedUntil": timestamp(health.gate_us) if health.gate_us else None,
     }
 
 

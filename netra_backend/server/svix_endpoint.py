@@ -13,7 +13,8 @@ from ..kernel.scope import check_tenant
 from ..storage.sealing import Sealer
 from ..storage.transaction import Tx
 from ..webhooks import endpoints
-from ..webhooks.model import Endpoint
+from ..webhooks.health import with_health
+from ..webhooks.model import WELL, Endpoint, EndpointHealth
 from ..webhooks.signing import decode_secret, encode_secret
 from .access import Access
 from .models import EndpointIn, EndpointPatch, EndpointUpsert, SecretRotate
@@ -33,7 +34,7 @@ async def list_endpoints(
 ) -> Response:
     """An application's endpoints, the oldest first."""
     asked = Asked(limit, iterator, order == "descending")
-    return answer(await page(asked, CREATED, partial(caller.read, _page), _place, endpoint_out))
+    return answer(await page(asked, CREATED, partial(caller.read, _page), _place, lambda found: endpoint_out(*found)))
 
 
 @router.post("", operation_id="v1.endpoint.create", status_code=201)
@@ -49,13 +50,13 @@ async def create_endpoint(caller: Caller, body: EndpointIn) -> Response:
 
     endpoint, replayed = await once(caller, caller.scope, "POST /app/{app_id}/endpoint", make, again)
     _changed(caller)
-    return answer(endpoint_out(endpoint), 201, replayed=replayed)
+    return answer(endpoint_out(endpoint, WELL), 201, replayed=replayed)
 
 
 @router.get("/{endpoint_id}", operation_id="v1.endpoint.get")
 async def get_endpoint(caller: Caller, endpoint_id: str) -> Response:
     """One endpoint, by id or uid."""
-    return answer(endpoint_out(await caller.read(endpoints.get, endpoint_id)))
+    return answer(endpoint_out(*await caller.read(_get, endpoint_id)))
 
 
 @router.put("/{endpoint_id}", operation_id="v1.endpoint.update")
@@ -65,7 +66,7 @@ async def update_endpoint(caller: Caller, endpoint_id: str, body: EndpointUpsert
     sealer = caller.edge.netra.sealer
     endpoint, made = await caller.write(_upsert, sealer, endpoint_id, body)
     _changed(caller)
-    return answer(endpoint_out(endpoint), 201 if made else 200)
+    return answer(endpoint_out(*await caller.read(_get, endpoint.text_id)), 201 if made else 200)
 
 
 @router.patch("/{endpoint_id}", operation_id="v1.endpoint.patch")
@@ -73,7 +74,7 @@ async def patch_endpoint(caller: Caller, endpoint_id: str, body: EndpointPatch) 
     """Change what is named of an endpoint."""
     endpoint = await caller.write(endpoints.update, endpoint_id, body.changes())
     _changed(caller)
-    return answer(endpoint_out(endpoint))
+    return answer(endpoint_out(*await caller.read(_get, endpoint.text_id)))
 
 
 @router.delete("/{endpoint_id}", operation_id="v1.endpoint.delete", status_code=204)
@@ -125,12 +126,19 @@ def _changed(access: Access) -> None:
     access.edge.netra.webhooks.snapshots.forget(access.tenant.tenant)
 
 
-async def _page(tx: Tx, window: Window[tuple[int, bytes]]) -> list[Endpoint]:
-    return await endpoints.page(tx, window.start(FIRST, LAST), window.count, back=window.back)
+Found = tuple[Endpoint, EndpointHealth]
 
 
-def _place(endpoint: Endpoint) -> tuple[int, bytes]:
-    return endpoint.created_us, endpoint.id
+async def _get(tx: Tx, reference: str) -> Found:
+    return (await with_health(tx, [await endpoints.get(tx, reference)]))[0]
+
+
+async def _page(tx: Tx, window: Window[tuple[int, bytes]]) -> list[Found]:
+    return await with_health(tx, await endpoints.page(tx, window.start(FIRST, LAST), window.count, back=window.back))
+
+
+def _place(found: Found) -> tuple[int, bytes]:
+    return found[0].created_us, found[0].id
 
 
 async def _create(tx: Tx, sealer: Sealer, body: EndpointIn) -> Endpoint:

@@ -17,7 +17,8 @@ import contextlib
 import fcntl
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,18 +37,23 @@ _SCOPE: Final = system_scope()
 
 
 class Membership:
-    """See the module's docstring. `id` is this life's; read it again whenever it is needed."""
+    """See the module's docstring. `id` is this life's; read it again whenever it is needed.
 
-    def __init__(self, database: Database, runtime: Runtime, lock_dir: Path, *, ttl_s: float, role: str) -> None:
+    `senders` numbers the living nodes that make deliveries, in an order that every node finds the same.
+    """
+
+    def __init__(self, database: Database, runtime: Runtime, lock_dir: Path, *, ttl_s: float, role: str, sends: bool = True) -> None:
         self.id = b""
         self.on_new_life: list[Callable[[], None]] = []
         self.on_reaped: list[Callable[[], None]] = []
         self.live_nodes = 1
+        self.senders: Mapping[bytes, int] = {}
         self._database = database
         self._runtime = runtime
         self._lock_dir = lock_dir / "nodes"
         self._ttl_s = ttl_s
         self._role = role
+        self._sends = sends
         self._lock: int | None = None
         self._beaten_at = 0.0
         self._seen: dict[bytes, tuple[int, float]] = {}
@@ -87,7 +93,8 @@ class Membership:
         self.id = self._runtime.ids.new()
         self._hold_lock()
         started = self._runtime.clock.monotonic()
-        await self._database.write(nodes.register, self.id, platform.node(), os.getpid(), self._role, scope=_SCOPE, lane="urgent")
+        register = partial(nodes.register, sends=self._sends)
+        await self._database.write(register, self.id, platform.node(), os.getpid(), self._role, scope=_SCOPE, lane="urgent")
         self._beaten_at = started
 
     async def _beat_forever(self) -> None:
@@ -142,6 +149,7 @@ class Membership:
     async def _observe_once(self) -> None:
         living: list[Node] = await self._database.read(nodes.living, scope=_SCOPE)
         self.live_nodes = max(1, len(living))
+        self.senders = {node.id: number for number, node in enumerate(node for node in living if node.sends)}
         now = self._runtime.clock.monotonic()
         self._seen = {node.id: self._sight(node, now) for node in living if node.id != self.id}
         for node in living:

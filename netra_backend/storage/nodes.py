@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from .statements import Statements
 from .transaction import Tx
@@ -10,9 +11,13 @@ from .transaction import Tx
 Q = Statements(__package__)
 
 
+_IDLE: Final = " without workers"
+"""Ends the stored role of a process that sends nothing, so that what senders share is not divided by it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One running process."""
+    """One running process. `sends` says whether it makes deliveries."""
 
     id: bytes
     beat: int
@@ -20,11 +25,13 @@ class Node:
     pid: int
     role: str
     started_us: int
+    sends: bool = True
 
 
-async def register(tx: Tx, node: bytes, host: str, pid: int, role: str) -> None:
+async def register(tx: Tx, node: bytes, host: str, pid: int, role: str, *, sends: bool = True) -> None:
     """Add the row of a process that starts a life."""
-    await tx.execute(Q.insert_node, id=node, host=host, pid=pid, role=role, started_us=tx.now_us)
+    stored = role if sends else role + _IDLE
+    await tx.execute(Q.insert_node, id=node, host=host, pid=pid, role=stored, started_us=tx.now_us)
 
 
 async def beat(tx: Tx, node: bytes) -> bool:
@@ -49,4 +56,8 @@ async def is_live(tx: Tx, node: bytes) -> bool:
 
 async def living(tx: Tx) -> list[Node]:
     """Every node that nobody has declared dead."""
-    return [Node(*row) for row in await tx.all(Q.list_nodes)]
+    return [_node(*row) for row in await tx.all(Q.list_nodes)]
+
+
+def _node(id_: bytes, beat: int, host: str, pid: int, role: str, started_us: int) -> Node:
+    return Node(id_, beat, host, pid, role.removesuffix(_IDLE), started_us, sends=not role.endswith(_IDLE))

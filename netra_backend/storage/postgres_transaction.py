@@ -13,6 +13,7 @@ the first role are one round trip, and so are `notify` and `commit`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,11 +22,14 @@ import asyncpg
 from ..errors import UsageError
 from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, Scope, check_tenant
-from .postgres_errors import translated
+from .errors import DatabaseUnreachable
+from .postgres_connections import give_up, is_gone
+from .postgres_errors import READ_ONLY, state_of, translated
 from .statements import Row, Statement
 from .transaction import Emission, Tx
 
 CHANNEL: Final = "netra"
+UNDO_S: Final = 2.0
 _FLEET: Final = "set local role netra_fleet"
 _NOBODY: Final = "set local role none"
 
@@ -71,20 +75,25 @@ class PostgresTx(Tx):
         self.failed = UsageError("this transaction is over", fix="Do not keep `tx` beyond the function that was given it.")
 
     async def commit(self) -> None:
-        """Commit what was begun. Whatever is raised here leaves the outcome to `postgres_errors.is_the_servers_no`."""
+        """Commit what was begun. Whatever is raised here leaves the outcome to `postgres_errors.is_certainly_undone`."""
         if self._begun:
+            if is_gone(self.connection):  # it was never asked, so there is no doubt
+                raise DatabaseUnreachable
             status = await self.connection.execute(f"notify {CHANNEL}; commit" if self._wakes else "commit")
             if status != "COMMIT":  # the answer to a COMMIT in a transaction that has failed is a quiet ROLLBACK
                 raise asyncpg.InFailedSQLTransactionError(status)
 
     async def rollback(self) -> None:
-        """Undo everything; a connection that cannot even do that is given up, which undoes it as well."""
-        if not self._begun or self.connection.is_closed():
+        """Undo everything; a connection that cannot even do that, and soon, is given up, which undoes it as well."""
+        if not self._begun or is_gone(self.connection):
             return
         try:
-            await self.connection.execute("rollback")
+            await self.connection.execute("rollback", timeout=UNDO_S)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            self.connection.terminate()
+            give_up(self.connection)
+        except asyncio.CancelledError:
+            give_up(self.connection)
+            raise
 
     def emissions(self) -> list[Emission]:
         """What this transaction has put on streams."""
@@ -131,6 +140,8 @@ class PostgresTx(Tx):
             return await call(*arguments)
         except Exception as error:
             self.failed = translated(error)
+            if isinstance(error, TimeoutError) or state_of(error) == READ_ONLY:
+                give_up(self.connection)  # cut off without a word; or a standby by now, and the primary is at another address
             raise self.failed from error
         finally:
             self._waiting = False

@@ -66,10 +66,7 @@ class Watch:
             try:
                 async with asyncio.timeout(ANSWERS_WITHIN_S):
                     await self._look()
-                    if self.trouble is not None:
-                        await self._probe()
-                        self.trouble = None
-                        _log.warning("the database takes writes again")
+                    await self._recover()
             except Exception as error:  # noqa: BLE001  (whatever it was: the next look tells)
                 self._lost(error)
 
@@ -81,6 +78,15 @@ class Watch:
         if seen != self._seen:
             self._seen = seen
             self.changed()
+
+    async def _recover(self) -> None:
+        trouble = self.trouble
+        if trouble is None:
+            return
+        await self._probe()
+        if self.trouble is trouble:  # else another commit came into doubt meanwhile, and this probe may have been before it
+            self.trouble = None
+            _log.warning("the database takes writes again")
 
     def _heard(self, *_: object) -> None:
         self.changed()

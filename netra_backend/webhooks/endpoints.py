@@ -78,7 +78,22 @@ async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint
     entry = await audit_append(tx, "endpoint.update", before.id, table=TABLE, before=_facts(before), after=_facts(after))
     await tx.execute(Q.update_endpoint, id=before.id, now_us=tx.now_us, audit_id=entry, **_columns(after))
     await tx.execute(Q.bump_version)
+    if (before.url, before.disabled) != (after.url, after.disabled):  # what was known is of another receiver, or settled by somebody
+        await tx.execute(Q.reset_health, endpoint_id=before.id)
     return after
+
+
+async def disable(tx: Tx, tenant: str, endpoint_id: bytes, reason: str) -> bool:
+    """Disable an endpoint because its receiver asked for it; False where it is disabled or gone already."""
+    if not await tx.execute(Q.hold_enabled_endpoint, tenant=tenant, id=endpoint_id):
+        return False
+    after = {"disabled": 1, "reason": reason}
+    entry = await audit_append(tx, "endpoint.disable", endpoint_id, table=TABLE, before={"disabled": 0}, after=after, tenant=tenant)
+    await tx.execute(Q.disable_endpoint, tenant=tenant, id=endpoint_id, now_us=tx.now_us, audit_id=entry)
+    await tx.execute(Q.bump_version, tenant=tenant)
+    await tx.execute(Q.reset_health, tenant=tenant, endpoint_id=endpoint_id)
+    tx.emit("events", {"type": "endpoint.disabled", "endpoint": endpoint_id.hex(), "reason": reason}, tenant)
+    return True
 
 
 async def bury(tx: Tx, reference: str) -> Endpoint:
@@ -87,6 +102,7 @@ async def bury(tx: Tx, reference: str) -> Endpoint:
     entry = await audit_append(tx, "endpoint.delete", gone.id, table=TABLE, before=_facts(gone))
     await tx.execute(Q.bury_endpoint, id=gone.id, now_us=tx.now_us, audit_id=entry)
     await tx.execute(Q.bump_version)
+    await tx.execute(Q.reset_health, endpoint_id=gone.id)
     return gone
 
 

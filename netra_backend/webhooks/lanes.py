@@ -1,9 +1,12 @@
 """What waits in this process, lane by lane: one lane per endpoint, so that a hung one delays nobody else.
 
-A lane has at most `in_flight` attempts on their way. What waits in it comes from two sides, taken in turn: `fresh`,
+A lane has at most its allowance of attempts on their way. What waits in it comes from two sides, taken in turn: `fresh`,
 handed over by a commit of ours (at most 100), and `claimed`, taken from the table: at most the free slots, or what a
 quick lane gets through in a tenth of a second, so that a claim's commit is not paid for every ten deliveries. Without
 the turns a lane that is fed steadily would never come to its retries.
+
+How many attempts a lane may have is asked anew at each turn, because its breaker, its receiver's wishes and the number of
+senders change it. What waits in a lane that may have none is blocked: it is given back, not kept.
 
 Ready lanes stand in one ring per tenant, and the tenants in a ring: when the total is the limit, the turn goes from
 tenant to tenant, not from message to message. And no tenant takes the total whole: see `SHARE`.
@@ -12,7 +15,7 @@ tenant to tenant, not from message to message. And no tenant takes the total who
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -63,11 +66,12 @@ class LaneState:
 class Lanes:
     """Every lane with work, and every delivery that this process answers for."""
 
-    def __init__(self, in_flight: int, in_flight_total: int) -> None:
-        self._limit = in_flight
+    def __init__(self, allowance: Callable[[Lane], int], in_flight_total: int) -> None:
+        self._allowance = allowance
         self._total_limit = in_flight_total
         self._lanes: dict[Lane, LaneState] = {}
         self._ready: OrderedDict[str, OrderedDict[bytes, None]] = OrderedDict()
+        self._blocked: set[Lane] = set()
         self.held: dict[Key, Delivery] = {}
         self.expected: dict[Key, int] = {}
         self.in_flight = 0
@@ -83,10 +87,11 @@ class Lanes:
         return True
 
     def has_room(self, lane: Lane, more: int) -> bool:
-        """Whether `more` deliveries fit; a look that changes nothing, from any thread."""
+        """Whether `more` deliveries fit and would be sent; a look that changes nothing, from any thread."""
         state = self._lanes.get(lane)
         taken = 0 if state is None else len(state.fresh) + state.reserved
-        return taken + more <= WAITING_PER_LANE and self._queued[lane[0]] + more <= SHARE * (WAITING_IN_ALL - self.waiting)
+        fits = taken + more <= WAITING_PER_LANE and self._queued[lane[0]] + more <= SHARE * (WAITING_IN_ALL - self.waiting)
+        return fits and self._allowance(lane) > 0
 
     def expect(self, keys: Iterable[Key]) -> None:
         """Count these as held while their commit is under way, so that the release check leaves them alone."""
@@ -118,23 +123,33 @@ class Lanes:
 
     def next(self) -> Delivery | None:
         """The delivery whose attempt may start now, or None; counts it as in flight."""
+        while (lane := self._next_lane()) is not None:
+            state = self._lanes[lane]
+            if state.in_flight < self._allowance(lane):
+                return self._start(lane, state)
+            self._mark(*lane, state)  # less is allowed than when it was marked ready
+        return None
+
+    def _next_lane(self) -> Lane | None:
+        """The ready lane whose turn it is, taken out of its ring."""
         free = self._total_limit - self.in_flight
         tenant = next((tenant for tenant in self._ready if self._flying[tenant] <= SHARE * free), None) if free > 0 else None
         if tenant is None:
             return None
-        endpoints = self._ready[tenant]
-        endpoint = next(iter(endpoints))
-        state = self._lanes[tenant, endpoint]
+        endpoints = self._ready.pop(tenant)
+        endpoint, _ = endpoints.popitem(last=False)
+        if endpoints:
+            self._ready[tenant] = endpoints
+        return tenant, endpoint
+
+    def _start(self, lane: Lane, state: LaneState) -> Delivery:
+        tenant, endpoint = lane
         delivery = state.pop()
         state.in_flight += 1
         self.in_flight += 1
         self._flying[tenant] += 1
         self.waiting -= 1
         self._queued[tenant] -= 1
-        endpoints.pop(endpoint)
-        self._ready.pop(tenant)
-        if endpoints:
-            self._ready[tenant] = endpoints
         self._mark(tenant, endpoint, state)
         return delivery
 
@@ -150,7 +165,8 @@ class Lanes:
         self._mark(tenant, endpoint, state)
         if took_s is not None:
             state.pace_s = took_s if state.pace_s is None else state.pace_s + (took_s - state.pace_s) * PACE_WEIGHT
-        low = state.in_flight + len(state.claimed) <= self._limit // 2 or len(state.claimed) < self._ahead(state) // 2
+        limit = self._allowance((tenant, endpoint))
+        low = state.in_flight + len(state.claimed) <= limit // 2 or len(state.claimed) < _ahead(state, limit) // 2
         wants = state.backlog and low
         self._tidy((tenant, endpoint), state)
         return wants
@@ -162,20 +178,15 @@ class Lanes:
 
     def free(self, lane: Lane) -> int:
         """How many deliveries a claim may take for this lane."""
-        if self._queued[lane[0]] >= SHARE * (WAITING_IN_ALL - self.waiting):
+        limit = self._allowance(lane)
+        if not limit or self._queued[lane[0]] >= SHARE * (WAITING_IN_ALL - self.waiting):
             return 0
         state = self._lanes.get(lane)
         if state is None:
-            return self._limit
+            return limit
         # Where fresh ones wait, every slot is taken again at once: the table's get their turns only if some wait here.
-        turns = min(len(state.fresh), (self._limit + 1) // 2)
-        return max(0, max(self._limit - state.in_flight, self._ahead(state), turns) - len(state.claimed))
-
-    def _ahead(self, state: LaneState) -> int:
-        """How many more the lane gets through in `AHEAD_S` at its pace: what waits here waits nowhere else."""
-        if state.pace_s is None:
-            return 0
-        return int(min(WAITING_PER_LANE, self._limit * AHEAD_S / max(state.pace_s, 0.001)))
+        turns = min(len(state.fresh), (limit + 1) // 2)
+        return max(0, max(limit - state.in_flight, _ahead(state, limit), turns) - len(state.claimed))
 
     def note_backlog(self, lane: Lane, *, more: bool) -> None:
         """Remember whether the table has more for this lane."""
@@ -183,22 +194,66 @@ class Lanes:
         state.backlog = more
         self._tidy(lane, state)
 
+    def touch(self, lane: Lane) -> None:
+        """The lane's allowance has changed."""
+        state = self._lanes.get(lane)
+        if state is not None:
+            self._mark(*lane, state)
+
+    def take_blocked(self) -> list[Delivery]:
+        """What waits in lanes that may send nothing, taken out of them."""
+        blocked, self._blocked = self._blocked, set()
+        taken: list[Delivery] = []
+        for lane in blocked:
+            state = self._lanes.get(lane)
+            if state is None:
+                continue
+            if self._allowance(lane):
+                self._mark(*lane, state)
+            else:
+                taken += self._empty(lane, state)
+        return taken
+
+    def _empty(self, lane: Lane, state: LaneState) -> list[Delivery]:
+        taken = [*state.claimed, *state.fresh]
+        state.claimed.clear()
+        state.fresh.clear()
+        state.backlog = False
+        self.waiting -= len(taken)
+        self._queued[lane[0]] -= len(taken)
+        self._unmark(lane)
+        self._tidy(lane, state)
+        return taken
+
     def waiting_deliveries(self) -> list[Delivery]:
         """Empty every lane of what has not started, and return it."""
-        taken = [delivery for state in self._lanes.values() for queue in (state.fresh, state.claimed) for delivery in queue]
-        for state in self._lanes.values():
-            state.fresh.clear()
-            state.claimed.clear()
-            state.backlog = False
-        self._ready.clear()
-        self._queued.clear()
-        self.waiting = 0
+        taken = [delivery for lane, state in [*self._lanes.items()] for delivery in self._empty(lane, state)]
+        self._blocked.clear()
         return taken
 
     def _mark(self, tenant: str, endpoint: bytes, state: LaneState) -> None:
-        if state.waiting and state.in_flight < self._limit:
+        if not state.waiting:
+            return
+        allowed = self._allowance((tenant, endpoint))
+        if not allowed:
+            self._blocked.add((tenant, endpoint))
+        elif state.in_flight < allowed:
             self._ready.setdefault(tenant, OrderedDict())[endpoint] = None
+
+    def _unmark(self, lane: Lane) -> None:
+        endpoints = self._ready.get(lane[0])
+        if endpoints is not None:
+            endpoints.pop(lane[1], None)
+            if not endpoints:
+                del self._ready[lane[0]]
 
     def _tidy(self, lane: Lane, state: LaneState) -> None:
         if state.idle:
             self._lanes.pop(lane, None)
+
+
+def _ahead(state: LaneState, limit: int) -> int:
+    """How many more the lane gets through in `AHEAD_S` at its pace: what waits here waits nowhere else."""
+    if state.pace_s is None:
+        return 0
+    return int(min(WAITING_PER_LANE, limit * AHEAD_S / max(state.pace_s, 0.001)))

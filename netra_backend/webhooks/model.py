@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ..kernel.ids import to_text
 from ..kernel.scope import TraceContext
+from ..resilience.circuit_breaker import CLOSED, Breaker
 
 MOST_MATCHES: Final = 1000
 """Event types whose endpoints a snapshot remembers; names come from producers and must not fill the memory."""
@@ -168,12 +169,54 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointHealth:
+    """An endpoint's health as its row holds it; an endpoint without a row is well.
+
+    `prober` is the node that holds the one probe while the breaker is half open. Until `gate_us` the receiver wants nothing at
+    all (Retry-After with 429 or 503).
+    """
+
+    breaker: Breaker = CLOSED
+    prober: bytes | None = None
+    gate_us: int = 0
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to know of it."""
+        return self.breaker.phase == "closed" and not self.breaker.limit and not self.gate_us
+
+
+WELL: Final = EndpointHealth()
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What an attempt means for its endpoint. A healthy endpoint makes none, so it costs no write.
+
+    The breaker is swapped from `before` to `after` if it still stands as in `before`; the gate is only ever raised.
+    `disable` is why the endpoint is to be disabled, or empty.
+    """
+
+    tenant: str
+    endpoint_id: bytes
+    before: EndpointHealth
+    after: EndpointHealth
+    disable: str = ""
+
+    @property
+    def lane(self) -> tuple[str, bytes]:
+        """(tenant, endpoint id)."""
+        return self.tenant, self.endpoint_id
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """A delivery, the attempt just made (None if none was), and what follows from it."""
+    """A delivery, the attempt just made (None if none was), and what follows from it: for itself, and for its endpoint."""
 
     delivery: Delivery
     attempt: Attempt | None
     verdict: Verdict
+    news: News | None = None
 
 
 @dataclass(frozen=True, slots=True)

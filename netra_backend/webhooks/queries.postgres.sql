@@ -5,6 +5,10 @@
 -- nothing. Locked rows are skipped, each gets its own. The node's row is locked against its reaping until the commit.
 with lane as (
   select r.tenant, r.endpoint_id, r.free from rows(:lanes, tenant text, endpoint_id uuid, free int) as r
+  where not exists (
+    select 1 from netra_endpoint_health h
+    where h.tenant = r.tenant and h.endpoint_id = r.endpoint_id
+      and (h.gate_us > :now_us or h.phase = 'open' or (h.phase = 'half_open' and h.prober <> :node)))
 ),
 node as (
   select n.id from netra_node n where n.id = :node for key share

@@ -29,6 +29,12 @@ values (:tenant, :id, :uid, :url, :description, :event_types, :channels, :disabl
 -- name: hold_endpoint
 update netra_endpoint set updated_us = updated_us where tenant = :tenant and id = :id;
 
+-- name: hold_enabled_endpoint
+update netra_endpoint set updated_us = updated_us where tenant = :tenant and id = :id and disabled = 0 and deleted_us is null;
+
+-- name: disable_endpoint
+update netra_endpoint set disabled = 1, updated_us = :now_us, audit_id = :audit_id where tenant = :tenant and id = :id;
+
 -- name: update_endpoint
 update netra_endpoint
 set uid = :uid, url = :url, description = :description, event_types = :event_types, channels = :channels,
@@ -175,8 +181,13 @@ order by tenant, endpoint_id, due_us limit 1;
 
 -- name: claim
 -- fleet: one claim for the free slots of many lanes; each row carries its tenant
+-- A process may not know yet that an endpoint is parked or gated, so it is asked here as well.
 with lane as (
   select r.tenant, r.endpoint_id, r.free from rows(:lanes, tenant text, endpoint_id uuid, free int) as r
+  where not exists (
+    select 1 from netra_endpoint_health h
+    where h.tenant = r.tenant and h.endpoint_id = r.endpoint_id
+      and (h.gate_us > :now_us or h.phase = 'open' or (h.phase = 'half_open' and h.prober <> :node)))
 ),
 candidate as (
   select d.tenant, d.message_id, d.endpoint_id, l.free,
@@ -214,6 +225,101 @@ where not exists (select 1 from netra_node n where n.id = r.owner)
     select 1 from netra_delivery d
     where d.tenant = r.tenant and d.message_id = r.message_id and d.endpoint_id = r.endpoint_id
       and d.owner = r.owner and d.state = 'leased');
+
+-- name: insert_health
+-- fleet: coalesced acknowledgement; each row carries its tenant
+insert into netra_endpoint_health
+  (tenant, endpoint_id, phase, since_us, until_us, openings, slow_limit, credit, prober, gate_us)
+select r.tenant, r.endpoint_id, 'closed', 0, 0, 0, 0, 0, null, 0
+from rows(:rows, tenant text, endpoint_id uuid) as r
+where true
+on conflict (tenant, endpoint_id) do nothing;
+
+-- name: raise_gates
+-- fleet: coalesced acknowledgement; each row carries its tenant
+-- Whoever else has raised it: the latest holds, and one that has passed is cleared.
+update netra_endpoint_health
+set gate_us = case when r.gate_us > netra_endpoint_health.gate_us or netra_endpoint_health.gate_us <= :now_us
+  then r.gate_us else netra_endpoint_health.gate_us end
+from rows(:rows, tenant text, endpoint_id uuid, gate_us int) as r
+where netra_endpoint_health.tenant = r.tenant and netra_endpoint_health.endpoint_id = r.endpoint_id;
+
+-- name: swap_health
+-- fleet: coalesced acknowledgement; each row carries its tenant
+update netra_endpoint_health
+set phase = r.phase, since_us = r.since_us, until_us = r.until_us, openings = r.openings, slow_limit = r.slow_limit,
+    credit = r.credit, prober = r.prober
+from rows(:rows, tenant text, endpoint_id uuid, was_phase text, was_since_us int, was_until_us int, was_openings int,
+  was_slow_limit int, was_credit int, phase text, since_us int, until_us int, openings int, slow_limit int, credit int,
+  prober uuid?) as r
+where netra_endpoint_health.tenant = r.tenant and netra_endpoint_health.endpoint_id = r.endpoint_id
+  and netra_endpoint_health.phase = r.was_phase and netra_endpoint_health.since_us = r.was_since_us
+  and netra_endpoint_health.until_us = r.was_until_us and netra_endpoint_health.openings = r.was_openings
+  and netra_endpoint_health.slow_limit = r.was_slow_limit and netra_endpoint_health.credit = r.was_credit;
+
+-- name: take_probes
+-- fleet: one process takes the probes of several endpoints; each row carries its tenant
+-- Only with something to send, only by a node that lives, and only if the breaker still stands as it was seen.
+update netra_endpoint_health
+set phase = 'half_open', since_us = r.since_us, until_us = r.until_us, prober = :node
+from rows(:rows, tenant text, endpoint_id uuid, was_phase text, was_since_us int, was_until_us int, since_us int,
+  until_us int) as r
+where netra_endpoint_health.tenant = r.tenant and netra_endpoint_health.endpoint_id = r.endpoint_id
+  and netra_endpoint_health.phase = r.was_phase and netra_endpoint_health.since_us = r.was_since_us
+  and netra_endpoint_health.until_us = r.was_until_us and netra_endpoint_health.gate_us <= :now_us
+  and netra_endpoint_health.phase in ('open', 'half_open')
+  and exists (select 1 from netra_node n where n.id = :node)
+  and exists (
+    select 1 from netra_delivery d
+    where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.state = 'due' and d.due_us <= :now_us)
+returning netra_endpoint_health.tenant, netra_endpoint_health.endpoint_id;
+
+-- name: give_up_probes
+-- fleet: probes are given up that nobody sends; each row carries its tenant
+update netra_endpoint_health set phase = 'open', until_us = :now_us, prober = null
+where phase = 'half_open'
+  and (prober = :node or not exists (select 1 from netra_node n where n.id = netra_endpoint_health.prober))
+  and (tenant, endpoint_id) in
+    (select r.tenant, r.endpoint_id from rows(:rows, tenant text, endpoint_id uuid) as r)
+returning tenant, endpoint_id;
+
+-- name: bury_expired
+-- fleet: before a probe, what waited past its deadline while its endpoint was parked; each row carries its tenant
+update netra_delivery set state = 'dead', reason = :reason
+where state = 'due' and deadline_us < :now_us and (tenant, message_id, endpoint_id) in (
+  select d.tenant, d.message_id, d.endpoint_id
+  from rows(:lanes, tenant text, endpoint_id uuid) as l join netra_delivery d
+    on d.tenant = l.tenant and d.endpoint_id = l.endpoint_id
+   and d.message_id in (
+     select x.message_id from netra_delivery x
+     where x.tenant = l.tenant and x.endpoint_id = l.endpoint_id and x.state = 'due' and x.due_us <= :now_us
+     order by x.due_us limit :most))
+returning tenant, message_id, endpoint_id, number;
+
+-- name: unwell_endpoints
+-- fleet: each process knows which endpoints of the installation are not well, by a walk over the partial index
+select tenant, endpoint_id, phase, since_us, until_us, openings, slow_limit, credit, prober, gate_us
+from netra_endpoint_health
+where (phase <> 'closed' or slow_limit > 0 or gate_us > 0) and (tenant, endpoint_id) > (:after_tenant, :after_endpoint)
+order by tenant, endpoint_id limit :limit;
+
+-- name: health_of
+-- fleet: a process reads again what it has changed; each row carries its tenant
+select h.tenant, h.endpoint_id, h.phase, h.since_us, h.until_us, h.openings, h.slow_limit, h.credit, h.prober, h.gate_us
+from rows(:rows, tenant text, endpoint_id uuid) as r
+join netra_endpoint_health h on h.tenant = r.tenant and h.endpoint_id = r.endpoint_id;
+
+-- name: reset_health
+update netra_endpoint_health
+set phase = 'closed', since_us = 0, until_us = 0, openings = 0, slow_limit = 0, credit = 0, prober = null, gate_us = 0
+where tenant = :tenant and endpoint_id = :endpoint_id and (phase <> 'closed' or slow_limit > 0 or gate_us > 0);
+
+-- name: count_unwell
+-- fleet: the gauges of the whole installation; one pass over the partial index of what is not well
+select phase, case when slow_limit > 0 then 1 else 0 end, case when gate_us > :now_us then 1 else 0 end, count(*)
+from netra_endpoint_health
+where (phase <> 'closed' or slow_limit > 0 or gate_us > 0)
+group by 1, 2, 3;
 
 -- name: insert_attempts
 -- fleet: coalesced acknowledgement; each row carries its tenant

@@ -5,6 +5,9 @@ outcome. An acknowledgement that cannot be written (disk full, writer in trouble
 receiver has the message, and forgetting that would send it twice.
 
 Nothing starts while the node is quiet (its last committed beat is too old), because others may have taken the rows.
+
+What an attempt says about its endpoint (`replies.py`) is known to `breakers` before the slot is free again, and is written
+in the acknowledgement's transaction.
 """
 
 from __future__ import annotations
@@ -14,16 +17,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..errors import OutcomeUnknown, Unavailable
+from ..errors import NetraError, OutcomeUnknown, Unavailable
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
+from ..resilience.circuit_breaker import Outcome as Health
 from ..resilience.egress import Egress, EgressError, Reply
 from ..storage.database import Database
 from ..storage.membership import Membership
-from . import store, verdicts
+from . import replies, store, verdicts
+from .breakers import Breakers
 from .lanes import Lanes
-from .model import Attempt, Delivery, Endpoint, Outcome, Secret, Verdict
+from .model import Attempt, Delivery, Endpoint, News, Outcome, Secret, Verdict
 from .settings import WebhookSettings
 from .signing import signature_header
 from .snapshots import Snapshots
@@ -36,8 +41,7 @@ ATTEMPT_HEADER: Final = "netra-attempt"
 """Names the attempt to its receiver, so that its log and ours can be compared row by row."""
 
 _OURS: Final = frozenset({"content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature", ATTEMPT_HEADER})
-_NOT_SENT: Final = frozenset({"egress_denied", "bad_url", "bad_header"})
-"""Kinds of refusal that are about the configuration on our side: no byte was sent, no attempt is burned."""
+_NOTHING_SENT: Final = replies.Said(Health.NOT_SENT)
 
 BEFORE_ATTEMPT: Final = declare("webhooks.before_attempt", "a delivery is leased and in memory, no request was made")
 AFTER_ATTEMPT: Final = declare("webhooks.after_attempt_before_ack", "the receiver has answered, the table does not know")
@@ -50,6 +54,7 @@ class _Made:
     id: bytes
     started_us: int
     duration_us: int
+    said: replies.Said
     status: int = 0
     response: str = ""
     error: EgressError | None = None
@@ -67,7 +72,9 @@ class Sender:
         snapshots: Snapshots,
         egress: Egress,
     ) -> None:
-        self.lanes = Lanes(settings.in_flight, settings.in_flight_total)
+        self.breakers = Breakers(database, runtime, settings, membership)
+        self.breakers.changed = self._changed
+        self.lanes = Lanes(self.breakers.allowance, settings.in_flight_total)
         self.wants_claim: Callable[[Lane], None] = _ignore
         self.retry_at: Callable[[Lane, int], None] = _ignore
         self.running = False
@@ -98,6 +105,11 @@ class Sender:
         for delivery in self.lanes.waiting_deliveries():
             self.lanes.drop(delivery)
 
+    def _changed(self, lane: Lane) -> None:
+        """The endpoint may be sent more than before, or less."""
+        self.lanes.touch(lane)
+        self.wants_claim(lane)
+
     async def finish(self, grace_s: float) -> None:
         """Wait for attempts under way; after `grace_s` they are given up, and the rows fall to the others."""
         self.running = False
@@ -127,8 +139,18 @@ class Sender:
             kept = await self._acknowledge(outcome)
         finally:
             self.lanes.drop(delivery)  # also after an error of ours: what memory forgets, the release check finds
+            if outcome.news is not None:
+                await self._settled(outcome.news)
         if kept and outcome.verdict.state == "due":
             self.retry_at((tenant, endpoint_id), outcome.verdict.due_us)
+
+    async def _settled(self, news: News) -> None:
+        if news.disable:
+            self._snapshots.forget(news.tenant)
+        try:
+            await self.breakers.settled(news)
+        except NetraError as error:
+            self._runtime.log.warning("the health of an endpoint could not be read again, the next look does: %s", error)
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
         snapshot = await self._snapshots.get(delivery.message.tenant)
@@ -137,17 +159,23 @@ class Sender:
         endpoint = snapshot.endpoints.get(delivery.endpoint_id)
         now_us = self._runtime.clock.wall_us()
         if endpoint is None or not _takes(endpoint, delivery):
-            return Outcome(delivery, None, verdicts.withdrawn(delivery, now_us, deleted=endpoint is None))
+            return self._unsent(delivery, now_us, verdicts.withdrawn(delivery, now_us, deleted=endpoint is None))
         if now_us > delivery.deadline_us:
-            return Outcome(delivery, None, verdicts.expired(delivery, now_us))
+            return self._unsent(delivery, now_us, verdicts.expired(delivery, now_us))
         keys = _live(snapshot.secrets.get(endpoint.id, ()), now_us)
         if not keys:
-            return Outcome(delivery, None, verdicts.refused(delivery, now_us, "the endpoint has no live secret"))
+            return self._unsent(delivery, now_us, verdicts.refused(delivery, now_us, "the endpoint has no live secret"))
         self._runtime.failpoints.hit(BEFORE_ATTEMPT)
         made = await self._request(delivery, endpoint, keys)
         self._runtime.failpoints.hit(AFTER_ATTEMPT)
         verdict = self._judge(delivery, made)
-        return Outcome(delivery, self._record(delivery, endpoint, made, verdict), verdict)
+        news = self.breakers.note((endpoint.tenant, endpoint.id), made.said, made.started_us)
+        return Outcome(delivery, self._record(delivery, endpoint, made, verdict), verdict, news)
+
+    def _unsent(self, delivery: Delivery, now_us: int, verdict: Verdict) -> Outcome:
+        """No request was made: if this was the endpoint's probe, it is given back."""
+        lane = (delivery.message.tenant, delivery.endpoint_id)
+        return Outcome(delivery, None, verdict, self.breakers.note(lane, _NOTHING_SENT, now_us))
 
     async def _request(self, delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes]) -> _Made:
         clock = self._runtime.clock
@@ -164,17 +192,22 @@ class Sender:
                 connect_timeout_s=self._settings.connect_timeout_s,
             )
         except EgressError as error:
-            return _Made(attempt_id, started_us, int((clock.monotonic() - began) * 1e6), error=error)
-        return _Made(attempt_id, started_us, int(reply.duration_s * 1e6), reply.status, _readable(reply))
+            return _Made(attempt_id, started_us, int((clock.monotonic() - began) * 1e6), replies.read_error(error), error=error)
+        said = replies.read(reply, clock.wall_us())
+        return _Made(attempt_id, started_us, int(reply.duration_s * 1e6), said, reply.status, _readable(reply))
 
     def _judge(self, delivery: Delivery, made: _Made) -> Verdict:
-        now_us = self._runtime.clock.wall_us()
-        if made.error is None and verdicts.is_success(made.status):
+        now_us, said, error = self._runtime.clock.wall_us(), made.said, made.error
+        if said.health is Health.SUCCESS:
             return verdicts.delivered(delivery, now_us)
-        if made.error is not None and made.error.kind in _NOT_SENT:
-            return verdicts.refused(delivery, now_us, f"{made.error.detail} {made.error.fix}".strip())
-        reason = f"status {made.status}" if made.error is None else made.error.kind
-        return verdicts.failed(delivery, now_us, reason, self._settings.schedule, self._runtime.chance)
+        if error is not None and said.health is Health.NOT_SENT:
+            return verdicts.refused(delivery, now_us, f"{error.detail} {error.fix}".strip())
+        if said.disable:
+            return verdicts.unwanted(delivery, now_us, said.disable)
+        reason = f"status {made.status}" if error is None else error.kind
+        if said.abort:
+            return verdicts.aborted(delivery, now_us, reason)
+        return verdicts.failed(delivery, now_us, reason, self._settings.schedule, self._runtime.chance, said.floor_s)
 
     def _record(self, delivery: Delivery, endpoint: Endpoint, made: _Made, verdict: Verdict) -> Attempt:
         burned = verdict.number > delivery.number

@@ -18,6 +18,8 @@ class WebhookSettings:
     deadline_s: float = 96 * 3600.0
     in_flight: int = 10
     in_flight_total: int = 1000
+    breaker_failures: int = 10
+    breaker_open_s: float = 30.0
     payload_max_bytes: int = 1024 * 1024
     strict_event_types: bool = False
     svix_strict: bool = False
@@ -33,6 +35,8 @@ class WebhookSettings:
             deadline_s=settings.webhooks_deadline,
             in_flight=settings.webhooks_in_flight,
             in_flight_total=settings.webhooks_in_flight_total,
+            breaker_failures=settings.webhooks_breaker_failures,
+            breaker_open_s=settings.webhooks_breaker_open,
             payload_max_bytes=settings.payload_max_bytes,
             strict_event_types=settings.event_types == "strict",
             svix_strict=settings.svix_strict,

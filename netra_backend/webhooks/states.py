@@ -22,6 +22,20 @@ DELIVERY: Final = StateTable(
 )
 """`resend` of one that is leased is refused: an attempt is on its way already."""
 
+BREAKER: Final = StateTable(
+    "breaker",
+    ("closed", "open", "half_open"),
+    {
+        "open": (("closed", "half_open"), "open"),
+        "probe": (("open", "half_open"), "half_open"),
+        "give_up": (("half_open",), "open"),
+        "close": (("half_open",), "closed"),
+        "reset": (("open", "half_open", "closed"), "closed"),
+    },
+)
+"""An endpoint's breaker (`resilience.circuit_breaker` says when). `probe` from `half_open` replaces a prober whose time is
+over; `reset` is somebody's change of the endpoint."""
+
 DECISIONS: Final = {
     "netra_endpoint": (
         "uid",

@@ -18,6 +18,7 @@ from ..kernel.scope import TraceContext
 from ..storage.audit_append import audit_append
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
+from . import health
 from .intake import message_of
 from .model import Attempt, Delivery, DeliveryRow, Message, Outcome
 from .states import DELIVERY
@@ -88,22 +89,20 @@ async def acknowledge(tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
     if attempts:
         await tx.execute(Q.insert_attempts, rows=attempts)
         tx.runtime.failpoints.hit(ATTEMPTS_WRITTEN)
+    news = [outcome.news for outcome, ours in zip(outcomes, kept, strict=True) if ours and outcome.news is not None]
+    if news:
+        await health.settle(tx, news)
     for outcome, ours in zip(outcomes, kept, strict=True):
         if ours:
-            _announce(tx, outcome)
+            announce(tx, *outcome.delivery.key, outcome.verdict.state, outcome.verdict.number)
     return kept
 
 
-def _announce(tx: Tx, outcome: Outcome) -> None:
-    verdict, delivery = outcome.verdict, outcome.delivery
-    event = "failed" if verdict.state == "due" else verdict.state
-    item = {
-        "type": f"webhook.{event}",
-        "message": delivery.message.id.hex(),
-        "endpoint": delivery.endpoint_id.hex(),
-        "number": verdict.number,
-    }
-    tx.emit("events", item, delivery.message.tenant)
+def announce(tx: Tx, tenant: str, message: bytes, endpoint: bytes, state: str, number: int) -> None:
+    """Tell the log what became of a delivery."""
+    event = "failed" if state == "due" else state
+    item = {"type": f"webhook.{event}", "message": message.hex(), "endpoint": endpoint.hex(), "number": number}
+    tx.emit("events", item, tenant)
 
 
 def _state_row(outcome: Outcome) -> Row:

@@ -7,7 +7,11 @@ The table is the truth; memory only saves looking. Four loops, each cheap when t
 * sweep, each second: deliveries whose owner is no live node are due again (S3), by state and not by event.
 * release check, every half TTL: what the table says is ours and memory does not know is given back. A row counts only
   if two checks in a row saw it, for the hand-over of a commit is a moment later than the commit.
-* look: endpoints that others changed are read again.
+* look: endpoints that others changed are read again, and the health of those that are not well.
+
+An endpoint whose breaker is open, or whose receiver wants nothing for a while, is parked: its rows stay due, the scan passes
+it by until that time is over, and what waited in memory is given back. Then one probe is taken (`probes.py`), for many
+endpoints in one transaction.
 
 Only retries of the next few minutes are in memory, as times at which to look; the index holds the rest.
 """
@@ -17,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from ..errors import NetraError
@@ -27,8 +31,10 @@ from ..storage import nodes
 from ..storage.database import Database
 from ..storage.membership import Membership
 from ..storage.nodes import Node
-from . import store
+from . import probes, store
+from .breakers import LOOK_EVERY_S as HEALTH_EVERY_S
 from .model import Delivery
+from .probes import Probes
 from .sender import Sender
 from .settings import WebhookSettings
 from .snapshots import LOOK_EVERY_S, Snapshots
@@ -62,6 +68,7 @@ class Dispatcher:
         self._settings = settings
         self._membership = membership
         self._snapshots = snapshots
+        self._breakers = sender.breakers
         self._wanted: dict[Lane, None] = {}
         self._wheel: list[tuple[int, Lane]] = []
         self._hints: dict[Lane, int] = {}
@@ -79,12 +86,14 @@ class Dispatcher:
         self._membership.on_new_life.append(self._begin_again)
         self._membership.on_reaped.append(self._sweep_soon)
         self._database.on_wake.append(self._wake.set)
+        await self._guarded(self._breakers.look)
         self.sender.running = True
         self._tasks = [
             asyncio.create_task(self._scan_forever()),
             asyncio.create_task(self._every(SWEEP_EVERY_S, self.sweep)),
             asyncio.create_task(self._every(self._settings.release_check_s, self.release_check)),
             asyncio.create_task(self._every(LOOK_EVERY_S, self._snapshots.look)),
+            asyncio.create_task(self._every(HEALTH_EVERY_S, self._breakers.look)),
         ]
 
     async def stop(self, grace_s: float = 30.0) -> None:
@@ -98,9 +107,13 @@ class Dispatcher:
         await self.sender.finish(grace_s)
 
     async def sweep(self) -> None:
-        """Make deliveries of dead nodes due again."""
+        """Make deliveries of dead nodes due again, and give up the probes that they held."""
         living: list[Node] = await self._database.read(nodes.living, scope=_SCOPE)
         alive = {node.id for node in living}
+        abandoned = self._breakers.abandoned(alive)
+        if abandoned:
+            await self._database.write(probes.give_up, abandoned, scope=_SCOPE)
+            await self._breakers.reread(abandoned)
         for owner in await self._database.read(store.owners, scope=_SCOPE):
             if owner in alive:
                 continue
@@ -114,12 +127,13 @@ class Dispatcher:
             lanes = self.sender.lanes
             unknown = {key for key in owned if key not in lanes.held and key not in lanes.expected}
             lost, self._suspects = sorted(unknown & self._suspects), unknown
-            if lost:
-                self._runtime.log.warning("%d leased deliveries were not in memory, they are due again", len(lost))
-                await self._database.write(store.release, self._membership.id, lost, scope=_SCOPE)
+            # Most of them only looked so: acknowledged between the table's answer and the look at memory, at both checks.
+            if lost and (released := await self._database.write(store.release, self._membership.id, lost, scope=_SCOPE)):
+                self._runtime.log.warning("%d leased deliveries were not in memory, they are due again", released)
 
     async def scan(self) -> None:
         """One round: find lanes with due deliveries, claim for those with free slots."""
+        await self._release(self.sender.lanes.take_blocked())
         now_us = self._runtime.clock.wall_us()
         wanted = self._take_wanted(now_us)
         version = self._database.version()
@@ -132,9 +146,39 @@ class Dispatcher:
                     wanted[lane] = None
                 else:
                     self._retry_at(lane, due_us)
-        free = [(lane, slots) for lane in wanted if (slots := min(self.sender.lanes.free(lane), store.CLAIM_AT_ONCE))]
+        free, probing = self._sorted(wanted, now_us)
         if free and not self._membership.quiet:
             await self._claim(free)
+        if probing and not self._membership.quiet:
+            await self._probe(probing, now_us)
+
+    def _sorted(self, wanted: Iterable[Lane], now_us: int) -> tuple[list[tuple[Lane, int]], list[Lane]]:
+        """Those to claim for, with their free slots, and those to be probed; parked ones are looked at when that is over."""
+        free: list[tuple[Lane, int]] = []
+        probing: list[Lane] = []
+        for lane in wanted:
+            opens_us = self._breakers.opens_us(lane, now_us)
+            if opens_us > now_us:
+                self._retry_at(lane, opens_us)
+            elif not self._breakers.is_closed(lane):
+                probing.append(lane)
+            elif slots := min(self.sender.lanes.free(lane), store.CLAIM_AT_ONCE):
+                free.append((lane, slots))
+        return free, probing
+
+    async def _probe(self, lanes: list[Lane], now_us: int) -> None:
+        wanted = [swap for lane in lanes if (swap := self._breakers.next_probe(lane, now_us)) is not None]
+        if not wanted:
+            return
+        async with self._claiming:
+            taken: Probes = await self._database.write(probes.take, self._membership.id, wanted, scope=_SCOPE)
+            for lane, _, row in wanted:
+                if lane in taken.lanes:
+                    self._breakers.took(lane, row)
+            self.sender.accept(taken.deliveries, claimed=True)
+        if taken.expired:
+            self._runtime.metrics.count("netra_webhook_deliveries_total", taken.expired, outcome="dead")
+        await self._breakers.reread([lane for lane in lanes if lane not in taken.lanes])  # somebody else has that one
 
     async def _claim(self, free: list[tuple[Lane, int]]) -> None:
         async with self._claiming:

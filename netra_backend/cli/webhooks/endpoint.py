@@ -33,5 +33,6 @@ async def list_(place: Place, limit: Annotated[int, typer.Option("--limit", min=
     """List endpoints, the oldest first."""
     async with entered(place) as door:
         found = await door.endpoints(limit)
-    columns = {"id": "endpoint", "uid": "uid", "url": "URL", "disabled": "disabled", "filterTypes": "types"}
-    place.output.rows("endpoints", found, columns, "There is no endpoint; `netra webhooks endpoint add URL` adds one.")
+    columns = {"id": "endpoint", "uid": "uid", "url": "URL", "disabled": "disabled", "breakerState": "breaker", "filterTypes": "types"}
+    shown = [{**each, "breakerState": each["breaker"]["state"]} for each in found]
+    place.output.rows("endpoints", shown, columns, "There is no endpoint; `netra webhooks endpoint add URL` adds one.")

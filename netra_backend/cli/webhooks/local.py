@@ -13,7 +13,8 @@ from ...server.render import attempt_out, endpoint_out, message_out
 from ...storage.transaction import Tx
 from ...webhooks import endpoints, store
 from ...webhooks.endpoints import check_event_type, check_url
-from ...webhooks.model import Endpoint, NewMessage
+from ...webhooks.health import with_health
+from ...webhooks.model import Endpoint, EndpointHealth, NewMessage
 from ...webhooks.signing import encode_secret
 from . import shapes
 from .door import Shape
@@ -83,13 +84,17 @@ class LocalDoor:
 
     async def endpoints(self, limit: int) -> list[Shape]:
         """See `Door.endpoints`."""
-        return [endpoint_out(each) for each in await self._read(endpoints.page, (-1, b""), limit)]
+        return [endpoint_out(*each) for each in await self._read(_endpoints, limit)]
 
     async def _read(self, fn: Any, *args: Any) -> Any:
         return await self._netra.database.read(fn, *args, scope=self._scope)
 
     async def _write(self, fn: Any, *args: Any) -> Any:
         return await self._netra.database.write(fn, *args, scope=self._scope)
+
+
+async def _endpoints(tx: Tx, limit: int) -> list[tuple[Endpoint, EndpointHealth]]:
+    return await with_health(tx, await endpoints.page(tx, (-1, b""), limit))
 
 
 async def _resend(tx: Tx, message_id: bytes, reference: str, deadline_s: float) -> None:

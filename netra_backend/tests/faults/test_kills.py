@@ -43,7 +43,13 @@ KILLS = int(os.environ.get("NETRA_KILLS", "3"))
 SEED = int(os.environ.get("NETRA_KILL_SEED", "1"))
 DOORS = ("accept", "write", "transaction")
 
-NTH = {"storage.before_commit": 30, "storage.after_commit_before_ack": 30, "webhooks.released_before_commit": 1}
+NTH = {
+    "storage.before_commit": 30,
+    "storage.after_commit_before_ack": 30,
+    "webhooks.released_before_commit": 1,
+    "webhooks.probe_taken_before_commit": 1,
+    "webhooks.health_written_before_commit": 1,
+}
 """Which hit is killed, where the first ones belong to the start of the process."""
 
 

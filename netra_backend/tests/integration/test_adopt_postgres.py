@@ -165,7 +165,7 @@ async def test_of_two_transactions_that_both_make_the_tenant_the_second_takes_wh
 
 
 async def _waits_for_a_lock(mine):
-    while not mine.place.query("select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"):  # noqa: ASYNC110
+    while not mine.place.query("select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"):
         await asyncio.sleep(0.005)
 
 

@@ -23,8 +23,8 @@ from netra_backend import Netra
 from netra_backend.errors import InvalidInput, MissingTenant, NotFound, TwoSqliteLibraries, UsageError
 from netra_backend.storage.adopted.errors import (
     BeginImmediate,
-    NoTransaction,
     NotAdoptable,
+    NoTransaction,
     OtherDatabase,
     TransactionFailed,
     WrongDoor,
@@ -281,7 +281,9 @@ async def test_what_nobody_knows_how_to_adopt_is_refused_and_the_error_lists_the
     for guest in (object(), None, engine, "sqlite:///x.db", sqlite3.connect(":memory:").cursor(), connections):
         with pytest.raises(NotAdoptable) as refused:
             mine.netra.adopt(guest, tenant="acme")
-        assert all(kind in refused.value.fix for kind in ("Session", "AsyncSession", "Connection", "django", "asyncpg", "psycopg", "sqlite3"))
+        assert all(
+            kind in refused.value.fix for kind in ("Session", "AsyncSession", "Connection", "django", "asyncpg", "psycopg", "sqlite3")
+        )
     async with asyncpg.create_pool(both["postgres"].place.url, min_size=0) as pool:
         with pytest.raises(NotAdoptable, match=r"asyncpg\.pool\.Pool"):
             both["postgres"].netra.adopt(pool, tenant="acme")
@@ -412,7 +414,9 @@ async def test_a_connection_to_the_other_engine_is_another_database(both):
 async def test_under_apsw_the_interpreters_connection_is_a_second_library(tmp_path):
     """One that was made before the audit hook could see it, or over another name."""
     other = tmp_path / "elsewhere.db"
-    async with Netra(f"sqlite:///{tmp_path / 'netra.db'}", workers=False, environ={}, sqlite_driver="apsw", **settings_of(tmp_path)) as netra:
+    async with Netra(
+        f"sqlite:///{tmp_path / 'netra.db'}", workers=False, environ={}, sqlite_driver="apsw", **settings_of(tmp_path)
+    ) as netra:
         with closing(sqlite3.connect(other)) as connection, pytest.raises(TwoSqliteLibraries) as refused:
             netra.sync.webhooks.send(netra.adopt(connection, tenant="acme"), "order.made", {})
         assert 'sqlite_driver="sqlite3"' in refused.value.fix

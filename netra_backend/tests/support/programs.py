@@ -198,8 +198,8 @@ async def _receiver(channel: socket.socket, spec: dict[str, Any]) -> None:
 class Receiving:
     """The commands of a receiver, and what its connections share.
 
-    The path is /<behaviour>/<tenant>/<endpoint>: `ok`; `flaky`, 503 for the first request of each message; `slow`, 200
-    after 30 ms; `hang`, no answer until `heal`.
+    The path is /<behaviour>/<tenant>/<endpoint>: `ok`; `flaky`, 503 for the first tenth of each half second, so
+    that its breaker opens and closes again; `slow`, 200 after 30 ms; `hang`, no answer until `heal`.
     """
 
     def __init__(self, ledger: Path) -> None:
@@ -208,7 +208,6 @@ class Receiving:
         self._file = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._lines: list[bytes] = []
         self._answers: list[tuple[_Connection, int | None, float]] = []
-        self._seen: set[tuple[str, str]] = set()
 
     async def url(self) -> str:
         """Where it listens."""
@@ -220,20 +219,18 @@ class Receiving:
 
     def take(self, connection: _Connection, path: str, headers: dict[str, str], body: bytes) -> None:
         behaviour = path.split("/")[1]
-        status, delay_s = self._plan(behaviour, path, headers.get("webhook-id", ""))
+        status, delay_s = self._plan(behaviour)
         record = {"at_us": time.time_ns() // 1000, "path": path, "status": status, "headers": headers, "body": body.decode()}
         self._lines.append(json.dumps(record).encode() + b"\n")
         self._answers.append((connection, status, delay_s))
         if len(self._lines) == 1:
             asyncio.get_running_loop().call_soon(self._flush)
 
-    def _plan(self, behaviour: str, path: str, message: str) -> tuple[int | None, float]:
-        first = (path, message) not in self._seen
-        self._seen.add((path, message))
+    def _plan(self, behaviour: str) -> tuple[int | None, float]:
         if self.healed or behaviour == "ok":
             return 200, 0.0
         if behaviour == "flaky":
-            return (503, 0.0) if first else (200, 0.0)
+            return (503, 0.0) if time.monotonic() % 0.5 < 0.05 else (200, 0.0)
         return (200, 0.03) if behaviour == "slow" else (None, 0.0)
 
     def _flush(self) -> None:

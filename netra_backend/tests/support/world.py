@@ -19,6 +19,8 @@ FAST = {
     "lease_ttl": f"{TTL_S}s",
     "webhooks_schedule": "50ms,50ms,100ms,100ms,200ms,200ms,500ms,500ms",
     "webhooks_timeout": "1s",
+    "webhooks_breaker_failures": 4,
+    "webhooks_breaker_open": "50ms",
     "transaction_timeout": "500ms",
     "disk_reserve_bytes": 0,
 }

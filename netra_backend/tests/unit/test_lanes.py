@@ -21,13 +21,22 @@ def delivery(tenant="a", endpoint=ENDPOINTS[0], number=0):
     return Delivery(message, endpoint, b"n" * 16, 0, 0)
 
 
+def lane_of(each):
+    return each.key[0], each.endpoint_id
+
+
+def up_to(in_flight):
+    return lambda _: in_flight
+
+
 class LanesMachine(RuleBasedStateMachine):
     """What the sender and the dispatcher do with lanes, in any order."""
 
     @initialize(in_flight=st.integers(1, 4), total=st.integers(1, 8))
     def begin(self, in_flight, total):
         self.limit, self.total = in_flight, total
-        self.lanes = Lanes(in_flight, total)
+        self.allowed = dict.fromkeys(LANES, in_flight)
+        self.lanes = Lanes(self.allowed.__getitem__, total)
         self.waiting: list[Delivery] = []
         self.flying: list[Delivery] = []
         self.unsettled: list[tuple] = []
@@ -68,7 +77,7 @@ class LanesMachine(RuleBasedStateMachine):
             assert not self.may_start(), "something could have started and did not"
             return
         assert started in self.waiting, "it was started before, or never given"
-        assert self.flying_in(started) < self.limit
+        assert self.flying_in(started) < self.allowed[lane_of(started)]
         self.waiting.remove(started)
         self.flying.append(started)
 
@@ -79,6 +88,19 @@ class LanesMachine(RuleBasedStateMachine):
         self.flying.remove(landed)
         self.lanes.landed(landed)
         self.lanes.drop(landed)
+
+    @rule(lane=st.sampled_from(LANES), share=st.sampled_from([0.0, 0.5, 1.0]))
+    def allow(self, lane, share):
+        self.allowed[lane] = int(self.limit * share)
+        self.lanes.touch(lane)
+
+    @rule()
+    def give_back(self):
+        taken = self.lanes.take_blocked()
+        assert sorted(map(id, taken)) == sorted(id(each) for each in self.waiting if not self.allowed[lane_of(each)])
+        for each in taken:
+            self.waiting.remove(each)
+            self.lanes.drop(each)
 
     @rule(lane=st.sampled_from(LANES), more=st.booleans())
     def note_backlog(self, lane, more):
@@ -93,19 +115,19 @@ class LanesMachine(RuleBasedStateMachine):
         self.waiting = []
 
     def may_start(self):
-        return len(self.flying) < self.total and any(self.flying_in(each) < self.limit for each in self.waiting)
+        return len(self.flying) < self.total and any(self.flying_in(each) < self.allowed[lane_of(each)] for each in self.waiting)
 
     def waits_fresh(self, lane):
         state = self.lanes._lanes.get(lane)
         return len(state.fresh) if state is not None else 0
 
     def flying_in(self, other):
-        return sum(each.key[0] == other.key[0] and each.endpoint_id == other.endpoint_id for each in self.flying)
+        return sum(lane_of(each) == lane_of(other) for each in self.flying)
 
     @invariant()
     def limits_hold(self):
         assert self.lanes.in_flight == len(self.flying) <= self.total
-        assert all(count <= self.limit for count in Counter((each.key[0], each.endpoint_id) for each in self.flying).values())
+        assert all(count <= self.limit for count in Counter(map(lane_of, self.flying)).values())
 
     @invariant()
     def nothing_is_lost(self):
@@ -116,9 +138,9 @@ class LanesMachine(RuleBasedStateMachine):
     @invariant()
     def a_claim_never_overfills_a_lane(self):
         for lane in LANES:
-            busy = sum((each.key[0], each.endpoint_id) == lane for each in self.flying)
-            fresh = min(self.waits_fresh(lane), (self.limit + 1) // 2)  # so many turns go to the table's
-            assert 0 <= self.lanes.free(lane) <= max(self.limit - busy, fresh)
+            busy, limit = sum(lane_of(each) == lane for each in self.flying), self.allowed[lane]
+            fresh = min(self.waits_fresh(lane), (limit + 1) // 2)  # so many turns go to the table's
+            assert 0 <= self.lanes.free(lane) <= max(limit - busy, fresh if limit else 0, 0)
 
 
 LanesMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
@@ -126,7 +148,7 @@ TestLanes = LanesMachine.TestCase
 
 
 def test_turns_go_from_tenant_to_tenant_whatever_the_length_of_their_queues():
-    lanes = Lanes(10, 1000)
+    lanes = Lanes(up_to(10), 1000)
     for number in range(60):
         lanes.add(delivery("flood", number=number), claimed=False)
     for number, tenant in enumerate(("b", "c")):
@@ -138,7 +160,7 @@ def test_turns_go_from_tenant_to_tenant_whatever_the_length_of_their_queues():
 
 
 def test_turns_of_one_tenant_go_from_endpoint_to_endpoint():
-    lanes = Lanes(10, 1000)
+    lanes = Lanes(up_to(10), 1000)
     for number in range(20):
         lanes.add(delivery("a", ENDPOINTS[0], number), claimed=False)
     lanes.add(delivery("a", ENDPOINTS[1], 99), claimed=False)
@@ -146,7 +168,7 @@ def test_turns_of_one_tenant_go_from_endpoint_to_endpoint():
 
 
 def test_a_lane_that_is_fed_steadily_comes_to_its_retries():
-    lanes = Lanes(10, 1000)
+    lanes = Lanes(up_to(10), 1000)
     for number in range(5):
         lanes.add(delivery(number=number), claimed=False)
     retry = delivery(number=100)
@@ -155,7 +177,7 @@ def test_a_lane_that_is_fed_steadily_comes_to_its_retries():
 
 
 def test_a_lane_whose_slots_are_all_taken_leaves_the_others_theirs():
-    lanes = Lanes(2, 1000)
+    lanes = Lanes(up_to(2), 1000)
     for number in range(50):
         lanes.add(delivery("a", ENDPOINTS[0], number), claimed=False)
     hung = [lanes.next(), lanes.next()]
@@ -167,14 +189,14 @@ def test_a_lane_whose_slots_are_all_taken_leaves_the_others_theirs():
 
 
 def test_no_more_wait_in_a_lane_than_it_has_room_for():
-    lanes = Lanes(10, 1000)
+    lanes = Lanes(up_to(10), 1000)
     assert all(lanes.reserve(("a", ENDPOINTS[0])) for _ in range(WAITING_PER_LANE))
     assert not lanes.reserve(("a", ENDPOINTS[0]))
     assert lanes.reserve(("a", ENDPOINTS[1]))
 
 
 def test_a_lane_without_work_leaves_nothing_behind():
-    lanes = Lanes(10, 1000)
+    lanes = Lanes(up_to(10), 1000)
     key = delivery().key
     assert lanes.reserve((key[0], key[2]))
     lanes.expect([key])
@@ -186,7 +208,7 @@ def test_a_lane_without_work_leaves_nothing_behind():
 
 
 def test_a_lane_that_drains_asks_for_its_backlog():
-    lanes = Lanes(4, 1000)
+    lanes = Lanes(up_to(4), 1000)
     for number in range(4):
         lanes.add(delivery(number=number), claimed=True)
     lanes.note_backlog(("a", ENDPOINTS[0]), more=True)
@@ -195,7 +217,7 @@ def test_a_lane_that_drains_asks_for_its_backlog():
 
 
 def test_a_slow_lane_that_is_fed_without_end_still_claims_what_the_table_has():
-    lanes, lane = Lanes(10, 1000), ("a", ENDPOINTS[0])
+    lanes, lane = Lanes(up_to(10), 1000), ("a", ENDPOINTS[0])
     for number in range(30):
         lanes.add(delivery(number=number), claimed=False)
     flying = [lanes.next() for _ in range(10)]
@@ -208,7 +230,7 @@ def test_a_slow_lane_that_is_fed_without_end_still_claims_what_the_table_has():
 
 
 def test_a_tenant_with_a_hundred_hung_endpoints_leaves_room_to_start_and_to_wait():
-    lanes = Lanes(10, 1000)
+    lanes = Lanes(up_to(10), 1000)
     for endpoint in range(100):
         for number in range(100):
             lane = ("flood", endpoint.to_bytes(16, "big"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from netra_backend.errors import NetraError
 from netra_backend.kernel.runtime import Runtime
 from netra_backend.server.app import create_app
@@ -12,6 +14,8 @@ from netra_backend.testing.endpoint import MisbehavingEndpoint
 
 from ...support.server import API, OPERATOR, actions, client_of, endpoint, message, new_netra
 from ...support.storage import eventually
+
+pytestmark = pytest.mark.usefixtures("every_server_engine")
 
 
 async def test_tenants_are_made_listed_and_found_by_uid_and_id(operator):
