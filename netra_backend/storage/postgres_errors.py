@@ -48,10 +48,17 @@ def translated(error: BaseException) -> NetraError:
     if isinstance(error, NetraError):
         return error
     state = state_of(error)
-    if isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ValueError) and not state:
+    if is_of_the_connection(error):
         return DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({type(error).__name__}: {error})")
     family = _STATES.get(state) or _CLASSES.get(state[:2], DatabaseError)
     return family(f"{(family.__doc__ or '').splitlines()[0]} ({error})", sqlstate=state)
+
+
+def is_of_the_connection(error: BaseException) -> bool:
+    """Whether it is the connection that failed. asyncpg's own confusion at a server's last words is one of these."""
+    if state_of(error) or isinstance(error, ValueError):
+        return False
+    return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
 def state_of(error: BaseException) -> str:

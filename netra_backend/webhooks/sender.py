@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..errors import OutcomeUnknown, Unavailable
+from ..errors import NetraError, OutcomeUnknown, Unavailable
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
@@ -112,6 +112,9 @@ class Sender:
         began = self._runtime.clock.monotonic()
         try:
             outcome = await self._attempt(delivery)
+        except NetraError as error:
+            self._runtime.log.warning("no attempt of %s was made: %s", delivery.message.text_id, error)
+            outcome = None
         except Exception:
             self._runtime.log.exception("no attempt of %s was made", delivery.message.text_id)
             outcome = None
