@@ -23,6 +23,8 @@ READ_ONLY: Final = "25006"
 AGAIN: Final = frozenset({"40001", "40P01"})
 NOT_COMMITTED: Final = frozenset({"25P02", "25P03"})
 """The transaction had failed already; or it was ended for idling, which the server does before it reads a COMMIT that came too late."""
+NOT_SENT: Final = "cannot switch to state"
+"""asyncpg's refusal, before it writes a byte, to use a connection whose last words it is still reading."""
 
 _STATES: Final[dict[str, type[NetraError]]] = {
     "40001": Contended,
@@ -61,7 +63,7 @@ def is_of_the_connection(error: BaseException) -> bool:
     return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
-def state_of(error: BaseException) -> str:
+def state_of(error: BaseException | None) -> str:
     """The SQLSTATE, or nothing."""
     return str(getattr(error, "sqlstate", None) or "")
 
@@ -71,7 +73,9 @@ def is_certainly_undone(error: BaseException) -> bool:
 
     A FATAL, and a connection that ends, may come after the commit record was written.
     """
-    if isinstance(error, DatabaseUnreachable) or state_of(error) in NOT_COMMITTED:
+    if isinstance(error, DatabaseUnreachable) or {state_of(error), state_of(error.__cause__)} & NOT_COMMITTED:
+        return True
+    if isinstance(error, asyncpg.InternalClientError) and str(error).startswith(NOT_SENT):
         return True
     return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR" and state_of(error)[:2] != "08"
 
