@@ -77,7 +77,7 @@ class Postgres:
         self._runtime = runtime
         self._transaction_timeout_s = transaction_timeout_s
         self._connections = Connections(
-            url, connections, statement_cache, work_answer_s=statement_limit_s + ANSWER_GRACE_S, beat_answer_s=idle_limit_s
+            url, connections, statement_cache, work_answer_s=statement_limit_s + ANSWER_GRACE_S, beat_answer_s=max(1.0, idle_limit_s)
         )
         self._watch = Watch(self._connections.alone, self._probe)
         self.on_wake = self._watch.on_wake
@@ -85,8 +85,8 @@ class Postgres:
         self._bulk = asyncio.Semaphore(1)
         self._holding = asyncio.Semaphore(max(1, connections // 2))
         self._turns = Turns(max(1, connections // 2))
-        self._begin = _begin("begin", statement_limit_s, idle_limit_s)
-        self._begin_held = _begin("begin", transaction_timeout_s, idle_limit_s)
+        self._begin = _begin("begin", min(statement_limit_s, idle_limit_s), idle_limit_s)
+        self._begin_held = _begin("begin", min(transaction_timeout_s, idle_limit_s), idle_limit_s)
         self._begin_read = _begin("begin isolation level repeatable read read only", READ_LIMIT_S, idle_limit_s)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -320,6 +320,10 @@ class Postgres:
 
 
 def _begin(how: str, statement_limit_s: float, idle_limit_s: float) -> str:
-    """Begin with limits that end with the transaction: the server ends what a stopped process has left open."""
+    """Begin with limits that end with the transaction: the server ends what a stopped process has left open.
+
+    A process stopped between a statement's preparation and its execution does not idle in the server's eyes, but its statement
+    runs: where it may have locked its node's row, that limit is no longer than the lease either.
+    """
     limits = {"statement_timeout": statement_limit_s, "idle_in_transaction_session_timeout": idle_limit_s}
     return "; ".join([how, *(f"set local {name} = {int(limit_s * 1000)}" for name, limit_s in limits.items())])

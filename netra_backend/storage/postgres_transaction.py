@@ -14,7 +14,6 @@ session before (left by another client of the pooler, or set for the login role)
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -25,7 +24,7 @@ from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, Scope, check_tenant
 from .errors import DatabaseUnreachable
 from .postgres_connections import give_up, is_gone
-from .postgres_errors import READ_ONLY, state_of, translated
+from .postgres_errors import READ_ONLY, is_of_the_connection, state_of, translated
 from .statements import Row, Statement
 from .transaction import Emission, Tx
 
@@ -90,11 +89,10 @@ class PostgresTx(Tx):
             return
         try:
             await self.connection.execute("rollback", timeout=UNDO_S)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except BaseException as error:
             give_up(self.connection)
-        except asyncio.CancelledError:
-            give_up(self.connection)
-            raise
+            if not isinstance(error, Exception):  # a cancellation
+                raise
 
     def emissions(self) -> list[Emission]:
         """What this transaction has put on streams."""
@@ -141,8 +139,8 @@ class PostgresTx(Tx):
             return await call(*arguments)
         except Exception as error:
             self.failed = translated(error)
-            if isinstance(error, TimeoutError) or state_of(error) == READ_ONLY:
-                give_up(self.connection)  # cut off without a word; or a standby by now, and the primary is at another address
+            if is_of_the_connection(error) or state_of(error) == READ_ONLY:
+                give_up(self.connection)  # a standby by now: the primary is at another address
             raise self.failed from error
         finally:
             self._waiting = False

@@ -27,6 +27,11 @@ class Driver(ABC):
     def connection(self) -> Any:
         """The database driver's own connection."""
 
+    @property
+    def handle(self) -> Any:
+        """What the caller handed over."""
+        return self.connection
+
     async def ready(self) -> None:
         """Bring a framework as far as its own begin, where it begins lazily."""
         return

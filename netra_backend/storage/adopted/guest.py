@@ -35,6 +35,11 @@ class Guest(Driver):
     async def _resolve(self) -> Any:
         """The driver's connection, in the framework's transaction."""
 
+    @property
+    def handle(self) -> Any:
+        """See `Driver.handle`."""
+        return self._guest
+
     async def ready(self) -> None:
         """See `Driver.ready`."""
         try:

@@ -25,7 +25,7 @@ from ...errors import Conflict, NetraError, NotFound
 from ...kernel.runtime import Runtime
 from ...kernel.scope import Scope
 from .. import outbox, tenants
-from ..errors import ConstraintViolated
+from ..errors import ConstraintViolated, DatabaseError
 from ..meta import INSTALL_ID
 from ..statements import Row, Statement, Statements
 from ..transaction import Tx
@@ -35,6 +35,8 @@ from .errors import NoTransaction, OneTenant, OtherDatabase, OutsideVerb
 
 SAVEPOINT: Final = "netra_verb"
 FIRST_USE: Final = "netra_tenant"
+PATIENCE_S: Final = 5.0
+"""How long a cancellation waits for the database to answer a step that must not be cut."""
 Q = Statements("netra_backend.storage")
 
 
@@ -68,6 +70,7 @@ class AdoptedTx(Tx, ABC):
         self._host = host
         self._reference = scope.tenant
         self._inside: object = None
+        self._entered = False
         self._failed: NetraError | None = None
 
     async def all(self, statement: Statement, **params: Any) -> list[Row]:
@@ -90,19 +93,16 @@ class AdoptedTx(Tx, ABC):
         if self._inside is not None and self._inside == turns.me():
             yield
             return
-        await self.driver.ready()
-        with turns.taken(self.driver.connection):
-            await self._check_engine()
-            self._failed, self._now_us = None, None
-            await self._enter()
-            self._inside = turns.me()
+        with turns.Turn() as turn:
             try:
+                await self._to_its_end(self._begin_verb(turn))
+                self._inside = turns.me()
                 await self._prepare()
                 yield
                 self._require_whole()
                 if self._emissions:
                     await outbox.write(self, self._emissions)
-                await self._leave()
+                await self._to_its_end(self._end_verb())
             except BaseException as error:
                 await self._go_back(error)
                 raise
@@ -151,6 +151,19 @@ class AdoptedTx(Tx, ABC):
         if not self._is_open() and not self.driver.begins_by_itself():
             raise NoTransaction(fix=self.driver.recipe)
 
+    async def _begin_verb(self, turn: turns.Turn) -> None:
+        turn.take(self.driver.handle)
+        await self.driver.ready()
+        turn.take(self.driver.connection)
+        await self._check_engine()
+        self._failed, self._now_us = None, None
+        await self._enter()
+        self._entered = True
+
+    async def _end_verb(self) -> None:
+        await self._leave()
+        self._entered = False
+
     async def _prepare(self) -> None:
         self.scope = self.scope.with_tenant(self._reference)
         await self._act()
@@ -175,25 +188,29 @@ class AdoptedTx(Tx, ABC):
 
     async def _go_back(self, error: BaseException) -> None:
         """Undo the verb whatever happens meanwhile; what the caller learns is why it was undone."""
+        if not self._entered:
+            return
+        self._entered = False
         try:
             await self._to_its_end(self._undo())
         except NetraError as second:
             error.add_note(f"Netra could not bring your transaction back to where it was before this call ({second}): roll it back.")
 
     async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a step that must not be cut: PostgreSQL fails the whole transaction for a statement that is cancelled outside a
+        savepoint. A cancellation waits for it, unless the database does not answer.
+        """
         if not self.driver.asynchronous:
             await work
             return
         task = asyncio.ensure_future(work)
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            task.exception()
-            raise cancelled
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            await asyncio.wait([task], timeout=PATIENCE_S)
+            if task.done():
+                task.exception()
+            raise
         task.result()
 
     async def _is_ours(self) -> None:
@@ -223,14 +240,18 @@ class AdoptedTx(Tx, ABC):
             raise NotFound(f"the tenant {self.tenant!r} was deleted", fix=f"Make it anew: netra tenant create {self.tenant}")
         await self._control(f"savepoint {FIRST_USE}")
         try:
-            await tenants.create(self, self.tenant, uid=self.tenant)
-        except ConstraintViolated as error:
+            await tenants.make(self, self.tenant, self.tenant)
+        except DatabaseError as error:
             await self._control(f"rollback to savepoint {FIRST_USE}")
             self._failed = None
             self._emissions = []
             if await self.one(Q.tenant_by_name) is None:
-                raise Conflict(f"{self.tenant!r} is another tenant's uid", fix="Adopt it under that tenant's name.") from error
+                raise self._no_first_use(error) from error
         await self._control(f"release savepoint {FIRST_USE}")
+
+    def _no_first_use(self, error: DatabaseError) -> NetraError:
+        taken = isinstance(error, ConstraintViolated)
+        return Conflict(f"{self.tenant!r} is another tenant's uid", fix="Adopt it under that tenant's name.") if taken else error
 
     def _fails(self, error: Exception) -> NetraError:
         self._failed = self.driver.translated(error)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Final
 
 from .errors import ConnectionBusy
 
 _busy: Final[set[int]] = set()
-"""`id` of each connection that is inside a verb; the verb holds the connection, so the number stays its own."""
+"""`id` of whatever is inside a verb; the verb holds it, so the number stays its own."""
 
 _lock: Final = threading.Lock()
 
@@ -28,15 +27,26 @@ def me() -> object:
         return threading.get_ident()
 
 
-@contextmanager
-def taken(connection: Any) -> Iterator[None]:
-    """Have the connection for one verb, or raise `ConnectionBusy`."""
-    with _lock:
-        if id(connection) in _busy:
-            raise ConnectionBusy
-        _busy.add(id(connection))
-    try:
-        yield
-    finally:
+class Turn:
+    """Has a session, and the connection below it, for one verb; `ConnectionBusy` where another verb has one of them."""
+
+    def __init__(self) -> None:
+        self._taken: list[Any] = []
+
+    def take(self, thing: Any) -> None:
+        """Have this too; taking twice what is had already changes nothing."""
+        if any(thing is other for other in self._taken):
+            return
         with _lock:
-            _busy.discard(id(connection))
+            if id(thing) in _busy:
+                raise ConnectionBusy
+            _busy.add(id(thing))
+        self._taken.append(thing)
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with _lock:
+            _busy.difference_update(id(thing) for thing in self._taken)
+        self._taken = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import statistics
+
 import pytest
 import pytest_asyncio
 
@@ -14,6 +17,11 @@ from ..support.shops import KINDS, opened
 from ..support.storage import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SENDS = 8
+LOOKS_EVERY_S = 0.1
+ATTEMPT_S = 0.15
+"""What a claim and an attempt may take on a machine that does other things too."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -146,3 +154,19 @@ async def test_the_scopes_trace_and_tenant_arrive_in_the_message(kind):
     await shop.commit()
     rows = house.place.query(f"select trace_id, span_id from netra_message where tenant = '{tenant}'")
     assert rows == [("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")]
+
+
+@pytest.mark.parametrize("kind", ["sqlite3", "sa-connection-pysqlite", "psycopg", "asyncpg"])
+async def test_without_a_hook_the_delivery_begins_within_a_tenth_of_a_second(both, kind):
+    mine = both[KINDS[kind].engine]
+    took_s = []
+    async with opened(kind, mine.place) as shop:
+        tenant = await mine.tenant_with_endpoint()
+        for n in range(SENDS):
+            await shop.begin()
+            await shop.send(mine.netra, mine.netra.adopt(shop.guest, tenant=tenant), {"ref": f"{tenant}-{n}"})
+            await shop.commit()
+            committed = asyncio.get_running_loop().time()
+            await mine.receiver.until(lambda _, ref=f"{tenant}-{n}": mine.arrived(ref) == 1)
+            took_s.append(asyncio.get_running_loop().time() - committed)
+    assert statistics.median(took_s) < LOOKS_EVERY_S + ATTEMPT_S, took_s

@@ -10,8 +10,9 @@ from typing import Any
 from ...kernel.scope import Scope
 from ...netra import Netra
 from ...testing.endpoint import MisbehavingEndpoint
+from ...webhooks import endpoints
 from .places import File, Place, Shared
-from .platform import add_endpoint
+from .platform import add_endpoint, change_endpoint
 from .postgres import Postgres
 from .shops import open_orders
 from .world import FAST
@@ -39,6 +40,11 @@ class House:
         await add_endpoint(self.netra, f"{self.receiver.url}?tenant={tenant}", tenant=tenant)
         return tenant
 
+    async def point_endpoints_here(self, tenant: str) -> None:
+        """Have the tenant's endpoints lead to this receiver, which is another one than when they were made."""
+        for endpoint in await self.netra.database.read(endpoints.page, (-1, b""), 10, scope=scope_of(tenant)):
+            await change_endpoint(self.netra, endpoint, url=self.receiver.url)
+
     def rows_of(self, tenant: str) -> dict[str, int]:
         """How many rows of the tenant stand in each of our tables, as others see it."""
         counts = {table: self.place.query(f"select count(*) from {table} where tenant = '{tenant}'")[0][0] for table in TABLES}
@@ -62,11 +68,12 @@ def settings_of(folder: Path, **options: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def house(folder: Path, place: Place, *, workers: bool = True, **options: Any):
-    """Open one."""
+async def house(folder: Path, place: Place, *, workers: bool = True, tables: bool = True, **options: Any):
+    """Open one; with `tables=False` on a database that has the shops' table already."""
     async with MisbehavingEndpoint() as receiver:
         async with Netra(place.url, workers=workers, dev=True, environ={}, **settings_of(folder, **options)) as netra:
-            open_orders(place)
+            if tables:
+                open_orders(place)
             yield House(netra, place, receiver)
         refs = [bytes(got.body) for got in receiver.received]
         assert len(refs) == len(set(refs)), "something arrived twice"
