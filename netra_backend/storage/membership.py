@@ -85,6 +85,7 @@ class Membership:
     async def _begin_life(self) -> None:
         self._unlock()
         self.id = self._runtime.ids.new()
+        self._database.bear(self.id)
         self._hold_lock()
         started = self._runtime.clock.monotonic()
         await self._database.write(nodes.register, self.id, platform.node(), os.getpid(), self._role, scope=_SCOPE, lane="urgent")
