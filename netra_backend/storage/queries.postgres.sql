@@ -18,6 +18,6 @@ delete from netra_node
 where id in (select n.id from netra_node n where n.id = :id and n.beat = :beat for update skip locked)
   and (select count(*) from ended) >= 0;
 
--- name: remove_node
--- Forced: not to wait for a transaction of a former life that a cut-off server keeps open; the row is reaped later.
+-- name: forget_node
+-- Forced: not to wait for a transaction of the former life that a cut-off server keeps open; the row is reaped later.
 delete from netra_node where id in (select n.id from netra_node n where n.id = :id for update skip locked);

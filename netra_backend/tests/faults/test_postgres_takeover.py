@@ -128,32 +128,10 @@ async def test_a_process_reaped_between_insert_and_commit_has_its_message_delive
     async with platform(prepared, workers=False) as peer:
         async with held_at(postgres_server, name, "netra_outbox") as waiting:
             task = await sending(netra, waiting)
-            await peer.database.write(nodes.remove, netra.membership.id, scope=SYSTEM)
+            await peer.database.write(nodes.forget, netra.membership.id, scope=SYSTEM)
         answer = await task
         assert isinstance(answer, Accepted)
         await received_once(receiver)
         await becomes(peer, answer.message.id, endpoint, "delivered")
     assert [attempt.late for attempt in await attempts(netra, answer.message.id)] == [False]
     assert len(receiver.received) == 1
-
-
-async def test_a_process_whose_connection_ends_and_which_is_reaped_between_insert_and_commit_loses_nothing(
-    prepared, netra, receiver, postgres_server, name
-):
-    endpoint = await add_endpoint(netra, receiver.url)
-    await netra.webhooks.snapshots.get(TENANT)
-    handed = []
-    arm(netra, "webhooks.after_commit_before_handover", lambda: handed.append(1))
-    async with platform(prepared) as peer:
-        async with held_at(postgres_server, name, "netra_outbox") as waiting:
-            task = await sending(netra, waiting)
-            async with held_at(postgres_server, name, "netra_message"):  # where the second run waits
-                for (pid,) in await waiting():
-                    postgres_server.query("", "select pg_terminate_backend($1, 10000)", pid)
-                await peer.database.write(nodes.remove, netra.membership.id, scope=SYSTEM)
-        answer = await task
-        assert isinstance(answer, Accepted) and not answer.replayed
-        assert handed == []
-        await received_once(receiver)
-        await becomes(peer, answer.message.id, endpoint, "delivered")
-        assert len(receiver.received) == 1
