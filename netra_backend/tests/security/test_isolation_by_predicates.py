@@ -35,6 +35,7 @@ async def mutants_of(worlds, name):
     """What the product's text leaks, then each text with one hold fewer: (what was taken out, how it leaks)."""
     case, statement = CASES[name], in_engine(STATEMENTS[name], worlds.engine)
     alone = await worlds.alone.run(statement, case.params, case.tenant)
+    assert alone.error is None, f"{name}: {alone.answer}"
     whole = await worlds.beside.run(statement, case.params, case.tenant)
     yield "", leak(alone, whole, worlds.beside.standing, case.tenant)
     for hold in holds(statement):
@@ -52,7 +53,7 @@ async def test_the_predicates_alone_keep_tenants_apart_and_the_loss_of_any_one_i
             elif gone and not words:
                 unnoticed.add((name, gone))
             noticed += bool(gone and words)
-    assert leaks == {}
+    assert leaks == {}, sorted(leaks)
     assert unnoticed == set(REDUNDANT)
     assert noticed > 60
 

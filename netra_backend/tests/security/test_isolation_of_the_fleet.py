@@ -83,6 +83,7 @@ async def test_one_tenants_rows_are_served_alone_and_the_loss_of_any_one_tenant_
         statement = in_engine(OF_THE_FLEET[name], worlds.engine)
         asked = [params for params in (of_rows(ACME), BOTH.get(name)) if params is not None]
         alone = [await worlds.alone.run(statement, params, SYSTEM) for params in asked]
+        assert [outcome.answer for outcome in alone if outcome.error] == [], name
         for params, outcome in zip(asked, alone, strict=True):
             if words := await leaks_of(worlds, name, statement, params, outcome):
                 leaks[name] = words
@@ -91,7 +92,7 @@ async def test_one_tenants_rows_are_served_alone_and_the_loss_of_any_one_tenant_
             words = [await leaks_of(worlds, name, mutant, params, outcome) for params, outcome in zip(asked, alone, strict=True)]
             if not any(words):
                 unnoticed.append((name, statement.text[hold.start : hold.end]))
-    assert leaks == {}
+    assert leaks == {}, sorted(leaks)
     assert unnoticed == []
 
 
@@ -105,7 +106,7 @@ async def test_in_a_tenants_scope_no_statement_runs_as_the_fleet_and_the_policie
         assert beside.role == "netra_run", name
         if words := leak(alone, beside, policed.beside.standing, ACME):
             leaks[name] = words
-    assert leaks == {}
+    assert leaks == {}, sorted(leaks)
 
 
 async def test_in_a_tenants_scope_a_row_written_under_another_tenants_name_is_refused(policed):
