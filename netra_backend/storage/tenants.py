@@ -65,9 +65,7 @@ async def create(
     return await make(tx, name, uid, metadata, rate_limit)
 
 
-async def make(
-    tx: Tx, name: str, uid: str | None, metadata: Mapping[str, Any] | None = None, rate_limit: int | None = None
-) -> Tenant:
+async def make(tx: Tx, name: str, uid: str | None, metadata: Mapping[str, Any] | None = None, rate_limit: int | None = None) -> Tenant:
     """Add a tenant without a look for another of that uid: of two at once, the unique key refuses the second."""
     id_ = tx.new_id()
     app_id = to_text("app", id_)

@@ -120,7 +120,9 @@ async def test_two_calls_at_once_on_one_connection_are_refused_and_harm_nothing(
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         refused = [outcome for outcome in outcomes if isinstance(outcome, UsageError)]
         assert len(refused) >= 1
-        assert all(isinstance(error, ConnectionBusy) or "another operation" in str(error) or "concurrent" in str(error) for error in refused)
+        assert all(
+            isinstance(error, ConnectionBusy) or "another operation" in str(error) or "concurrent" in str(error) for error in refused
+        )
         await shop.send(mine.netra, one, {"ref": "after"})
         await shop.commit()
     assert mine.messages(tenant) == {"after"} | {str(n) for n, outcome in enumerate(outcomes) if isinstance(outcome, str)}
@@ -174,7 +176,9 @@ async def test_a_call_cancelled_at_any_statement_is_undone_and_the_transaction_g
             cancelled = await asyncio.wait([sending]) and sending.cancelled()
             tx.driver.left = 0
             if shop.engine == "postgres":
-                assert await shop.sql("select current_setting('role'), coalesce(current_setting('netra.tenant', true), '')") == [("none", "")]
+                assert await shop.sql("select current_setting('role'), coalesce(current_setting('netra.tenant', true), '')") == [
+                    ("none", "")
+                ]
             await shop.send(mine.netra, tx, {"ref": f"whole-{nth}"})
             await shop.commit()
     assert nth > 8

@@ -19,7 +19,6 @@ from ..support.adopting import settings_of
 from ..support.places import File, Shared
 
 
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request, tmp_path):
     if request.param == "sqlite":
@@ -119,12 +118,14 @@ def test_the_scope_of_the_thread_holds_on_the_loop(netra, place):
 def test_a_tenant_is_found_and_a_signature_verified(netra):
     assert netra.sync.tenant("acme") == "acme"
     with pytest.raises(SignatureRejected):
-        netra.sync.webhooks.verify({"webhook-id": "m", "webhook-timestamp": str(int(time.time())), "webhook-signature": "v1,x"}, b"{}", "whsec_" + "A" * 32)
+        netra.sync.webhooks.verify(
+            {"webhook-id": "m", "webhook-timestamp": str(int(time.time())), "webhook-signature": "v1,x"}, b"{}", "whsec_" + "A" * 32
+        )
 
 
 def test_what_has_no_meaning_without_a_loop_is_not_there(netra):
     for name in ("start", "stop", "sync", "database", "nonsense"):
-        with pytest.raises(AttributeError, match="netra.sync has no"):
+        with pytest.raises(AttributeError, match=r"netra\.sync has no"):
             getattr(netra.sync, name)
     with pytest.raises(AttributeError):
         _ = netra.sync.webhooks.nonsense
