@@ -172,12 +172,12 @@ async def test_django_sees_none_of_our_tables_and_migrates_none(netra, tmp_path)
         await shop.do(lambda: hide_tables(connections[shop.alias]))
         assert await shop.do(tables) == {"shop_item"}
 
-    class Message(models.Model):
+    class Message(models.Model):  # noqa: DJ008
         class Meta:
             app_label = "shop"
             db_table = "netra_message"
 
-    class Item(models.Model):
+    class Item(models.Model):  # noqa: DJ008
         class Meta:
             app_label = "shop"
             db_table = "shop_item"
@@ -205,7 +205,10 @@ async def test_alembics_filters_leave_our_tables_out(netra, tmp_path):
 
 
 async def test_an_engine_set_up_for_it_begins_each_transaction_as_a_writer(netra, tmp_path):
-    engine, waiting = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'netra.db'}"), create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'netra.db'}")
+    engine, waiting = (
+        sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'netra.db'}"),
+        create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'netra.db'}"),
+    )
     for each in (engine, waiting):
         begin_immediate(each)
     with engine.begin() as connection:
