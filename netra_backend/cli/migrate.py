@@ -62,14 +62,11 @@ def sqlite_of(place: Place) -> Sqlite:
 
 
 def _apply(database: Sqlite) -> list[Migration]:
-    from ..storage.sqlite_drivers import claim, release
+    from ..storage.sqlite_presence import present
 
     database.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    claim(database.path, database.driver)
-    try:
+    with present(database.path, database.driver):
         return database.migrate()
-    finally:
-        release(database.path)
 
 
 def _print(place: Place) -> None:

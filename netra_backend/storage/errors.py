@@ -83,3 +83,24 @@ class SchemaTooOld(CannotStart):
 
     code = "schema_too_old"
     fix = "Run `netra migrate` with the owner's URL first."
+
+
+class DatabaseInUse(CannotStart):
+    """Another process has the database open."""
+
+    code = "database_in_use"
+    fix = "Stop every process that has it open, those of your own program too, and repeat the command."
+
+
+class RestoreUnderWay(CannotStart):
+    """A restore is putting another file in the database's place."""
+
+    code = "restore_under_way"
+    fix = "Start again when `netra restore` has ended."
+
+
+class NotABackup(NetraError):
+    """The file is not a Netra database that could be restored."""
+
+    code = "not_a_backup"
+    fix = "Give a file that `netra backup` made."

@@ -89,6 +89,13 @@ def check_sqlite(connection: Connection) -> None:
         raise SchemaTooOld(f"migration {missing[0].number} ({missing[0].name}) has not been applied")
 
 
+def schema_of(connection: Connection) -> int:
+    """The newest migration of a file that this release need not be able to run, but whose migrations it must all know."""
+    known = migrations("sqlite")
+    missing = {migration.number for migration in known if _is_missing(connection, known, migration)}
+    return max((migration.number for migration in known if migration.number not in missing), default=0)
+
+
 def _is_missing(connection: Connection, known: list[Migration], migration: Migration) -> bool:
     rows = {number: (name, checksum) for number, name, checksum in connection.run("select number, name, checksum from netra_migration")}
     newest = max(rows, default=0)

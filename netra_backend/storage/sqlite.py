@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +22,11 @@ from .errors import DatabaseBusy
 from .held import HeldTransaction, open_transaction, refuse_nested
 from .jobs import BatchVerb, Job
 from .migrate import Migration, check_sqlite, migrate_sqlite
-from .sqlite_drivers import Connection, DriverName, claim, connect, release
+from .sqlite_drivers import Connection, DriverName, connect
 from .sqlite_housekeeping import RESTART_BYTES, Housekeeping
+from .sqlite_presence import lock_dir_of, present
 from .sqlite_readers import SqliteReaders
+from .sqlite_restore import interrupted_restore
 from .sqlite_writer import SqliteWriter
 from .statements import Row
 from .transaction import StoreFunction, Tx
@@ -53,7 +55,7 @@ class Sqlite:
     ) -> None:
         self.path = path.absolute()
         self.driver: DriverName = driver
-        self.lock_dir = Path(f"{self.path}-locks")
+        self.lock_dir = lock_dir_of(self.path)
         self._runtime = runtime
         self._blocked_after_s = blocked_after_s
         self._transaction_timeout_s = transaction_timeout_s
@@ -63,13 +65,15 @@ class Sqlite:
         self._vfs = vfs
         self._pid = os.getpid()
         self._watch: Connection | None = None
+        self._presence = ExitStack()
         self.on_unknown_outcome: list[Callable[[], None]] = []
 
     async def open(self) -> None:
         """Claim the file for one SQLite library, migrate it, and start the threads."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.lock_dir.mkdir(mode=0o700, exist_ok=True)
-        claim(self.path, self.driver)
+        self._presence.enter_context(present(self.path, self.driver))
+        if interrupted := interrupted_restore(self.path):
+            self._runtime.log.warning("%s", interrupted)
         try:
             await asyncio.to_thread(self._prepare)
             self._watch = self._connect()
@@ -78,7 +82,7 @@ class Sqlite:
             self._writer.start()
         except BaseException:
             self._stop_watching()
-            release(self.path)
+            self._presence.close()
             raise
         self._readers = SqliteReaders(self._connect, self._runtime)
         self._housekeeping = Housekeeping(self._connect, self.path, self.lock_dir, self._disk_reserve_bytes)
@@ -90,7 +94,7 @@ class Sqlite:
         await asyncio.to_thread(self._readers.close)
         await asyncio.to_thread(self._housekeeping.stop)
         self._stop_watching()
-        release(self.path)
+        self._presence.close()
 
     def migrate(self) -> list[Migration]:
         """Apply what is missing, on the calling thread; `open` does it unless told otherwise."""
