@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 
 import group_commit
+import hostile_endpoints
 import webhooks_end_to_end
 from measure import machine, show, write_report
 
 REPORT = Path("build/report/bench.json")
-TABLES = {"group_commit": group_commit, "webhooks_end_to_end": webhooks_end_to_end}
+TABLES = {"group_commit": group_commit, "webhooks_end_to_end": webhooks_end_to_end, "hostile_endpoints": hostile_endpoints}
 
 
 def main() -> int:
