@@ -2,6 +2,7 @@
 # Each writes build/report/<target>.json (tools/report.py): command, revision, date, seconds, exit code, counts.
 #
 #   make demo      the main job on real data, with a process killed half-way; under two minutes
+#                  (ARGS=--postgres: three processes on a PostgreSQL server from a wheel, out of the tests' environment)
 #   make test      all tests                     (ARGS="-k sweep" goes to pytest)
 #   make check     lint, types, import law, sizes, docs
 #   make bench     the benchmarks, peers beside  (ARGS goes to benchmarks/run.py)
@@ -31,7 +32,7 @@ env: python
 env-test: python
 	@$(PYTHON) $(REPORT) env-test -- $(MAKE) --no-print-directory $(VENV)/.env-test
 
-demo: $(VENV)/.env
+demo: $(VENV)/.env $(if $(findstring --postgres,$(ARGS)),$(VENV)/.env-test)
 	@$(PY) $(REPORT) demo -- $(PY) -m netra_backend.cli.main demo $(ARGS)
 
 test: $(VENV)/.env-test

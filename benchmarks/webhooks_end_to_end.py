@@ -20,11 +20,14 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from measure import RUNS, Row, interleaved, percentile, scratch, show
+from postgres_server import DURABILITY as POSTGRES_DURABILITY
+from postgres_server import postgres
 from processes import Process, python
 
 HERE: Final = Path(__file__).parent
@@ -34,6 +37,9 @@ PER_BATCH: Final = 100
 PACE: Final = 1000
 DEADLINE_S: Final = 90.0
 DURABILITY: Final = "WAL, synchronous=FULL; 202 after its commit; each outcome committed"
+SQLITE: Final = "sqlite/apsw"
+POSTGRES: Final = "postgresql"
+ENGINES: Final = {SQLITE: DURABILITY, POSTGRES: POSTGRES_DURABILITY}
 PEER: Final = "hand-written outbox (FastAPI, sqlite3, aiohttp)"
 serve_command = python("-m", "netra_backend.cli.main", "serve")
 
@@ -109,9 +115,15 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def netra(stack: ExitStack, folder: Path, *options: str) -> Process:
-    """One `netra serve` on the database of this folder."""
-    command = [*serve_command, "--data", str(folder / "data"), "--port", "0", "--dev", *options]
+def database(stack: ExitStack, folder: Path, engine: str) -> list[str]:
+    """Where the servers of one measurement keep their data, as options of theirs."""
+    data = ["--data", str(folder / "data")]
+    return data if engine == SQLITE else [*data, "--database-url", stack.enter_context(postgres(folder)).run]
+
+
+def netra(stack: ExitStack, folder: Path, place: Sequence[str], *options: str) -> Process:
+    """One `netra serve` on that database."""
+    command = [*serve_command, *place, "--port", "0", "--dev", *options]
     process = Process.start(command, folder / "server.log", NETRA_OPERATOR_KEY=KEY)
     stack.callback(process.stop)
     return process
@@ -197,18 +209,20 @@ def warm_up(servers: Sequence[Process], receiver: Receiver, folder: Path) -> Non
     flow(servers, receiver, KINDS[1], folder, 200)
 
 
-def one_and_two_processes(share: float) -> dict[str, Flow]:
+def one_and_two_processes(share: float, engine: str) -> dict[str, Flow]:
     """All kinds with one process, then the flooded ones with a second process on the same database."""
     with folder_and_stack() as (folder, stack):
-        receiver = Receiver(stack, folder)
-        servers = [netra(stack, folder)]
+        receiver, place = Receiver(stack, folder), database(stack, folder, engine)
+        servers = [netra(stack, folder, place)]
         make_tenants(servers[0], receiver.url)
         warm_up(servers, receiver, folder)
-        found = {f"{kind.name}, 1 process": flow(servers, receiver, kind, folder, sized(kind, share)) for kind in KINDS}
-        servers.append(netra(stack, folder))
+        found = {f"{engine}: {kind.name}, 1 process": flow(servers, receiver, kind, folder, sized(kind, share)) for kind in KINDS}
+        servers.append(netra(stack, folder, place))
         warm_up(servers, receiver, folder)
-        found |= {f"{kind.name}, 2 processes": flow(servers, receiver, kind, folder, sized(kind, share)) for kind in KINDS if not kind.rate}
-        return found
+        flooded = [kind for kind in KINDS if not kind.rate]
+        return found | {
+            f"{engine}: {kind.name}, 2 processes": flow(servers, receiver, kind, folder, sized(kind, share)) for kind in flooded
+        }
 
 
 def peer_flows(share: float) -> dict[str, Flow]:
@@ -220,32 +234,33 @@ def peer_flows(share: float) -> dict[str, Flow]:
         return {f"{kind.name}, peer": flow(servers, receiver, kind, folder, sized(kind, share / 2)) for kind in KINDS}
 
 
-def ingest_only(share: float) -> dict[str, float]:
+def ingest_only(share: float, engine: str) -> dict[str, float]:
     """Durable batch ingest by a process that delivers nothing."""
     kind = KINDS[0]._replace(messages=20_000)
     with folder_and_stack() as (folder, stack):
-        server = netra(stack, folder, "--no-workers")
+        server = netra(stack, folder, database(stack, folder, engine), "--no-workers")
         make_tenants(server, "http://127.0.0.1:9/hook")
         send([server], KINDS[1], folder, 200)
         answered = send([server], kind, folder, messages := sized(kind, share))
-        return {"ingest": messages / (answered.last_answer_us - min(answered.sent_us.values())) * 1e6}
+        return {f"{engine}: ingest": messages / (answered.last_answer_us - min(answered.sent_us.values())) * 1e6}
 
 
-def kills(share: float) -> dict[str, float]:
+def kills(share: float, engine: str) -> dict[str, float]:
     """Seconds from kill -9 to the first delivery of what the dead process had in flight: by a neighbour, by a restart."""
     del share
-    return {"neighbour": seconds_after_kill(neighbour=True), "restart": seconds_after_kill(neighbour=False)}
+    return {f"{engine}: {who}": seconds_after_kill(engine, neighbour=who == "neighbour") for who in ("neighbour", "restart")}
 
 
-def seconds_after_kill(*, neighbour: bool) -> float:
+def seconds_after_kill(engine: str, *, neighbour: bool) -> float:
     """Every message hangs in flight when the process dies; the receiver is well again by then."""
     messages = TENANTS * 5
     with folder_and_stack() as (folder, stack):
         receiver = Receiver(stack, folder, "--behaviour", "hang")
-        victim = netra(stack, folder)
+        place = database(stack, folder, engine)
+        victim = netra(stack, folder, place)
         make_tenants(victim, receiver.url)
         if neighbour:
-            netra(stack, folder)
+            netra(stack, folder, place)
         accepted = send([victim], KINDS[1], folder, messages).sent_us.keys()
         wait_for(lambda: receiver.lines() >= messages, "every message in flight")
         receiver.process.send(signal.SIGUSR1)
@@ -254,7 +269,7 @@ def seconds_after_kill(*, neighbour: bool) -> float:
         killed_us = time.time() * 1e6
         victim.kill()
         if not neighbour:
-            netra(stack, folder)
+            netra(stack, folder, place)
         wait_for(lambda: accepted <= receiver.arrived().keys(), "every message of the dead process")
         return (min(receiver.arrived().values()) - killed_us) / 1e6
 
@@ -265,10 +280,12 @@ def sized(kind: Kind, share: float) -> int:
 
 
 PARTS: Final[dict[str, Callable[[float], dict[str, Any]]]] = {
-    "one and two processes": one_and_two_processes,
     "peer": peer_flows,
-    "ingest only": ingest_only,
-    "kills": kills,
+    **{
+        f"{engine}: {name}": partial(part, engine=engine)
+        for engine in (SQLITE, POSTGRES)
+        for name, part in {"one and two processes": one_and_two_processes, "ingest only": ingest_only, "kills": kills}.items()
+    },
 }
 FLOODED: Final = {"batches of 100": 4_000, "single POSTs": 1_500}
 """Messages per second that one process is to deliver."""
@@ -282,26 +299,27 @@ def rows(*, quick: bool) -> list[Row]:
         for outcome in outcomes:
             for name, value in outcome.items():
                 results.setdefault(name, []).append(value)
-    return [*flooded_rows(results), *paced_rows(results), *single_figures(results)]
+    made = ([*flooded_rows(results, engine), *paced_rows(results, engine), *single_figures(results, engine)] for engine in ENGINES)
+    return [each for of_engine in made for each in of_engine]
 
 
-def row(name: str, unit: str, ours: Sequence[float], peer: Sequence[float] = (), **more: Any) -> Row:
+def row(engine: str, name: str, unit: str, ours: Sequence[float], peer: Sequence[float] = (), **more: Any) -> Row:
     """One row of this table."""
-    engine = "sqlite/apsw" if "processes" not in name else "sqlite/apsw, shared file"
-    return Row(name, engine, unit, DURABILITY, ours, peer, PEER if peer else None, **more)
+    words = f"{engine}, shared file" if engine == SQLITE and "processes" in name else engine
+    return Row(name, words, unit, ENGINES[engine], ours, peer, PEER if peer else None, **more)
 
 
-def flooded_rows(results: dict[str, list[Flow]]) -> Iterator[Row]:
+def flooded_rows(results: dict[str, list[Flow]], engine: str) -> Iterator[Row]:
     """Rate, CPU and the queue's latency."""
     for processes in ("1 process", "2 processes"):
         for kind, aim in FLOODED.items():
             name, budget = f"{kind}, {processes}", aim if processes == "1 process" else None
-            ours, peer = results[name], results[f"{kind}, peer"]
-            yield row(f"end to end: {name}", "msg/s", rates(ours), rates(peer), budget=budget)
+            ours, peer = results[f"{engine}: {name}"], results[f"{kind}, peer"]
+            yield row(engine, f"end to end: {name}", "msg/s", rates(ours), rates(peer), budget=budget)
             cpu = "CPU per delivery, ingest included"
-            yield row(f"{cpu}: {name}", "us", [f.cpu_us for f in ours], [f.cpu_us for f in peer], better="lower")
-            yield row(f"flooded, p50: {name}", "ms", [f.p50_ms for f in ours], [f.p50_ms for f in peer], better="lower")
-            yield row(f"flooded, p99: {name}", "ms", [f.p99_ms for f in ours], [f.p99_ms for f in peer], better="lower")
+            yield row(engine, f"{cpu}: {name}", "us", [f.cpu_us for f in ours], [f.cpu_us for f in peer], better="lower")
+            yield row(engine, f"flooded, p50: {name}", "ms", [f.p50_ms for f in ours], [f.p50_ms for f in peer], better="lower")
+            yield row(engine, f"flooded, p99: {name}", "ms", [f.p99_ms for f in ours], [f.p99_ms for f in peer], better="lower")
 
 
 def rates(flows: Sequence[Flow]) -> list[float]:
@@ -309,20 +327,21 @@ def rates(flows: Sequence[Flow]) -> list[float]:
     return [one.per_second for one in flows]
 
 
-def paced_rows(results: dict[str, list[Flow]]) -> Iterator[Row]:
+def paced_rows(results: dict[str, list[Flow]], engine: str) -> Iterator[Row]:
     """Latency under a load that leaves room."""
     kind = KINDS[2].name
-    ours, peer = results[f"{kind}, 1 process"], results[f"{kind}, peer"]
-    yield row(f"request to receipt at {kind}, p50", "ms", [f.p50_ms for f in ours], [f.p50_ms for f in peer], better="lower")
-    yield row(f"request to receipt at {kind}, p99", "ms", [f.p99_ms for f in ours], [f.p99_ms for f in peer], budget=50, better="lower")
-    yield row(f"CPU per delivery at {kind}", "us", [f.cpu_us for f in ours], [f.cpu_us for f in peer], better="lower")
+    ours, peer = results[f"{engine}: {kind}, 1 process"], results[f"{kind}, peer"]
+    p99s = [f.p99_ms for f in ours], [f.p99_ms for f in peer]
+    yield row(engine, f"request to receipt at {kind}, p50", "ms", [f.p50_ms for f in ours], [f.p50_ms for f in peer], better="lower")
+    yield row(engine, f"request to receipt at {kind}, p99", "ms", *p99s, budget=50, better="lower")
+    yield row(engine, f"CPU per delivery at {kind}", "us", [f.cpu_us for f in ours], [f.cpu_us for f in peer], better="lower")
 
 
-def single_figures(results: dict[str, list[float]]) -> Iterator[Row]:
+def single_figures(results: dict[str, list[float]], engine: str) -> Iterator[Row]:
     """Ingest alone, and how long a kill is felt."""
-    yield row("durable batch ingest, nothing delivered", "msg/s", results["ingest"], budget=12_000)
+    yield row(engine, "durable batch ingest, nothing delivered", "msg/s", results[f"{engine}: ingest"], budget=12_000)
     for who, words in {"neighbour": "a second process takes over", "restart": "the process is started again"}.items():
-        yield row(f"kill -9 to the first delivery, {words}", "s", results[who], budget=2, better="lower")
+        yield row(engine, f"kill -9 to the first delivery, {words}", "s", results[f"{engine}: {who}"], budget=2, better="lower")
 
 
 def options(parser: argparse.ArgumentParser) -> None:

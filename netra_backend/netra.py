@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from .errors import MissingTenant, NetraError
+from .kernel.ids import try_from_text
 from .kernel.runtime import Runtime
-from .kernel.scope import SYSTEM_TENANT, Scope, check_tenant, system_scope
+from .kernel.scope import SYSTEM_TENANT, Scope, TraceContext, check_tenant, system_scope
 from .kernel.settings import Settings, load
 from .resilience.egress import Egress
 from .storage import meta, tenants
 from .storage.adopted import adopt
+from .storage.adopted.transaction import Host
 from .storage.database import Database
 from .storage.leader import LogLeader
 from .storage.membership import Membership
@@ -25,7 +27,7 @@ from .storage.sealing import Sealer, load_root_keys
 from .storage.sqlite import Sqlite
 from .storage.tenants import Tenant
 from .storage.transaction import StoreFunction, Tx
-from .sync import LoopThread, SyncDoor
+from .sync import Home, LoopThread, SyncDoor
 from .webhooks.sender import Sender
 from .webhooks.service import Webhooks
 from .webhooks.settings import WebhookSettings
@@ -42,6 +44,9 @@ TENANT_KNOWN_S: Final = 1.0
 """How long a name is taken to mean the same tenant; somebody may rename or delete it."""
 
 _LIBRARY: Final = Scope(SYSTEM_TENANT, "library")
+
+_NOT_NAMED: Final = ""
+"""The tenant of a context that has a trace and no tenant yet."""
 
 _scope: ContextVar[Scope | None] = ContextVar("netra_scope", default=None)
 
@@ -75,7 +80,7 @@ class Netra:
         self._dev = dev
         self._role = role
         self._stack = AsyncExitStack()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._home = Home(None, os.getpid())
         self._install_id = ""
         self._tenants: dict[str, tuple[str, float]] = {}
 
@@ -89,29 +94,36 @@ class Netra:
     def __enter__(self) -> Self:
         """For a program without an event loop: Netra runs on one of its own, in a thread, and is called through `sync`."""
         self._thread = LoopThread()
-        self._thread.run(self.start())
+        try:
+            self._thread.run(self.start())
+        except BaseException:
+            self._thread.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.run(self.stop())
-        self._thread.stop()
+        try:
+            self._thread.run(self.stop())
+        finally:
+            self._thread.stop()
 
     @property
     def sync(self) -> SyncDoor:
         """The same calls without `await`, for synchronous code; see `SyncDoor`."""
-        return SyncDoor(self, self._loop)
+        return SyncDoor(self, self._home)
 
     async def start(self) -> None:
         """Open the database, join the other processes, start the workers."""
-        self._loop = asyncio.get_running_loop()
         try:
             await self._start()
         except BaseException:
             await self._stack.aclose()
             raise
+        self._home = Home(asyncio.get_running_loop(), os.getpid())
 
     async def stop(self) -> None:
         """Drain and close, in the reverse order."""
+        self._home = Home(None, os.getpid())
         await self._stack.aclose()
 
     async def _start(self) -> None:
@@ -121,6 +133,7 @@ class Netra:
         await self.database.open()
         self._stack.push_async_callback(self.database.close)
         self._install_id = await self.database.write(meta.install_id, scope=system_scope())
+        await self.database.write(self.sealer.prove, scope=system_scope())
         self.membership = Membership(
             self.database, runtime, self.database.lock_dir, ttl_s=settings.lease_ttl, role=self._role, sends=self.workers
         )
@@ -194,13 +207,36 @@ class Netra:
         )
 
     @contextmanager
-    def scope(self, tenant: str, actor: str = "library") -> Iterator[Scope]:
-        """The tenant for everything inside that is not told another one."""
-        token = _scope.set(Scope(check_tenant(tenant), actor))
+    def scope(self, tenant: str, actor: str = "library", *, trace: TraceContext | str | None = None) -> Iterator[Scope]:
+        """The tenant for everything inside that is not told another one, and who asks, in which trace.
+
+        `trace` is a position or a `traceparent` header (W3C Trace Context); without it a trace that was entered outside goes on.
+        """
+        current = _scope.get()
+        if trace is None:
+            entered = current.trace if current is not None else TraceContext()
+        else:
+            entered = trace if isinstance(trace, TraceContext) else self.trace(trace)
+        token = _scope.set(scope := Scope(check_tenant(tenant), actor, entered))
         try:
-            yield _scope.get() or Scope(tenant, actor)
+            yield scope
         finally:
             _scope.reset(token)
+
+    @contextmanager
+    def context(self, tenant: str | None, actor: str, traceparent: str) -> Iterator[None]:
+        """For middlewares: `scope` with the trace of a header or a new one, also where the tenant is to be named later."""
+        entered = Scope(check_tenant(tenant) if tenant is not None else _NOT_NAMED, actor, self.trace(traceparent))
+        token = _scope.set(entered)
+        try:
+            yield
+        finally:
+            _scope.reset(token)
+
+    def trace(self, traceparent: str | None = None) -> TraceContext:
+        """The position that a `traceparent` header names, or the beginning of a new trace where there is none."""
+        new = self.runtime.ids.new
+        return TraceContext.parse(traceparent or "") or TraceContext(new().hex(), new()[8:].hex())
 
     async def write(self, fn: StoreFunction, *args: Any, tenant: str | None = None) -> Any:
         """Ship a store function `async def fn(tx, *args)` to the writer; its result once that is durable.
@@ -222,21 +258,35 @@ class Netra:
         `connection` is a SQLAlchemy Session, AsyncSession, Connection or AsyncConnection, `django.db.connection` inside
         `atomic()`, or a connection of asyncpg, psycopg or sqlite3, to the database that Netra is open on. Netra neither begins
         nor commits anything in it. Each call runs in a savepoint, so that its error leaves your transaction as it was.
-        On PostgreSQL its role needs `grant netra_app to it`. Raises `NotAdoptable`, and at the first call `NoTransaction`,
-        `BeginImmediate`, `OtherDatabase`, `TwoSqliteLibraries` or `RoleNotGranted`, each of which says what to do.
+        One transaction is one tenant's. On PostgreSQL its role needs `grant netra_app to it`. Raises `NotAdoptable`, and at
+        each call what does not hold then: `NoTransaction`, `TransactionFailed`, `BeginImmediate`, `OtherDatabase`, `OneTenant`,
+        `TwoSqliteLibraries`, `RoleNotGranted`, each of which says what to do.
         """
+        self._home.check_open()
         scope = _scope_for(tenant)
         known, until = self._tenants.get(scope.tenant, ("", 0.0))
         if known and self.runtime.clock.monotonic() < until:
             scope = scope.with_tenant(known)
-        strict = self.settings.tenants == "strict"
-        return adopt(connection, self.database, scope, self.runtime, self._install_id, strict=strict, wake=self._wake)
+        host = Host(self._install_id, self.settings.tenants == "strict", self._wake, self._find)
+        return adopt(connection, self.database, scope, self.runtime, host)
 
     def _wake(self) -> None:
         """Have this process look for work now: something was committed. Any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            for wake in self.database.on_wake:
-                self._loop.call_soon_threadsafe(wake)
+        if self._home.loop is not None:
+            with suppress(RuntimeError):  # closed just now; whoever runs looks anyway
+                self._home.loop.call_soon_threadsafe(self.database.look_again)
+
+    async def _find(self, reference: str, *, asynchronous: bool) -> str | None:
+        """The tenant of this id, uid or name, for a transaction that cannot see it itself.
+
+        A synchronous connection on Netra's own loop cannot wait for the answer. It may do without one for what can only be
+        a name: another tenant's uid is refused by its unique key.
+        """
+        if not asynchronous and self._home.is_here and try_from_text("app", reference) is None:
+            return None
+        look = self.database.read(tenants.find, reference, scope=_LIBRARY)
+        found: Tenant | None = await self._home.run(look, asynchronous=asynchronous)
+        return found.tenant if found is not None else None
 
     async def _scope_of(self, tenant: str | None) -> Scope:
         scope = _scope_for(tenant)
@@ -262,7 +312,7 @@ def _scope_for(tenant: str | None) -> Scope:
     """The named tenant's, or the one that was entered with `netra.scope`; a name keeps the entered actor and trace."""
     current = _scope.get()
     if tenant is None:
-        if current is None:
+        if current is None or current.tenant == _NOT_NAMED:
             raise MissingTenant
         return current
     return Scope(check_tenant(tenant), "library") if current is None else current.with_tenant(tenant)

@@ -103,9 +103,10 @@ async def _create_here(place: Place, name: str, scopes: tuple[str, ...]) -> dict
     from ..storage import api_keys
 
     async with opened(place) as netra:
+        # In the installation's scope, whose the hashes' key is: a tenant's transaction may not read it on PostgreSQL.
+        pepper = await netra.database.write(derive_pepper, netra.sealer, scope=operator())
 
         async def make(tx: Tx) -> tuple[ApiKey, str]:
-            pepper = await derive_pepper(tx, netra.sealer)
             return await api_keys.create(tx, tenant=tx.tenant, pepper=pepper, name=name, scopes=scopes)
 
         key, secret = await netra.database.write(make, scope=await _owner(netra, place))

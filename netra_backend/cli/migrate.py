@@ -17,6 +17,7 @@ from .options import DATABASE, Place, command, single
 from .session import new_netra
 
 if TYPE_CHECKING:
+    from ..kernel.settings import Settings
     from ..netra import Netra
     from ..storage.migrate import Migration
 
@@ -34,15 +35,26 @@ async def migrate(
 ) -> None:
     """Bring the database's schema up to date."""
     netra = new_netra(place, workers=False, role="cli")
-    postgres = netra.settings.engine == "postgresql"
-    if create_roles and not postgres:
+    owner = _owner(place, netra.settings)
+    if create_roles and owner is None:
         raise UsageError("SQLite has no roles", fix="Leave --create-roles out: the file's mode is what guards a SQLite database.")
     if print_:
-        _print(place, "postgres" if postgres else "sqlite")
-    elif postgres:
-        await _migrate_postgres(place, netra, create_roles=create_roles)
-    else:
+        _print(place, "sqlite" if owner is None else "postgres")
+    elif owner is None:
         _tell(place, *await asyncio.to_thread(_migrate_sqlite, netra))
+    else:
+        await _migrate_postgres(place, netra, owner, create_roles=create_roles)
+
+
+def _owner(place: Place, settings: Settings) -> str | None:
+    """The owner's URL; None for SQLite.
+
+    At a first set-up nobody has Netra's own URL yet, `--create-roles` prints it: the owner's alone says that it is PostgreSQL.
+    Only a file that this very call names is not overruled by it.
+    """
+    if settings.engine == "postgresql":
+        return settings.migrate_url or settings.database_url
+    return None if place.database_url is not None else settings.migrate_url
 
 
 def _migrate_sqlite(netra: Netra) -> tuple[str, list[Migration]]:
@@ -59,13 +71,12 @@ def _migrate_sqlite(netra: Netra) -> tuple[str, list[Migration]]:
         release(path)
 
 
-async def _migrate_postgres(place: Place, netra: Netra, *, create_roles: bool) -> None:
+async def _migrate_postgres(place: Place, netra: Netra, owner: str, *, create_roles: bool) -> None:
     from ..kernel.setting_types import mask_url
     from ..storage.postgres_schema import create_roles as make_roles
     from ..storage.postgres_schema import migrate_postgres
 
-    settings, runtime = netra.settings, netra.runtime
-    owner = settings.migrate_url or settings.database_url
+    runtime = netra.runtime
     facts: dict[str, Any] = {}
     words = ""
     if create_roles:

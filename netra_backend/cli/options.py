@@ -23,7 +23,10 @@ from .output import OK, Output
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _OPTIONS: Final[Mapping[str, Any]] = {
-    "data": Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the installation's files (NETRA_DATA).")],
+    "data": Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Folder of the installation's files, the database's too if none is named (NETRA_DATA)."),
+    ],
     "database_url": Annotated[
         str | None, typer.Option("--database-url", metavar="URL", help="The database, where it is elsewhere (NETRA_DATABASE_URL).")
     ],
@@ -68,12 +71,13 @@ class Place:
         object.__setattr__(self, "output", Output(as_json=self.as_json))
 
     def settings(self) -> dict[str, Any]:
-        """The keywords for `Netra(...)`: absolute, because SQLite's URL is read by other processes too."""
-        given: dict[str, Any] = {"data": self.data.absolute() if self.data is not None else None}
-        if self.data is not None and self.database_url is None:
-            given["database_url"] = f"sqlite:///{given['data'] / 'netra.db'}"
-        if self.database_url is not None:
-            given["database_url"] = self.database_url
+        """The keywords for `Netra(...)`: absolute, because SQLite's URL is read by other processes too.
+
+        The folder says nothing of the database's place where a setting names one: `serve --data D` with NETRA_DATABASE_URL on
+        PostgreSQL must not begin another installation in D.
+        """
+        data = self.data.absolute() if self.data is not None else None
+        given = {"data": data, "database_url": self.database_url}
         return {name: value for name, value in given.items() if value is not None}
 
     def the_tenant(self) -> str:

@@ -183,7 +183,8 @@ class Settings(BaseModel):
     )
     egress_ports: Ports = Field(
         (80, 443),
-        description="Ports that outgoing requests may reach, from 1 to 65535. An added port lets tenants speak to what listens there.",
+        description="Ports that outgoing requests may reach, from 1 to 65535, in place of the default: `443` closes 80. An added port "
+        "lets tenants speak to what listens there.",
     )
 
     # Webhooks

@@ -4,6 +4,11 @@ The list is our own because the interpreter's `ipaddress.is_global` follows anot
 says yes to ranges that lead back inside: NAT64, 6to4, a cloud's host agents. For IPv6 the rule is the reverse, only
 2000::/3 is given out for the global internet (RFC 4291, section 2.4), so everything outside it is denied and the rows
 there merely name what was met. Each row carries the document that takes it out of the public internet.
+
+Sources: every row of IANA's special-purpose registries for IPv4 and IPv6 (RFC 6890; iana-ipv4-special-registry and
+iana-ipv6-special-registry), also those that the registry calls globally reachable, because none of them is a host that
+somebody could run a receiver on; IANA's multicast and reserved space; and public addresses that clouds route inside.
+A row of the registry within a wider one here (192.0.0.8/32, 2001:1::1/128) has no row of its own.
 """
 
 from __future__ import annotations
@@ -25,12 +30,13 @@ def _rows(*rows: tuple[str, str, str]) -> tuple[Row, ...]:
 
 
 DENIED: Final = _rows(
-    # IPv4, in the order of RFC 6890's registry
+    # IPv4, in the order of IANA's registry; the two that are marked so are a cloud's own use of its public space
     ("0.0.0.0/8", "this network", "RFC 1122, section 3.2.1.3"),
     ("10.0.0.0/8", "private use", "RFC 1918"),
+    ("34.118.224.0/20", "services of a GKE cluster", "Google Kubernetes Engine documentation, VPC-native clusters"),  # a cloud's own
     ("100.64.0.0/10", "shared by carriers (CGNAT)", "RFC 6598"),
     ("127.0.0.0/8", "loopback", "RFC 1122, section 3.2.1.3"),
-    ("168.63.129.16/32", "host agent of Azure", "Azure virtual network documentation"),
+    ("168.63.129.16/32", "host agent of Azure", "Azure virtual network documentation"),  # a cloud's own
     ("169.254.0.0/16", "link-local, where clouds keep their metadata", "RFC 3927"),
     ("172.16.0.0/12", "private use", "RFC 1918"),
     ("192.0.0.0/24", "IETF protocol assignments", "RFC 6890, section 2.1"),

@@ -3,7 +3,8 @@
 What a caller can rely on:
 
 - No request reaches a denied address (W7): `addresses.py` judges, `pinning.py` binds the judgement to the socket.
-- One deadline covers look-up, connecting, TLS, head and body. Nothing that the peer does outlives it.
+- One deadline covers look-up, connecting, TLS, head and body. Nothing that the peer does outlives it: a connection that
+  is not kept is aborted, for a graceful close would first wait until the peer has read what was written.
 - At most `read_limit` bytes of the body and 16 KiB of the head are kept; at the limit the connection is closed and
   what was read is returned. A success stays a success, however long its body would have been.
 - No redirect is followed, nothing is decompressed, no cookie is kept, no proxy and no setting of the environment is used.
@@ -35,7 +36,7 @@ from .exchange import CURRENT, Exchange
 from .look_ups import AresResolver, LookUps, Resolver
 from .metering import Meter, wire_limit
 from .pinning import PinnedConnector
-from .targets import Target, target_of
+from .targets import KEPT, Target, target_of
 
 __all__ = ["Egress", "EgressDenied", "EgressError", "EgressKind", "EgressRules", "Reply"]
 
@@ -70,8 +71,8 @@ class Reply:
 class Egress:
     """See the module's docstring. Bound to the event loop in which it is started.
 
-    `allow` (NETRA_EGRESS_ALLOW) opens CIDRs, `ports` (NETRA_EGRESS_PORTS) adds to 80 and 443, `any_loopback_port` is
-    `--dev`. `resolver` and `tls` replace the host's name servers and certificate authorities.
+    `allow` (NETRA_EGRESS_ALLOW) opens CIDRs, `ports` (NETRA_EGRESS_PORTS) replaces 80 and 443, `any_loopback_port`
+    is `--dev`. `resolver` and `tls` replace the host's name servers and certificate authorities.
     """
 
     def __init__(
@@ -198,13 +199,20 @@ class _Ask:
             answer = Answer(exchange, self.method, self.read_limit)
             await _meter(connection).ask(self.request, answer)
         except BaseException:
-            connection.close()
+            _abort(connection)
             raise
         if answer.reusable:
             connection.release()
         else:
-            connection.close()
+            _abort(connection)
         return answer.status, _fields(answer.fields), bytes(answer.body), answer.truncated
+
+
+def _abort(connection: aiohttp.connector.Connection) -> None:
+    """Drop the socket and what is left to write. A peer that never reads would keep both, without end, from a close."""
+    if connection.transport is not None:
+        connection.transport.abort()
+    connection.close()
 
 
 def _meter(connection: aiohttp.connector.Connection) -> Meter:
@@ -213,7 +221,7 @@ def _meter(connection: aiohttp.connector.Connection) -> Meter:
     return Meter.on(connection.transport)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=KEPT)
 def _route(target: Target, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientRequest:
     """What aiohttp wants to know of a request before it gives a connection: scheme, host and port. Never sent, never changed."""
     return aiohttp.ClientRequest("GET", target.url.origin(), loop=loop)
@@ -233,7 +241,7 @@ def _request(method: str, target: Target, fields: list[tuple[str, str]], body: b
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=KEPT)
 def _start(method: str, target: Target) -> str:
     return f"{method} {target.url.raw_path_qs} HTTP/1.1\r\nhost: {target.url.host_port_subcomponent}"
 

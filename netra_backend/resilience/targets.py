@@ -1,7 +1,8 @@
 """Where does this URL lead? Pure: text in, host and port out, or the reason why it cannot be used.
 
 Refused here is what two readers could read differently: user names, percent signs and backslashes before the path,
-white space and control characters anywhere, numbers that only C's `inet_aton` takes for an address. Safety does not
+white space and control characters anywhere, ports with a sign or other digits than ASCII's (`int` takes `+80`, `8_0`
+and full-width ones), numbers that only C's `inet_aton` takes for an address. Safety does not
 rest on this page: whatever passes is judged by the address it leads to (`pinning.py`). An error never repeats the URL,
 which may hold a secret.
 """
@@ -19,8 +20,14 @@ from yarl import URL
 from .egress_error import EgressError
 
 MAX_URL_CHARS: Final = 8192
+"""As it is given and as it is sent: an emoji is one character of a text and twelve of a request."""
+KEPT: Final = 1024
+"""URLs whose reading is kept. Tenants choose them, so their number times their size is memory that tenants can take."""
 
-_URL = re.compile(r"(?:https?)://(?P<authority>[^/?#\\@%\x00-\x20\x7f]+)(?:[/?#][^\x00-\x20\x7f]*)?\Z", re.IGNORECASE)
+_URL = re.compile(
+    r"https?://(?P<host>\[[0-9a-f:.]+\]|[^/?#\\@%:\[\]\x00-\x20\x7f]+)(?::[0-9]{0,5})?(?:[/?#][^\x00-\x20\x7f]*)?\Z",
+    re.IGNORECASE | re.ASCII,
+)
 _NAME = re.compile(r"(?=.{1,253}\.?\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?\Z")
 _ENDS_IN_NUMBER = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z")
 
@@ -35,7 +42,7 @@ class Target(NamedTuple):
     odd: bool
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=KEPT)
 def target_of(text: str) -> Target:
     """Read a URL; `EgressError` of kind `bad_url` where it is not one that we ask. The result is cached, so it is pure."""
     match = _URL.match(text) if len(text) <= MAX_URL_CHARS else None
@@ -48,7 +55,9 @@ def target_of(text: str) -> Target:
         raise EgressError("bad_url", f"the URL cannot be read: {cause}") from cause
     if not host or not port:
         raise EgressError("bad_url", "the URL has no host or no port")
-    if match["authority"].startswith("["):
+    if len(str(url)) > MAX_URL_CHARS:
+        raise EgressError("bad_url", f"the URL has more than {MAX_URL_CHARS} characters when it is written in ASCII")
+    if match["host"].startswith("["):
         return Target(url, host, port, _literal(host), odd=False)
     return _of_name_or_ipv4(url, host, port)
 

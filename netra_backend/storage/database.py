@@ -57,10 +57,21 @@ class Database(Protocol):
         """Hold a transaction open across awaits; see `held.py` for its price."""
         ...
 
+    def bear(self, node: bytes) -> None:
+        """From now on transactions bear this node's name, so that whoever declares it dead can end those that it left open."""
+        ...
+
     def check_intake(self) -> None:
-        """Raise `Unavailable` where nothing new may be accepted: trouble with the writer, or a disk nearly full."""
+        """Raise `Unavailable` where nothing new may be accepted: trouble with the writer, or a disk nearly full.
+
+        A forked child gets `ForkedRuntime`.
+        """
         ...
 
     def version(self) -> int:
         """A number that is another one after any commit by anybody; cheap enough to ask every 100 ms."""
+        ...
+
+    def look_again(self) -> None:
+        """On the loop: somebody has committed, and has told us sooner than `version` would."""
         ...

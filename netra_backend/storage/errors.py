@@ -104,11 +104,35 @@ class SchemaTooOld(CannotStart):
     fix = "Run `netra migrate` with the owner's URL first."
 
 
+class DatabaseRefused(CannotStart):
+    """The database server does not let this role into this database, or the URL cannot be read."""
+
+    code = "database_refused"
+    fix = (
+        "Correct the URL: postgresql://user:password@host:5432/name, with every character of the password that is no letter and no "
+        "digit percent-encoded."
+    )
+
+
+class NotTheOwner(CannotStart):
+    """This database role may not make Netra's roles or tables."""
+
+    code = "not_the_owner"
+    fix = "Name the owner of the database in NETRA_MIGRATE_URL; for --create-roles it needs the right CREATEROLE."
+
+
 class RolesMissing(CannotStart):
     """The database lacks the roles under which Netra keeps tenants apart."""
 
     code = "roles_missing"
     fix = "Run `netra migrate --create-roles` once, with NETRA_MIGRATE_URL naming the owner of the database."
+
+
+class WrongRole(CannotStart):
+    """This database role may not act for Netra."""
+
+    code = "wrong_role"
+    fix = "Use the URL of the role netra_run, which `netra migrate --create-roles` made and printed."
 
 
 class PrivilegedRole(CannotStart):

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +23,12 @@ from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
 from . import outbox
 from .database import Lane
-from .errors import ReadTimeout, StatementTimeout
+from .errors import DatabaseError, ReadTimeout, StatementTimeout
 from .jobs import AFTER_COMMIT, BEFORE_COMMIT, BatchVerb, Job, run_callbacks
 from .nesting import open_transaction, refuse_nested
 from .postgres_coalescing import Coalescing
-from .postgres_connections import Connections
-from .postgres_errors import is_the_servers_no, may_run_again, translated
+from .postgres_connections import Connections, give_up
+from .postgres_errors import READ_ONLY, is_certainly_undone, may_run_again, opening, state_of, translated
 from .postgres_held import HeldPostgresTx
 from .postgres_schema import check_postgres
 from .postgres_transaction import PostgresTx
@@ -39,6 +39,8 @@ from .turns import Turns
 
 READ_LIMIT_S: Final = 5.0
 STATEMENT_LIMIT_S: Final = 30.0
+ANSWER_GRACE_S: Final = 5.0
+"""How much longer than its own limit the server is waited for, before the connection is taken to be cut."""
 TRIES: Final = 4
 
 Q = Statements(__package__)
@@ -67,22 +69,26 @@ class Postgres:
         statement_cache: int = 512,
         idle_limit_s: float = 10.0,
         transaction_timeout_s: float = 5.0,
+        statement_limit_s: float = STATEMENT_LIMIT_S,
     ) -> None:
         self.url = url
         self.lock_dir = lock_dir
         self.on_unknown_outcome: list[Callable[[], None]] = []
         self._runtime = runtime
         self._transaction_timeout_s = transaction_timeout_s
-        self._connections = Connections(url, connections, statement_cache)
+        self._connections = Connections(
+            url, connections, statement_cache, work_answer_s=statement_limit_s + ANSWER_GRACE_S, beat_answer_s=max(1.0, idle_limit_s)
+        )
         self._watch = Watch(self._connections.alone, self._probe)
         self.on_wake = self._watch.on_wake
         self._coalescing = Coalescing(self._run_verb)
         self._bulk = asyncio.Semaphore(1)
         self._holding = asyncio.Semaphore(max(1, connections // 2))
         self._turns = Turns(max(1, connections // 2))
-        self._begin = _begin("begin", STATEMENT_LIMIT_S, idle_limit_s)
+        self._begin = _begin("begin", statement_limit_s, idle_limit_s)
         self._begin_held = _begin("begin", transaction_timeout_s, idle_limit_s)
         self._begin_read = _begin("begin isolation level repeatable read read only", READ_LIMIT_S, idle_limit_s)
+        self._name = ""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._pid = os.getpid()
@@ -92,20 +98,24 @@ class Postgres:
         self.lock_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             await self._connections.open()
-            async with self._connections.one() as connection:
-                await check_postgres(connection)
-            await self._watch.start()
+            with opening(self.url):
+                async with self._connections.one() as connection:
+                    await check_postgres(connection)
+                await self._watch.start()
         except BaseException:
             await self._connections.close()
             raise
 
     async def close(self) -> None:
-        """Let what was begun finish, then disconnect."""
+        """Let what was begun finish, held transactions and reads within their own limits, then disconnect."""
         self._closed = True
         await self._coalescing.drain()
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self._watch.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(READ_LIMIT_S, self._transaction_timeout_s)):
+                await self._connections.all_back()
         await self._connections.close()
 
     async def write(self, fn: StoreFunction, *args: Any, scope: Scope, lane: Lane = "normal") -> Any:
@@ -127,7 +137,7 @@ class Postgres:
         async with self._turns.of(scope.tenant):
             try:
                 async with asyncio.timeout(READ_LIMIT_S):
-                    return await self._read(fn, args, scope)
+                    return await self._read_again(fn, args, scope)
             except (TimeoutError, StatementTimeout) as error:
                 raise ReadTimeout(f"the read took longer than {READ_LIMIT_S:g} s") from error
 
@@ -135,21 +145,26 @@ class Postgres:
     async def transaction(self, scope: Scope) -> AsyncIterator[Tx]:
         """See `Database.transaction` and `postgres_held`."""
         self._check_writing()
-        async with self._holding, self._connections.one() as connection:
-            tx = HeldPostgresTx(connection, scope, self._runtime, self._begin_held, self._transaction_timeout_s)
-            token = open_transaction.set(tx)
-            try:
-                yield tx
-            except BaseException:
-                await self._to_its_end(self._undo_held(tx))
-                raise
-            else:
-                await self._to_its_end(self._finish_held(tx))
-            finally:
-                open_transaction.reset(token)
+        async with AsyncExitStack() as entered:
+            await entered.enter_async_context(self._holding)
+            connection = await entered.enter_async_context(self._connections.one())
+            # From here on its end gives them back: an owner cancelled there must not take the connection from it.
+            places = entered.pop_all()
+        tx = HeldPostgresTx(connection, scope, self._runtime, self._begin_held + self._name, self._transaction_timeout_s)
+        token = open_transaction.set(tx)
+        try:
+            yield tx
+        except BaseException:
+            await self._to_its_end(self._undo_held(tx, places))
+            raise
+        else:
+            await self._to_its_end(self._finish_held(tx, places))
+        finally:
+            open_transaction.reset(token)
 
     def check_intake(self) -> None:
         """See `Database.check_intake`."""
+        self._check_process()
         if self._watch.trouble is not None:
             raise self._watch.trouble.with_traceback(None)
         if self._closed:
@@ -158,6 +173,14 @@ class Postgres:
     def version(self) -> int:
         """See `Database.version`."""
         return self._watch.version
+
+    def look_again(self) -> None:
+        """See `Database.look_again`."""
+        self._watch.changed()
+
+    def bear(self, node: bytes) -> None:
+        """See `Database.bear`."""
+        self._name = f"; set local application_name = 'netra {node.hex()}'"
 
     async def server_facts(self) -> tuple[int, int, int]:
         """The server's version as a number, how many connections it takes, and how many it has."""
@@ -196,10 +219,14 @@ class Postgres:
         return result
 
     async def _run_verb(self, verb: BatchVerb, items: list[Any]) -> tuple[list[Any], list[Callable[[], None]]]:
-        results, callbacks = await self._again(verb, (items,), _SYSTEM)
-        if len(results) != len(items):
-            raise RuntimeError(f"{verb} answered {len(results)} of {len(items)} items")
-        return list(results), callbacks
+        async def answers_each(tx: Tx) -> list[Any]:
+            results = list(await verb(tx, items))
+            if len(results) != len(items):  # inside, so that nothing of it is committed
+                raise RuntimeError(f"{verb} answered {len(results)} of {len(items)} items")
+            return results
+
+        results, callbacks = await self._again(answers_each, (), _SYSTEM)
+        return results, callbacks
 
     async def _again(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope, *, urgent: bool = False) -> Any:
         """Run the function in a transaction, and run it again where that is right; its result and what follows the commit."""
@@ -207,7 +234,7 @@ class Postgres:
         while True:
             try:
                 async with self._connections.one(urgent=urgent) as connection:
-                    return await self._once(PostgresTx(connection, scope, self._runtime, self._begin), fn, args)
+                    return await self._once(PostgresTx(connection, scope, self._runtime, self._begin + self._name), fn, args)
             except Exception as error:
                 met.append(error)
                 if len(met) == TRIES or not may_run_again(met):
@@ -234,9 +261,9 @@ class Postgres:
             await tx.commit()
             self._runtime.failpoints.hit(AFTER_COMMIT)
         except BaseException as error:
-            if is_the_servers_no(error):
+            if is_certainly_undone(error):
                 raise translated(error) from error
-            tx.connection.terminate()
+            give_up(tx.connection)
             raise self._unknown(error) from error
         return tx.callbacks()
 
@@ -251,6 +278,19 @@ class Postgres:
                 _log.exception("a listener to unknown outcomes failed")
         return unknown
 
+    async def _read_again(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope) -> Any:
+        """Once more where the connection turns out to be one that the server has ended: a restart costs no reader an error."""
+        met: list[BaseException] = []
+        while True:
+            try:
+                return await self._read(fn, args, scope)
+            except Exception as error:
+                if state_of(error.__cause__ or error) == READ_ONLY:
+                    raise DatabaseError("a read may not write") from error
+                met.append(error)
+                if not may_run_again(met):
+                    raise
+
     async def _read(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope) -> Any:
         async with self._connections.one() as connection:
             tx = PostgresTx(connection, scope, self._runtime, self._begin_read)
@@ -260,26 +300,28 @@ class Postgres:
                 tx.end()
                 await tx.rollback()
 
-    async def _undo_held(self, tx: HeldPostgresTx) -> None:
-        await tx.stop_timer()
-        tx.end()
-        await tx.rollback()
-
-    async def _finish_held(self, tx: HeldPostgresTx) -> None:
-        await tx.stop_timer()
-        try:
-            tx.check_time()
-            callbacks = await self._finish(tx)
-        except BaseException:
-            await tx.rollback()
-            raise
-        finally:
+    async def _undo_held(self, tx: HeldPostgresTx, places: AsyncExitStack) -> None:
+        async with places:
+            await tx.stop_timer()
             tx.end()
+            await tx.rollback()
+
+    async def _finish_held(self, tx: HeldPostgresTx, places: AsyncExitStack) -> None:
+        async with places:
+            await tx.stop_timer()
+            try:
+                tx.check_time()
+                callbacks = await self._finish(tx)
+            except BaseException:
+                await tx.rollback()
+                raise
+            finally:
+                tx.end()
         run_callbacks(callbacks)
 
     async def _probe(self) -> None:
         async with self._connections.one(urgent=True) as connection:
-            await self._once(PostgresTx(connection, _SYSTEM, self._runtime, self._begin), _probe, ())
+            await self._once(PostgresTx(connection, _SYSTEM, self._runtime, self._begin + self._name), _probe, ())
 
 
 def _begin(how: str, statement_limit_s: float, idle_limit_s: float) -> str:

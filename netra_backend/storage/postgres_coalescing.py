@@ -4,7 +4,8 @@ While a transaction of a verb is on its way, new items gather for the next one, 
 lone caller waits for nobody. Two transactions of a verb are on their way at most: one computes while the other syncs.
 
 S1 here: a transaction that fails before its commit has stored nothing, so each of its items is run once more alone, and one
-bad item fails alone. An unknown outcome is everybody's, and is never repeated.
+bad item fails alone. An unknown outcome is everybody's, and is never repeated. So is a server that is not there: each alone
+would wait for it once more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from ..errors import OutcomeUnknown
+from .errors import DatabaseUnreachable
 from .jobs import UNIT_WEIGHT, BatchVerb, Job, settle_all
 
 AT_ONCE: Final = 2
@@ -59,7 +61,7 @@ class Coalescing:
         error = await self._attempt(verb, unit)
         if error is None:
             return
-        if len(unit) == 1 or isinstance(error, OutcomeUnknown):
+        if len(unit) == 1 or isinstance(error, OutcomeUnknown | DatabaseUnreachable):
             _fail(unit, error)
             return
         for job in unit:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
 
 from ..errors import NetraError, OutcomeUnknown, Unavailable
+from ..kernel.setting_types import mask_url
 from .errors import (
     ConstraintViolated,
     Contended,
     DatabaseError,
+    DatabaseRefused,
     DatabaseUnreachable,
     DiskFull,
     OutOfMemory,
     StatementTimeout,
 )
+
+UNIQUE: Final = "23505"
+READ_ONLY: Final = "25006"
+AGAIN: Final = frozenset({"40001", "40P01"})
+NOT_COMMITTED: Final = frozenset({"25P02", "25P03"})
+"""The transaction had failed already; or it was ended for idling, which the server does before it reads a COMMIT that came too late."""
+NOT_SENT: Final = "cannot switch to state"
+"""asyncpg's refusal, before it writes a byte, to use a connection whose last words it is still reading."""
 
 _STATES: Final[dict[str, type[NetraError]]] = {
     "40001": Contended,
@@ -25,7 +36,8 @@ _STATES: Final[dict[str, type[NetraError]]] = {
     "53100": DiskFull,
     "53200": OutOfMemory,
     "57014": StatementTimeout,
-    "25006": DatabaseUnreachable,  # a standby: the primary is elsewhere by now
+    "25P03": DatabaseUnreachable,  # this process was stopped inside a transaction, and the server has ended it
+    READ_ONLY: DatabaseUnreachable,  # a standby: the primary is elsewhere by now
 }
 _CLASSES: Final[dict[str, type[NetraError]]] = {
     "08": DatabaseUnreachable,
@@ -35,31 +47,57 @@ _CLASSES: Final[dict[str, type[NetraError]]] = {
 }
 """By SQLSTATE and its class (PostgreSQL's "PostgreSQL Error Codes")."""
 
-UNIQUE: Final = "23505"
-AGAIN: Final = frozenset({"40001", "40P01"})
-
 
 def translated(error: BaseException) -> NetraError:
     """The error in Netra's words; what no rule covers is a `DatabaseError` that keeps the server's."""
     if isinstance(error, NetraError):
         return error
     state = state_of(error)
-    if isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ValueError) and not state:
-        return DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({type(error).__name__}: {error})")
+    if is_of_the_connection(error):
+        return DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({type(error).__name__}: {str(error) or 'no answer in time'})")
     family = _STATES.get(state) or _CLASSES.get(state[:2], DatabaseError)
     return family(f"{(family.__doc__ or '').splitlines()[0]} ({error})", sqlstate=state)
 
 
-def state_of(error: BaseException) -> str:
+@contextmanager
+def opening(url: str) -> Iterator[None]:
+    """Around whatever opens a database: why it could not be, with the URL's password masked.
+
+    A URL that cannot be read is not quoted by its reader's words, for those quote pieces of the password.
+    """
+    try:
+        yield
+    except NetraError:
+        raise
+    except Exception as error:
+        found = translated(error)
+        if isinstance(found, Unavailable):
+            raise type(found)(f"{mask_url(url)}: {found.detail}") from error
+        words = "that URL cannot be read" if isinstance(error, ValueError) else error
+        raise DatabaseRefused(f"{mask_url(url)}: {words}") from error
+
+
+def is_of_the_connection(error: BaseException) -> bool:
+    """Whether it is the connection that failed. asyncpg's own confusion at a server's last words is one of these."""
+    if state_of(error) or isinstance(error, ValueError):
+        return False
+    return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
+
+
+def state_of(error: BaseException | None) -> str:
     """The SQLSTATE, or nothing."""
     return str(getattr(error, "sqlstate", None) or "")
 
 
-def is_the_servers_no(error: BaseException) -> bool:
-    """Whether the server itself said that the transaction is not committed: an ERROR, and no end of the connection.
+def is_certainly_undone(error: BaseException) -> bool:
+    """Whether a commit that failed so is known to have stored nothing: the server itself said so, or it was never asked.
 
     A FATAL, and a connection that ends, may come after the commit record was written.
     """
+    if isinstance(error, DatabaseUnreachable) or {state_of(error), state_of(error.__cause__)} & NOT_COMMITTED:
+        return True
+    if isinstance(error, asyncpg.InternalClientError) and str(error).startswith(NOT_SENT):
+        return True
     return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR" and state_of(error)[:2] != "08"
 
 

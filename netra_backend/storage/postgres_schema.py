@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from .errors import PrivilegedRole, RolesMissing, SchemaTooOld
+from ..errors import NetraError
+from .errors import NotTheOwner, PrivilegedRole, RolesMissing, SchemaTooOld, WrongRole
 from .migrate import Applied, Migration, is_missing, migrations, require_all
-from .postgres_errors import translated
+from .postgres_errors import opening, translated
 
 RUN_ROLE: Final = "netra_run"
+CONNECT_S: Final = 5.0
+_LOGIN: Final = frozenset({"user", "password", "passfile", "sslpassword", "sslcert", "sslkey"})
 _LOCK: Final = 0x6E657472  # "netr": two migrations at once take turns
 _TABLE: Final = """create table if not exists netra_migration (
   number bigint primary key, name text collate "C" not null, checksum text collate "C" not null, applied_us bigint not null)"""
@@ -43,8 +46,10 @@ async def check_postgres(connection: asyncpg.Connection) -> None:
     missing, privileged, fleet = await connection.fetchrow(_RIGHTS)
     if privileged:
         raise PrivilegedRole
-    if missing or not fleet:
+    if missing:
         raise RolesMissing
+    if not fleet:
+        raise WrongRole
     try:
         applied = await _applied(connection)
     except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
@@ -61,7 +66,7 @@ async def migrate_postgres(url: str, now_us: Callable[[], int]) -> list[Migratio
         known = migrations("postgres")
         return [each for each in known if await _apply(connection, known, each, now_us())]
     except asyncpg.PostgresError as error:
-        raise translated(error) from error
+        raise _refusal(error) from error
     finally:
         await connection.close()
 
@@ -77,10 +82,19 @@ async def create_roles(url: str, password: str) -> str | None:
                 await connection.execute(_KEEP_IT, password)
                 await connection.execute(_SET_IT)
     except asyncpg.PostgresError as error:
-        raise translated(error) from error
+        raise _refusal(error) from error
     finally:
         await connection.close()
     return None if existed else with_user(url, RUN_ROLE, password)
+
+
+async def has_schema(url: str) -> bool:
+    """Whether the database holds an installation of Netra's already."""
+    connection = await _connect(url)
+    try:
+        return bool(await connection.fetchval("select to_regclass('netra_migration') is not null"))
+    finally:
+        await connection.close()
 
 
 def roles_sql() -> str:
@@ -89,17 +103,25 @@ def roles_sql() -> str:
 
 
 def with_user(url: str, user: str, password: str) -> str:
-    """The same database as another role."""
+    """The same database as another role; a login that stands among the parameters is the first one's, and left out."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{quote(user)}:{quote(password)}@{host}"))
+    kept = [(name, value) for name, value in parse_qsl(parts.query) if name not in _LOGIN]
+    return urlunsplit(parts._replace(netloc=f"{quote(user)}:{quote(password)}@{host}", query=urlencode(kept, safe="/")))
 
 
 async def _connect(url: str) -> asyncpg.Connection:
-    try:
-        return await asyncpg.connect(url, timeout=10)
-    except Exception as error:
-        raise translated(error) from error
+    with opening(url):
+        return await asyncpg.connect(url, timeout=CONNECT_S)
+
+
+def _refusal(error: asyncpg.PostgresError) -> NetraError:
+    """Why the owner's statement was refused, with what our own scripts say to do."""
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return NotTheOwner(f"{NotTheOwner.__doc__} ({error})")
+    found = translated(error)
+    found.fix = error.hint or found.fix
+    return found
 
 
 async def _apply(connection: asyncpg.Connection, known: Sequence[Migration], migration: Migration, now_us: int) -> bool:

@@ -7,8 +7,9 @@ Who may see what is decided here, once for all statements:
 * in the system's scope a statement on the fleet list enters the role `netra_fleet`, which sees all tenants, and any other
   one is run as in the scope of the tenant that is its parameter. A statement on tables without tenants stays where it is.
 
-Both are `set local`: the transaction's end undoes them, whatever happens, also behind a pooler. `begin`, the time-outs and
-the first role are one round trip, and so are `notify` and `commit`.
+Both are `set local`: the transaction's end undoes them, whatever happens, also behind a pooler. A role that stands in the
+session before (left by another client of the pooler, or set for the login role) is left first: it could be the fleet's.
+`begin`, the time-outs and the first role are one round trip, and so are `notify` and `commit`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ import asyncpg
 from ..errors import UsageError
 from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, Scope, check_tenant
-from .postgres_errors import translated
+from .errors import DatabaseUnreachable
+from .postgres_connections import give_up, is_gone
+from .postgres_errors import READ_ONLY, is_of_the_connection, state_of, translated
 from .statements import Row, Statement
 from .transaction import Emission, Tx
 
 CHANNEL: Final = "netra"
+UNDO_S: Final = 2.0
 _FLEET: Final = "set local role netra_fleet"
 _NOBODY: Final = "set local role none"
 
@@ -71,20 +75,24 @@ class PostgresTx(Tx):
         self.failed = UsageError("this transaction is over", fix="Do not keep `tx` beyond the function that was given it.")
 
     async def commit(self) -> None:
-        """Commit what was begun. Whatever is raised here leaves the outcome to `postgres_errors.is_the_servers_no`."""
+        """Commit what was begun. Whatever is raised here leaves the outcome to `postgres_errors.is_certainly_undone`."""
         if self._begun:
+            if is_gone(self.connection):  # it was never asked, so there is no doubt
+                raise DatabaseUnreachable
             status = await self.connection.execute(f"notify {CHANNEL}; commit" if self._wakes else "commit")
             if status != "COMMIT":  # the answer to a COMMIT in a transaction that has failed is a quiet ROLLBACK
                 raise asyncpg.InFailedSQLTransactionError(status)
 
     async def rollback(self) -> None:
-        """Undo everything; a connection that cannot even do that is given up, which undoes it as well."""
-        if not self._begun or self.connection.is_closed():
+        """Undo everything; a connection that cannot even do that, and soon, is given up, which undoes it as well."""
+        if not self._begun or is_gone(self.connection):
             return
         try:
-            await self.connection.execute("rollback")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            self.connection.terminate()
+            await self.connection.execute("rollback", timeout=UNDO_S)
+        except BaseException as error:
+            give_up(self.connection)
+            if not isinstance(error, Exception):  # a cancellation
+                raise
 
     def emissions(self) -> list[Emission]:
         """What this transaction has put on streams."""
@@ -101,7 +109,7 @@ class PostgresTx(Tx):
         arguments = statement.bind_postgres(bound)
         moves = self._moves(statement, bound)
         if not self._begun:
-            moves.insert(0, self._begin)
+            moves[:0] = [self._begin, _NOBODY]
             self._begun = True
         if moves:
             await self._ask(self.connection.execute, "; ".join(moves))
@@ -131,6 +139,8 @@ class PostgresTx(Tx):
             return await call(*arguments)
         except Exception as error:
             self.failed = translated(error)
+            if is_of_the_connection(error) or state_of(error) == READ_ONLY:
+                give_up(self.connection)  # a standby by now: the primary is at another address
             raise self.failed from error
         finally:
             self._waiting = False

@@ -65,13 +65,21 @@ class Watch:
             await self._wait(POLL_S if self.trouble is None else AGAIN_S)
             try:
                 async with asyncio.timeout(ANSWERS_WITHIN_S):
-                    await self._look()
-                    if self.trouble is not None:
-                        await self._probe()
-                        self.trouble = None
-                        _log.warning("the database takes writes again")
+                    await self._look_again()
+                    await self._recover()
             except Exception as error:  # noqa: BLE001  (whatever it was: the next look tells)
                 self._lost(error)
+
+    async def _look_again(self) -> None:
+        """Look, and where the connection turns out to have ended, by another one: that alone is no trouble."""
+        known = self._connection
+        try:
+            await self._look()
+        except Exception:
+            if known is None or known is not self._connection:
+                raise
+            self._drop()
+            await self._look()
 
     async def _look(self) -> None:
         if self._connection is None or self._connection.is_closed():
@@ -80,12 +88,22 @@ class Watch:
         seen = await self._connection.fetchval("select pg_current_snapshot()::text")
         if seen != self._seen:
             self._seen = seen
-            self._changed()
+            self.changed()
+
+    async def _recover(self) -> None:
+        trouble = self.trouble
+        if trouble is None:
+            return
+        await self._probe()
+        if self.trouble is trouble:  # else another commit came into doubt meanwhile, and this probe may have been before it
+            self.trouble = None
+            _log.warning("the database takes writes again")
 
     def _heard(self, *_: object) -> None:
-        self._changed()
+        self.changed()
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Have everybody look: something was committed."""
         self.version += 1
         for wake in self.on_wake:
             wake()

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..errors import CannotStart, NetraError
 from ..kernel.chance import Chance
+from ..kernel.scope import SYSTEM_TENANT
 from .statements import Statements
 from .transaction import Tx
 
@@ -39,6 +40,13 @@ class CannotUnseal(NetraError):
 
     code = "cannot_unseal"
     fix = "Put the root key that sealed it back into the ring (NETRA_ROOT_KEYS)."
+
+
+class WrongRootKeys(CannotStart):
+    """These root keys do not open this installation's secrets."""
+
+    code = "wrong_root_keys"
+    fix = "Put the installation's own root.keys in their place: from another of its hosts, or from its backup (NETRA_ROOT_KEYS)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,16 @@ class Sealer:
 
     def __init__(self, roots: RootKeys) -> None:
         self.roots = roots
+
+    async def prove(self, tx: Tx) -> None:
+        """Raise where the ring is another installation's; of an installation without secrets it becomes the one.
+
+        A host that was given no root keys has made some of its own. Without this its workers would claim what they cannot sign.
+        """
+        try:
+            await self._newest(tx, SYSTEM_TENANT)
+        except CannotUnseal as error:
+            raise WrongRootKeys(f"{WrongRootKeys.__doc__} ({error})") from error
 
     async def seal(self, tx: Tx, tenant: str, place: Place, secret: bytes) -> bytes:
         """The sealed form of `secret` for exactly this tenant and place."""

@@ -10,8 +10,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,8 +139,12 @@ class Sqlite:
         finally:
             open_transaction.reset(token)
 
+    def bear(self, node: bytes) -> None:
+        """Nothing to do: the lock names its holder, and ends with its process (see `lock_holder`)."""
+
     def check_intake(self) -> None:
         """See `Database.check_intake`."""
+        self._check_process()
         self._writer.refuse()
         if self._housekeeping.disk_full is not None:
             raise self._housekeeping.disk_full.with_traceback(None)
@@ -154,16 +158,33 @@ class Sqlite:
 
         A transaction of another connection that has read before can never write after this (see `adopted.sqlite_tx`).
         """
+        with self._beside() as connection:
+            try:
+                connection.run("begin immediate")
+            except DatabaseBusy:
+                return
+            connection.run(Q.probe.sqlite)
+            connection.run("commit")
+
+    def committed(self, name: str) -> str | None:
+        """A fact of the installation as it was last committed, whatever an open transaction makes of it. Any thread."""
+        with self._beside() as connection:
+            rows = connection.run(Q.get_meta.sqlite, {"name": name})
+        return str(rows[0][0]) if rows else None
+
+    @contextmanager
+    def _beside(self) -> Iterator[Connection]:
+        """A connection for whoever is not the writer, one at a time."""
         with self._touching:
             if self._touch is None:
                 self._touch = self._connect()
-                self._touch.run("pragma synchronous = off")  # a power cut may take it: it means nothing
-            try:
-                self._touch.run("begin immediate")
-            except DatabaseBusy:
-                return
-            self._touch.run(Q.probe.sqlite)
-            self._touch.run("commit")
+                self._touch.run("pragma synchronous = off")  # a power cut may take what it commits: that means nothing
+            yield self._touch
+
+    def look_again(self) -> None:
+        """See `Database.look_again`."""
+        for wake in self.on_wake:
+            wake()
 
     @property
     def writer(self) -> SqliteWriter:

@@ -62,6 +62,11 @@ async def create(
     """Add a tenant; `Conflict` where the uid is taken."""
     if uid is not None and await find(tx, check_tenant(uid)) is not None:
         raise Conflict(f"a tenant with the uid {uid!r} exists already", fix="Take another uid, or get the existing one.")
+    return await make(tx, name, uid, metadata, rate_limit)
+
+
+async def make(tx: Tx, name: str, uid: str | None, metadata: Mapping[str, Any] | None = None, rate_limit: int | None = None) -> Tenant:
+    """Add a tenant without a look for another of that uid: of two at once, the unique key refuses the second."""
     id_ = tx.new_id()
     app_id = to_text("app", id_)
     free = uid is not None and await tx.one(Q.tenant_name_is_taken, tenant=uid) is None
@@ -103,7 +108,7 @@ async def get(tx: Tx, reference: str) -> Tenant:
 async def ensure(tx: Tx, reference: str) -> Tenant:
     """The tenant of that reference, made now if there is none: what the library does on first use."""
     found = await find(tx, check_tenant(reference))
-    return found if found is not None else await create(tx, reference, uid=reference)
+    return found if found is not None else await make(tx, reference, reference)
 
 
 async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Tenant:

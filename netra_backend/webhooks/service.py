@@ -87,17 +87,16 @@ class Webhooks:
         message's id, other content raises `KeyReused`. `content_key=True` derives that key from tenant, type and
         payload, for producers that cannot keep an id. `deliver_at` is epoch seconds.
         """
-        new = self.new_message(
-            tx.tenant,
-            type,
-            payload,
-            event_id=event_id,
-            content_key=content_key,
-            deliver_at=deliver_at,
-            channels=channels,
-            tags=tags,
-        )
-        return (await self.send_many(tx, [new]))[0]
+        message = {
+            "type": type,
+            "payload": payload,
+            "event_id": event_id,
+            "content_key": content_key,
+            "deliver_at": deliver_at,
+            "channels": channels,
+            "tags": tags,
+        }
+        return (await self.send_many(tx, [message]))[0]
 
     async def send_many(self, tx: Tx, messages: Sequence[NewMessage | Mapping[str, Any]]) -> list[str]:
         """Like `send` for a list: each a `NewMessage`, or a mapping of `send`'s arguments. Returns the ids in order."""

@@ -127,9 +127,9 @@ class Dispatcher:
             lanes = self.sender.lanes
             unknown = {key for key in owned if key not in lanes.held and key not in lanes.expected}
             lost, self._suspects = sorted(unknown & self._suspects), unknown
-            if lost:
-                self._runtime.log.warning("%d leased deliveries were not in memory, they are due again", len(lost))
-                await self._database.write(store.release, self._membership.id, lost, scope=_SCOPE)
+            # Most of them only looked so: acknowledged between the table's answer and the look at memory, at both checks.
+            if lost and (released := await self._database.write(store.release, self._membership.id, lost, scope=_SCOPE)):
+                self._runtime.log.warning("%d leased deliveries were not in memory, they are due again", released)
 
     async def scan(self) -> None:
         """One round: find lanes with due deliveries, claim for those with free slots."""

@@ -20,6 +20,33 @@ ENDS_WITHIN_S: Final = 40.0
 """The server drains for at most 30 s."""
 
 
+async def answer_of(module: str, arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON document of `python -m MODULE ... --json`, run to its end; its own error as `CannotStart`."""
+    command = [sys.executable, "-m", module, *arguments]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=dict(environ))
+    try:
+        async with asyncio.timeout(READY_WITHIN_S):
+            out, words = await process.communicate()
+    except BaseException:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
+    if process.returncode:
+        raise _its_error(f"{module} {' '.join(arguments)}", process.returncode, words)
+    document: dict[str, Any] = orjson.loads(out)
+    return document
+
+
+def _its_error(command: str, code: int, words: bytes) -> CannotStart:
+    told = words.decode(errors="replace").strip().rpartition("\n")[2]
+    try:
+        error = orjson.loads(told)
+        return CannotStart(f"{command} ended with {code}: {error['detail']}", fix=error["fix"])
+    except (ValueError, KeyError, TypeError):
+        return CannotStart(f"{command} ended with {code}: {told[:500]}")
+
+
 class Child:
     """`python -m MODULE ...` that says on stdout when it is ready; `async with` ends it. stderr goes to `log`."""
 

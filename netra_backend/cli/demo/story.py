@@ -1,6 +1,7 @@
 """The demo's story: who is started, killed, healed and stopped, and when. What came of it, `verdict.py` says.
 
-1. three receivers and a server start, as processes of their own; one application with three endpoints is made by REST
+1. three receivers and a server start, as processes of their own, on PostgreSQL two workers beside it; one application with
+   three endpoints is made by REST
 2. the producer sends; with half of the messages acknowledged, SIGKILL ends the server
 3. a second server takes over the same data at the same port; the producer repeats what was not acknowledged
 4. the hanging receiver is healed at once, the flaky one when everything is acknowledged
@@ -20,20 +21,23 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ...errors import UsageError
-from ...kernel.backoff import Schedule
-from ...kernel.durations import format_duration
 from ...kernel.runtime import Runtime
 from ...resilience.egress import Egress
 from ...webhooks.signing import encode_secret
 from ..output import NO, Output
 from ..rest import RestClient
 from . import verdict
+from .engines import NETRA, Engine
 from .flights import EVENT_TYPE, Event, delayed_flights
 from .ledgers import Book, Watch
 from .processes import Child
 from .producer import Producer
 
-SCHEDULE: Final = "500ms,1s,1s,2s,2s,3s,3s,5s,5s,5s,5s"
+SOON: Final = ("500ms", "1s", "2s", "3s")
+THEN: Final = ("5s",) * 20
+SCHEDULE: Final = ",".join(SOON + THEN)
+"""It outlasts the demo: on a slow machine the flaky receiver's messages would else be dead letters before it is healed."""
+
 TIMEOUT: Final = "3s"
 BREAKER_OPEN: Final = "500ms"
 IN_FLIGHT: Final = "50"
@@ -56,10 +60,11 @@ SECRET_BYTES: Final = 24
 class Story:
     """One run of the demo, in the folder `out`."""
 
-    def __init__(self, output: Output, out: Path, flights: int) -> None:
+    def __init__(self, output: Output, out: Path, flights: int, engine: Engine) -> None:
         self._output = output
         self._out = out.absolute()
         self._flights = flights
+        self._engine = engine
         self._runtime = Runtime()
         self._clock = self._runtime.clock
         self._began = self._clock.monotonic()
@@ -84,9 +89,11 @@ class Story:
 
     def _prepare(self) -> list[Event]:
         """An empty folder and the input, both on a thread: the table has 336,776 rows."""
+        self._engine.check()
         if self._out.exists() and any(self._out.iterdir()):
             if not (self._out / "run.ndjson").exists():
                 raise UsageError(f"{self._out} holds something that is not a former demo", fix="Give --out a new folder.")
+            self._engine.clear()
             shutil.rmtree(self._out)
         self._out.mkdir(parents=True, exist_ok=True)
         events = delayed_flights(self._flights)
@@ -95,18 +102,21 @@ class Story:
         return events
 
     def _introduce(self, events: list[Event]) -> None:
-        delays = ", ".join(format_duration(delay_s) for delay_s in Schedule.parse(SCHEDULE).delays_s)
         self._say(f"{len(events):,} flights left New York at least three hours late in 2013: an event {EVENT_TYPE} for each")
         self._say("receivers: healthy; flaky (503, then 500, until it is healed); hanging (never answers, until it is healed)")
+        delays = f"{', '.join(SOON)}, then every {THEN[0]}"
         self._say(f"retries after {delays} (+-20 %), time-out {TIMEOUT}, {IN_FLIGHT} in flight per receiver,")
         self._say(f"a receiver that fails is parked for {BREAKER_OPEN} at first (the demo's own settings)")
 
     async def _act(self, events: list[Event]) -> None:
         self._note("began", schedule=SCHEDULE, timeout=TIMEOUT, events=len(events))
         secrets = {name: encode_secret(self._runtime.chance.token(SECRET_BYTES)) for name in RECEIVERS}
+        if done := await self._engine.prepare(self._stack):
+            self._say(done)
         receivers = {name: await self._receiver(name, secret) for name, secret in secrets.items()}
         self._watches = {name: Watch(self._out / f"receiver-{name}.ndjson") for name in receivers}
         server = await self._serve(0)
+        workers = await asyncio.gather(*(self._work(number) for number in range(1, self._engine.helpers + 1)))
         url = str(server.said[-1]["url"])
         key = self._keep_key(server)
         egress = await self._stack.enter_async_context(self._client(url))
@@ -125,7 +135,8 @@ class Story:
             self._heal("flaky", receivers)
             await self._until(lambda: all(watch.look() >= len(events) for watch in self._watches.values()))
             telling.cancel()
-        self._note("stopped", exit_code=await server.stop())
+        for child in (server, *workers):
+            self._note("stopped", exit_code=await child.stop())
         for receiver in receivers.values():
             await receiver.stop()
 
@@ -136,16 +147,23 @@ class Story:
         return await self._stack.enter_async_context(child)
 
     async def _serve(self, port: int) -> Child:
-        options = ("serve", "--data", str(self._out / "data"), "--dev", "--port", str(port))
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("NETRA_")}
-        chosen = {"NETRA_WEBHOOKS_SCHEDULE": SCHEDULE, "NETRA_WEBHOOKS_TIMEOUT": TIMEOUT, "NETRA_WEBHOOKS_IN_FLIGHT": IN_FLIGHT}
-        chosen |= {"NETRA_WEBHOOKS_BREAKER_OPEN": BREAKER_OPEN}
-        child = await self._stack.enter_async_context(
-            Child("netra_backend.cli.main", options, self._out / "server.log", inherited | chosen)
-        )
+        child = await self._netra("server.log", "serve", "--port", str(port))
         self._note("serving", pid=child.pid, url=child.said[-1]["url"])
         self._say(f"netra serve is ready at {child.said[-1]['url']} (pid {child.pid})")
         return child
+
+    async def _work(self, number: int) -> Child:
+        child = await self._netra(f"worker-{number}.log", "worker")
+        self._note("working", pid=child.pid)
+        self._say(f"netra worker is ready (pid {child.pid})")
+        return child
+
+    async def _netra(self, log: str, *words: str) -> Child:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("NETRA_")}
+        chosen = {"NETRA_WEBHOOKS_SCHEDULE": SCHEDULE, "NETRA_WEBHOOKS_TIMEOUT": TIMEOUT, "NETRA_WEBHOOKS_IN_FLIGHT": IN_FLIGHT}
+        chosen |= {"NETRA_WEBHOOKS_BREAKER_OPEN": BREAKER_OPEN}
+        child = Child(NETRA, (*words, "--dev"), self._out / log, inherited | chosen | self._engine.environ)
+        return await self._stack.enter_async_context(child)
 
     def _keep_key(self, server: Child) -> str:
         """The operator's key, printed once by the first server: kept so that the data can be looked at afterwards."""
@@ -200,5 +218,7 @@ class Story:
         process = await asyncio.create_subprocess_exec(sys.executable, "-I", verdict.__file__, str(self._out), *form)
         code = await process.wait()
         self._output.note(f"ledgers and report.json: {self._out}")
-        self._output.note(f"look around: netra serve --data {self._out / 'data'} --dev   (key in {self._out / 'operator.key'})")
+        for number, command in enumerate(self._engine.look_around()):
+            self._output.note(f"{'       then:' if number else 'look around:'} {command}")
+        self._output.note(f"             the operator's key is in {self._out / 'operator.key'}")
         return 0 if code == 0 else NO

@@ -22,6 +22,7 @@ from typing import Any
 
 IN_FLIGHT_S = 1.0
 ON_ITS_WAY_S = 1.0
+ARRIVED_S = 0.2
 MOST_SECONDS = 120.0
 MIDDLE = 0.1
 """A kill is in the middle if at least this share of the messages was acknowledged before it, and as much after it."""
@@ -145,8 +146,22 @@ def _the_faults_were_real(ledgers: Ledgers) -> list[Check]:
         ("the server was killed with SIGKILL in the middle", middle, f"acknowledged before it: {before} of {total}"),
         ("the flaky receiver refused with 500 and 503", errors > 0, f"{errors} times"),
         ("the hanging receiver left requests unanswered", silence > 0, f"{silence} times"),
-        ("SIGTERM ended the server cleanly", stopped == [0], f"exit codes {stopped}"),
+        ("SIGTERM ended the server cleanly", stopped == [0] * (1 + len(ledgers.events("working"))), f"exit codes {stopped}"),
+        *_the_others_went_on(ledgers),
     ]
+
+
+def _the_others_went_on(ledgers: Ledgers) -> list[Check]:
+    """Of a run with workers beside the server: what receivers got while the server was away, they got from those.
+
+    What the server had sent before it died has arrived `ARRIVED_S` later.
+    """
+    workers, outages = ledgers.events("working"), list(zip(ledgers.events("killed"), ledgers.events("serving")[1:], strict=False))
+    if not workers:
+        return []
+    times = [line["at_us"] for got in ledgers.received.values() for line in got]
+    count = sum(down["at_us"] + ARRIVED_S * 1e6 < at_us < up["at_us"] for down, up in outages for at_us in times)
+    return [("the other processes went on while the server was away", count > 0, f"{count} requests of {len(workers)} workers")]
 
 
 def _in_time(ledgers: Ledgers) -> Check:

@@ -28,7 +28,7 @@ from .postgres_tx import PostgresAdoptedTx
 from .psycopg_connection import AsyncPsycopgConnection, PsycopgConnection
 from .sqlite_connection import AioSqliteConnection, SqliteConnection
 from .sqlite_tx import SqliteAdoptedTx
-from .transaction import AdoptedTx
+from .transaction import AdoptedTx, Host
 
 _DRIVERS: Final[Mapping[str, Callable[[Any], Driver]]] = {
     "sqlite3.Connection": SqliteConnection,
@@ -50,14 +50,12 @@ _GUESTS: Final[Mapping[str, type[Guest]]] = {
 }
 
 
-def adopt(
-    guest: Any, database: Database, scope: Scope, runtime: Runtime, install_id: str, *, strict: bool, wake: Callable[[], None]
-) -> AdoptedTx:
+def adopt(guest: Any, database: Database, scope: Scope, runtime: Runtime, host: Host) -> AdoptedTx:
     """The caller's transaction as a `Tx`; `NotAdoptable` where nobody knows its kind."""
     driver = _driver_of(guest)
     if not isinstance(database, Sqlite):
-        return PostgresAdoptedTx(driver, scope, runtime, install_id, strict=strict, wake=wake)
-    return SqliteAdoptedTx(driver, scope, runtime, install_id, strict=strict, wake=wake, database=database)
+        return PostgresAdoptedTx(driver, scope, runtime, host)
+    return SqliteAdoptedTx(driver, scope, runtime, host, database=database)
 
 
 def _driver_of(guest: Any) -> Driver:
@@ -67,6 +65,8 @@ def _driver_of(guest: Any) -> Driver:
             return _DRIVERS[name](guest)
         if name in _GUESTS:
             return _GUESTS[name](guest, _driver_of)
+    if names[0].startswith("sqlalchemy.") and ".AsyncAdapt" in names[0]:
+        raise NotAdoptable(f"a {names[0]} is seen inside run_sync only", fix="Adopt the AsyncSession or AsyncConnection, outside run_sync.")
     raise NotAdoptable(f"a {names[0]} cannot be adopted")
 
 

@@ -15,6 +15,7 @@ class AsyncpgConnection(Driver):
     """See the module's docstring."""
 
     asynchronous = True
+    recipe = "async with connection.transaction():"
 
     @property
     def engine(self) -> Literal["postgresql"]:

@@ -14,6 +14,8 @@ class Driver(ABC):
     """One caller's connection. A synchronous kind never suspends in any of these."""
 
     asynchronous: ClassVar[bool] = False
+    recipe: ClassVar[str]
+    """How its user begins a transaction."""
 
     @property
     @abstractmethod
@@ -24,6 +26,11 @@ class Driver(ABC):
     @abstractmethod
     def connection(self) -> Any:
         """The database driver's own connection."""
+
+    @property
+    def handle(self) -> Any:
+        """What the caller handed over."""
+        return self.connection
 
     async def ready(self) -> None:
         """Bring a framework as far as its own begin, where it begins lazily."""
@@ -36,6 +43,10 @@ class Driver(ABC):
     @abstractmethod
     def begins_by_itself(self) -> bool:
         """Whether the caller's library opens a transaction before our first statement, as the caller has set it up to."""
+
+    async def pause(self) -> None:
+        """Let others have the lock that this connection waits for."""
+        return
 
     @abstractmethod
     async def control(self, sql: str) -> None:

@@ -11,7 +11,7 @@ class NotAdoptable(UsageError):
     code = "not_adoptable"
     fix = (
         "Pass a SQLAlchemy Session, AsyncSession, Connection or AsyncConnection, django.db.connection, "
-        "or a connection of asyncpg, psycopg or sqlite3."
+        "or a connection of asyncpg, psycopg, sqlite3 or aiosqlite."
     )
 
 
@@ -29,12 +29,20 @@ class TransactionFailed(UsageError):
     fix = "Roll it back and begin again."
 
 
+class ReadOnlyTransaction(UsageError):
+    """The transaction was begun to read only, and what you send is written in it."""
+
+    code = "read_only_transaction"
+    fix = "Begin it read write."
+
+
 class BeginImmediate(UsageError):
     """This transaction has read before it wrote, so SQLite cannot let it write any more: somebody else has, meanwhile."""
 
     code = "begin_immediate"
     fix = (
-        'Begin it as a writer: connection.execute("begin immediate"). SQLAlchemy: an engine event `begin` that does so; '
+        'Begin it as a writer: connection.execute("begin immediate"). SQLAlchemy: '
+        "netra_backend.integrations.sqlalchemy.begin_immediate(engine). "
         'Django: OPTIONS = {"transaction_mode": "IMMEDIATE"}.'
     )
 
@@ -53,8 +61,29 @@ class RoleNotGranted(UsageError):
     fix = "As the owner: grant netra_app to your application's role."
 
 
+class OneTenant(UsageError):
+    """This transaction was adopted for another tenant, and one transaction is one tenant's."""
+
+    code = "one_tenant"
+    fix = "Commit it first, and send for the next tenant in a transaction of its own."
+
+
+class ConnectionBusy(UsageError):
+    """Another call is under way on this very connection."""
+
+    code = "connection_busy"
+    fix = "Make one call after the other in one transaction (no gather over it), or send them with one send_many."
+
+
+class OutsideVerb(UsageError):
+    """A statement of Netra's was asked of an adopted transaction outside any of its calls."""
+
+    code = "outside_verb"
+    fix = "Call netra.<part>.<call>(tx, ...); your own statements go to your own connection."
+
+
 class WrongDoor(UsageError):
-    """A synchronous connection is called without await through `netra.sync`, an asynchronous one is awaited."""
+    """An asynchronous connection was used through `netra.sync`, which cannot wait for it."""
 
     code = "wrong_door"
-    fix = "Await netra.<part>.<call>(tx, ...) where the connection is asynchronous; netra.sync.<part>.<call>(tx, ...) is for the others."
+    fix = "Await netra.<part>.<call>(tx, ...)."

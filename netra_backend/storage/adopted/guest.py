@@ -12,11 +12,15 @@ from importlib import import_module
 from typing import Any, Final, Literal
 
 from ...errors import NetraError
+from ..errors import DatabaseError
+from ..postgres_errors import state_of, translated
 from ..statements import Row, Statement
 from .driver import Driver
-from .errors import NoTransaction, TransactionFailed
+from .errors import NotAdoptable, NoTransaction, TransactionFailed
 
 _FIRST: Final = "select 1"
+_FAILED: Final = "25P02"
+_WAKES: Final = "netra_wakes"
 
 
 class Guest(Driver):
@@ -31,9 +35,19 @@ class Guest(Driver):
     async def _resolve(self) -> Any:
         """The driver's connection, in the framework's transaction."""
 
+    @property
+    def handle(self) -> Any:
+        """See `Driver.handle`."""
+        return self._guest
+
     async def ready(self) -> None:
         """See `Driver.ready`."""
-        self._driver = self._driver_of(await self._resolve())
+        try:
+            self._driver = self._driver_of(await self._resolve())
+        except NetraError:
+            raise
+        except Exception as error:
+            raise self._refusal(error) from error
 
     @property
     def engine(self) -> Literal["sqlite", "postgresql"]:
@@ -69,13 +83,38 @@ class Guest(Driver):
         """See `Driver.translated`."""
         return self._inner.translated(error)
 
+    def _refusal(self, error: Exception) -> NetraError:
+        """Why the framework gives no connection in a transaction, in Netra's words."""
+        return translated(error)
+
+    async def pause(self) -> None:
+        """See `Driver.pause`."""
+        await self._inner.pause()
+
     @property
     def _inner(self) -> Driver:
         assert self._driver is not None
         return self._driver
 
 
-class SqlalchemyConnection(Guest):
+class Sqlalchemy(Guest):
+    """What SQLAlchemy's four have in common. They begin lazily, at their first statement."""
+
+    recipe = "with session.begin(): (or connection.begin()), on an engine whose isolation level is not AUTOCOMMIT."
+
+    def _refusal(self, error: Exception) -> NetraError:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        cause: BaseException = getattr(error, "orig", None) or error
+        if "PendingRollbackError" in names or state_of(cause) == _FAILED:
+            return TransactionFailed(str(error))
+        if "UnboundExecutionError" in names:
+            return NotAdoptable(str(error), fix="Adopt the connection: session.connection(bind_arguments={...}).")
+        if names & {"InvalidRequestError", "ResourceClosedError"}:
+            return NoTransaction(str(error), fix=self.recipe)
+        return translated(cause) if state_of(cause) else DatabaseError(f"SQLAlchemy gives no connection ({error})")
+
+
+class SqlalchemyConnection(Sqlalchemy):
     """SQLAlchemy's `Connection`. Its commit event comes before the commit, so nothing hangs on it."""
 
     async def _resolve(self) -> Any:
@@ -83,8 +122,11 @@ class SqlalchemyConnection(Guest):
         return self._guest.connection.dbapi_connection
 
 
-class SqlalchemySession(Guest):
-    """SQLAlchemy's `Session`."""
+class SqlalchemySession(Sqlalchemy):
+    """SQLAlchemy's `Session`, or a `scoped_session`, which stands for one."""
+
+    def __init__(self, guest: Any, driver_of: Callable[[Any], Driver]) -> None:
+        super().__init__(guest.registry() if hasattr(guest, "registry") else guest, driver_of)
 
     async def _resolve(self) -> Any:
         connection = self._guest.connection()
@@ -96,20 +138,25 @@ class SqlalchemySession(Guest):
         _after_commit(self._guest, callback)
 
 
-class AsyncSqlalchemyConnection(Guest):
+class AsyncSqlalchemyConnection(Sqlalchemy):
     """SQLAlchemy's `AsyncConnection`."""
 
     asynchronous = True
+    recipe = "async with connection.begin():, on an engine whose isolation level is not AUTOCOMMIT."
 
     async def _resolve(self) -> Any:
         await self._guest.exec_driver_sql(_FIRST)
         return (await self._guest.get_raw_connection()).driver_connection
 
 
-class AsyncSqlalchemySession(Guest):
-    """SQLAlchemy's `AsyncSession`."""
+class AsyncSqlalchemySession(Sqlalchemy):
+    """SQLAlchemy's `AsyncSession`, or an `async_scoped_session`, which stands for one."""
 
     asynchronous = True
+    recipe = "async with session.begin():, on an engine whose isolation level is not AUTOCOMMIT."
+
+    def __init__(self, guest: Any, driver_of: Callable[[Any], Driver]) -> None:
+        super().__init__(guest.registry() if hasattr(guest, "registry") else guest, driver_of)
 
     async def _resolve(self) -> Any:
         connection = await self._guest.connection()
@@ -124,9 +171,11 @@ class AsyncSqlalchemySession(Guest):
 class DjangoConnection(Guest):
     """`django.db.connection`, inside `transaction.atomic()`."""
 
+    recipe = "with transaction.atomic():"
+
     async def _resolve(self) -> Any:
         if not self._guest.in_atomic_block:
-            raise NoTransaction(fix="Enter `with transaction.atomic():` first.")
+            raise NoTransaction(fix=f"Enter `{self.recipe}` first.")
         if self._guest.needs_rollback:
             raise TransactionFailed
         self._guest.ensure_connection()
@@ -138,5 +187,14 @@ class DjangoConnection(Guest):
 
 
 def _after_commit(session: Any, callback: Callable[[], None]) -> None:
-    """Once, after the session's next commit."""
-    import_module("sqlalchemy.event").listen(session, "after_commit", lambda _: callback(), once=True)
+    """Once, after the session's next commit. One listener per session, for SQLAlchemy never forgets one that has run."""
+    event = import_module("sqlalchemy.event")
+    session.info[_WAKES] = callback
+    if not event.contains(session, "after_commit", _committed):
+        event.listen(session, "after_commit", _committed)
+
+
+def _committed(session: Any) -> None:
+    """A savepoint that is released is an `after_commit` too, and is none."""
+    if not session.in_nested_transaction() and (wake := session.info.pop(_WAKES, None)):
+        wake()

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any, Final, Literal
 
 from ...errors import NetraError
-from ..postgres_errors import translated
+from ..errors import DatabaseUnreachable
+from ..postgres_errors import state_of, translated
 from ..statements import Row, Statement
 from .driver import Driver
 from .errors import TransactionFailed
@@ -21,6 +22,8 @@ _INERROR: Final = 3
 class PsycopgConnection(Driver):
     """A `psycopg.Connection`."""
 
+    recipe = "with connection.transaction():"
+
     @property
     def engine(self) -> Literal["postgresql"]:
         """See `Driver.engine`."""
@@ -29,6 +32,7 @@ class PsycopgConnection(Driver):
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._tuples = import_module("psycopg.rows").tuple_row
+        self._lost = import_module("psycopg").OperationalError
 
     @property
     def connection(self) -> Any:
@@ -37,6 +41,8 @@ class PsycopgConnection(Driver):
 
     def in_transaction(self) -> bool:
         """See `Driver.in_transaction`."""
+        if self._connection.closed:
+            raise DatabaseUnreachable("this connection is closed")
         status = self._connection.info.transaction_status
         if status == _INERROR:
             raise TransactionFailed
@@ -65,8 +71,9 @@ class PsycopgConnection(Driver):
             return max(0, int(cursor.rowcount))
 
     def translated(self, error: Exception) -> NetraError:
-        """See `Driver.translated`."""
-        return translated(error)
+        """See `Driver.translated`: an OperationalError that the server did not send is the connection's end."""
+        lost = isinstance(error, self._lost) and not state_of(error)
+        return DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({error})") if lost else translated(error)
 
     def _cursor(self, kind: str) -> Any:
         """A plain cursor, whatever factories the caller has set; parameters are sent apart from the text."""
@@ -77,6 +84,7 @@ class AsyncPsycopgConnection(PsycopgConnection):
     """A `psycopg.AsyncConnection`."""
 
     asynchronous = True
+    recipe = "async with connection.transaction():"
 
     async def control(self, sql: str) -> None:
         """See `Driver.control`."""

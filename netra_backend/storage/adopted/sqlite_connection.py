@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ...errors import NetraError
 from ..sqlite_drivers import translated_sqlite3
 from ..statements import Row, Statement
 from .driver import Driver
 
-CHANGES = "select changes()"
+CHANGES: Final = "select changes()"
+PAUSE_S: Final = 0.001
+LEGACY: Final = -1
+"""`sqlite3.LEGACY_TRANSACTION_CONTROL`: before Python 3.12 there is no other way."""
 
 
 class SqliteConnection(Driver):
     """A connection of the caller's thread."""
+
+    recipe = 'connection.execute("begin immediate"), and connection.commit() at the end.'
 
     @property
     def engine(self) -> Literal["sqlite"]:
@@ -35,8 +42,12 @@ class SqliteConnection(Driver):
         return self._connection.in_transaction
 
     def begins_by_itself(self) -> bool:
-        """See `Driver.begins_by_itself`: `isolation_level=None` means that it never does."""
-        return self._connection.isolation_level is not None
+        """See `Driver.begins_by_itself`: with `isolation_level=None`, or `autocommit=True`, it never does."""
+        return self._connection.isolation_level is not None and getattr(self._connection, "autocommit", LEGACY) == LEGACY
+
+    async def pause(self) -> None:
+        """See `Driver.pause`."""
+        time.sleep(PAUSE_S)  # noqa: ASYNC251  (a synchronous kind waits in its caller's thread, and never suspends)
 
     async def control(self, sql: str) -> None:
         """See `Driver.control`."""
@@ -59,10 +70,15 @@ class AioSqliteConnection(SqliteConnection):
     """A connection of `aiosqlite`: the same, run on its thread."""
 
     asynchronous = True
+    recipe = 'await connection.execute("begin immediate"), and await connection.commit() at the end.'
 
     def __init__(self, wrapper: Any) -> None:
         super().__init__(wrapper._conn)  # noqa: SLF001  (the one name under which it keeps the connection)
         self._wrapper = wrapper
+
+    async def pause(self) -> None:
+        """See `Driver.pause`."""
+        await asyncio.sleep(PAUSE_S)
 
     async def control(self, sql: str) -> None:
         """See `Driver.control`."""

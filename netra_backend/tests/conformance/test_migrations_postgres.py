@@ -10,7 +10,7 @@ import pytest
 from netra_backend.errors import CannotStart
 from netra_backend.kernel.runtime import Runtime
 from netra_backend.storage import postgres_schema
-from netra_backend.storage.errors import DatabaseError, PrivilegedRole, RolesMissing, SchemaTooNew, SchemaTooOld
+from netra_backend.storage.errors import DatabaseError, NotTheOwner, PrivilegedRole, SchemaTooNew, SchemaTooOld, WrongRole
 from netra_backend.storage.migrate import Migration, migrations
 from netra_backend.storage.postgres import Postgres
 from netra_backend.storage.postgres_schema import create_roles, migrate_postgres, with_user
@@ -89,7 +89,7 @@ async def test_a_role_that_policies_do_not_bind_is_refused_with_the_command(post
 
 
 async def test_a_role_that_may_not_serve_the_fleet_is_refused(postgres_server, postgres_database, tmp_path):
-    with pytest.raises(RolesMissing):
+    with pytest.raises(WrongRole):
         await opens(postgres_server.url(postgres_database, user=ADOPTER), tmp_path)
 
 
@@ -106,7 +106,7 @@ def test_the_url_of_another_role_keeps_everything_else():
 
 async def test_nobody_but_the_owner_can_migrate(postgres_server, empty):
     url = postgres_server.url(empty.rpartition("/")[2], user=RUN)
-    with pytest.raises(DatabaseError, match="permission denied"):
+    with pytest.raises(NotTheOwner, match="permission denied"):
         await migrate_postgres(url, now_us)
     with pytest.raises(asyncpg.UndefinedTableError):
         async with postgres_server.connected(empty.rpartition("/")[2], user=OWNER) as owner:

@@ -18,12 +18,12 @@ from cryptography.x509.oid import NameOID
 class Listener:
     """Listens on one port of every local address (or of one) and counts connections, which the kernel completes by itself."""
 
-    def __init__(self, host=None, *, backlog=64):
-        family, host = (socket.AF_INET, host) if host else (socket.AF_INET6, "::")
+    def __init__(self, host=None, *, port=0, backlog=64):
+        family = socket.AF_INET if host and ":" not in host else socket.AF_INET6
         self._socket = socket.socket(family)
         if family == socket.AF_INET6:
-            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        self._socket.bind((host, 0))
+            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if host else 0)
+        self._socket.bind((host or "::", port))
         self._socket.listen(backlog)
         self.port = self._socket.getsockname()[1]
 

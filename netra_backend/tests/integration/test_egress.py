@@ -145,7 +145,7 @@ async def test_new_rules_close_a_kept_connection_of_a_name():
 
 @pytest.mark.parametrize("peer", [("127.0.0.2", 80), ("127.0.0.1", 81), ("8.8.8.8", 80)])
 def test_a_peer_that_was_not_judged_is_refused(peer):
-    exchange = Exchange("t", 80, EgressRules(["127.0.0.0/8"], [81]), 1, pinned=frozenset({"127.0.0.1"}))
+    exchange = Exchange("t", 80, EgressRules(["127.0.0.0/8"], [80, 81]), 1, pinned=frozenset({"127.0.0.1"}))
     check_peer(exchange, ("127.0.0.1", 80))
     with pytest.raises(EgressDenied):
         check_peer(exchange, peer)

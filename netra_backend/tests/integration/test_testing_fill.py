@@ -92,4 +92,4 @@ def test_one_seed_is_one_plan():
 
 def test_a_database_that_cannot_be_opened_is_4(capsys):
     assert main(["--deliveries", "1", "--tenants", "1", "--database-url", "postgresql://db.invalid/x"]) == 4
-    assert json.loads(capsys.readouterr().err)["code"] == "cannot_start"
+    assert json.loads(capsys.readouterr().err)["code"] == "database_unreachable"

@@ -8,6 +8,7 @@ import pytest
 
 from ..support.server import API, client_of, endpoint, message
 
+pytestmark = pytest.mark.usefixtures("every_server_engine")
 JSON = {"content-type": "application/json"}
 MSG = f"{API}/app/acme/msg"
 BATCH = f"{MSG}/batch"
@@ -180,6 +181,13 @@ async def test_hostile_queries_are_a_4xx(operator):
         path = f"{API}/app/acme/attempt/msg/{sent['id']}" if "status" in query else MSG
         answer = await operator.get(f"{path}?{query}")
         assert (query, answer.status_code // 100) == (query, 4)
+    made = await endpoint(operator)
+    for path in ("/app", "/app/acme/endpoint", "/app/acme/msg", f"/app/acme/attempt/msg/{sent['id']}", f"/app/acme/attempt/endpoint/{made['id']}",
+                 "/event-type", "/tenants", "/tenants/acme/audit", "/tenants/acme/webhooks/dead"):  # fmt: skip
+        for name in ("iterator", "tag", "channel", "event_types", "order", "status", "after", "before", "limit", "name"):
+            for value in ("%00", "%ED%A0%80", "a%00b", "%FF", "%E2%80%AE"):
+                answer = await operator.get(f"{API}{path}?{name}={value}")
+                assert (path, name, value, answer.status_code < 500) == (path, name, value, True)
     assert (await operator.post(f"{MSG}?with_content=maybe", content=around(b"1"))).status_code == 422
 
 

@@ -18,7 +18,7 @@ from ...webhooks import endpoints, store
 from ...webhooks.intake import Accepted
 from ...webhooks.model import DeliveryRow, Endpoint
 from ...webhooks.signing import encode_secret
-from .storage import SYSTEM, Q, eventually, query
+from .storage import SYSTEM, Q, database_url, eventually, query
 from .world import FAST, TTL_S
 
 TENANT = "acme"
@@ -29,12 +29,11 @@ WITHIN_S = TTL_S + 2.0
 
 @asynccontextmanager
 async def platform(
-    folder: Path, *, workers: bool = True, runtime: Runtime | None = None, dev: bool = True, **settings: Any
+    folder: Path, *, url: str = "", workers: bool = True, runtime: Runtime | None = None, dev: bool = True, **settings: Any
 ) -> AsyncIterator[Netra]:
-    """One process's Netra on the folder's database; several in one test are several nodes."""
+    """One process's Netra on the folder's database (see `storage.prepared`); several in one test are several nodes."""
     options = {**FAST, "data": str(folder), "root_keys": str(folder / "root.keys"), **settings}
-    url = f"sqlite:///{folder / 'netra.db'}"
-    async with Netra(url, workers=workers, runtime=runtime, dev=dev, role="server", environ={}, **options) as netra:
+    async with Netra(url or database_url(folder), workers=workers, runtime=runtime, dev=dev, role="server", environ={}, **options) as netra:
         yield netra
 
 

@@ -1,9 +1,13 @@
-"""A server over a database of its own: in process for most tests, on a socket where the wire is the subject."""
+"""A server over a database of its own: in process for most tests, on a socket where the wire is the subject.
+
+A test's folder is its installation. Where `every_server_engine` is used, each test runs a second time with a database on the
+tests' PostgreSQL, of which the folder holds the address.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,16 +22,31 @@ from ...server.app import create_app
 from ...server.gate import Gate
 from ...server.protocol import protocol_class
 from ...server.serve import listen, serve
+from .postgres import Postgres
 
 OPERATOR = "operator-key-of-the-tests-0123456789"
 SYSTEM = system_scope("tester")
 API = "/api/v1"
+_URL = "postgres.url"
 
 
 def new_netra(folder: Path, **settings: Any) -> Netra:
-    """Netra on a file in that folder, its operator's key known, deliveries to this host allowed."""
+    """Netra on that folder's database, its operator's key known, deliveries to this host allowed."""
+    url = (folder / _URL).read_text() if (folder / _URL).exists() else f"sqlite:///{folder / 'netra.db'}"
     plain = {"data": str(folder), "operator_key": OPERATOR, "disk_reserve_bytes": 0, "workers": False, "dev": True, "environ": {}}
-    return Netra(f"sqlite:///{folder / 'netra.db'}", **{**plain, **settings})
+    return Netra(url, **{**plain, **settings})
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def every_server_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The name of each engine in turn, with this test's folder prepared for it."""
+    if request.param == "sqlite":
+        yield request.param
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    with server.database() as name:
+        (tmp_path / _URL).write_text(server.url(name))
+        yield request.param
 
 
 def client_of(app: Gate, key: str | None = OPERATOR) -> httpx.AsyncClient:

@@ -31,6 +31,10 @@ ACME = Scope("acme", "tester")
 SYSTEM = system_scope("tester")
 ENGINES = ("apsw", "sqlite3")
 EVERY_ENGINE = (*ENGINES, "postgres")
+UNCACHED = "postgres-uncached"
+"""PostgreSQL as behind a pooler in transaction mode that does not follow prepared statements."""
+
+POSTGRES = ("postgres", UNCACHED)
 DEADLINE_S = 20.0
 """How long a condition may take on a busy machine before a test fails for it; none waits for it to pass."""
 
@@ -41,10 +45,12 @@ _SQLITE_ONLY = {"driver", "disk_reserve_bytes", "blocked_after_s", "migrate", "s
 
 def new_database(engine: str, folder: Path, runtime: Runtime | None = None, **options: Any) -> Any:
     """A database of that engine under `folder`, not open yet; two of one folder are two processes' views of one database."""
-    if engine == "postgres":
+    if engine in POSTGRES:
         assert not options.keys() & _SQLITE_ONLY, options
         if not (folder / _URL).exists():
             prepare_postgres(_servers[0], _servers[0].create_database(), folder)
+        if engine == UNCACHED:
+            options["statement_cache"] = 0
         return Postgres((folder / _URL).read_text(), runtime or Runtime(), lock_dir=folder / "locks", **options)
     return Sqlite(folder / "netra.db", runtime or Runtime(), driver=engine, disk_reserve_bytes=0, **options)
 
@@ -55,7 +61,7 @@ async def opened(engine: str, folder: Path, runtime: Runtime | None = None, **op
     database = new_database(engine, folder, runtime, **options)
     await database.open()
     try:
-        if engine != "postgres":  # there `prepare_postgres` has made them: Netra's role may not make tables
+        if engine not in POSTGRES:  # there `prepare_postgres` has made them: Netra's role may not make tables
             await database.write(make_tables, scope=SYSTEM)
         yield database
     finally:
@@ -70,7 +76,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 def with_its_server(request: pytest.FixtureRequest) -> str:
     """The engine that a fixture's parameter names, with its server up."""
-    if request.param == "postgres" and not _servers:
+    if request.param in POSTGRES and not _servers:
         _servers.append(request.getfixturevalue("postgres_server"))
     return request.param
 
@@ -94,7 +100,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def prepared(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A folder with a migrated, empty database of the engine."""
-    if engine == "postgres":
+    if engine in POSTGRES:
         with _servers[0].database() as name:
             prepare_postgres(_servers[0], name, tmp_path)
             yield tmp_path
@@ -108,6 +114,12 @@ def prepare_postgres(server: PostgresServer, name: str, folder: Path) -> None:
     grant = "grant select, insert, update, delete on fact, tally to netra_run, netra_fleet"
     server.query(name, f"do $$ begin {Q.create_fact.text}; {Q.create_count.text}; {grant}; end $$")
     (folder / _URL).write_text(server.url(name))
+
+
+def database_url(folder: Path) -> str:
+    """What a whole Netra on the folder's database is given."""
+    shared = folder / _URL
+    return shared.read_text() if shared.exists() else f"sqlite:///{folder / 'netra.db'}"
 
 
 def everything_stored(database: Database) -> bytes:

@@ -49,9 +49,12 @@ def until(condition: Callable[[], Any], what: str, within_s: float = DEADLINE_S)
 class Zygote:
     """The warm process, from the outside. `with Zygote() as zygote: child = zygote.fork("platform", {...})`."""
 
+    def __init__(self, programs: str = PROGRAMS) -> None:
+        self._programs = programs
+
     def __enter__(self) -> Self:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", __spec__.name, str(theirs.fileno())]
+        command = [sys.executable, "-m", __spec__.name, str(theirs.fileno()), self._programs]
         self._process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
         theirs.close()
         self._socket = ours
@@ -196,9 +199,9 @@ class Child:
         self._channel.close()
 
 
-def serve(channel: socket.socket) -> None:
+def serve(channel: socket.socket, programs_name: str) -> None:
     """The zygote's side: import, say so, then fork on request until the socket ends."""
-    programs = importlib.import_module(PROGRAMS)
+    programs = importlib.import_module(programs_name)
     channel.sendall(b"warm\n")
     buffer, descriptors = b"", array.array("i")
     while True:
@@ -244,4 +247,4 @@ def _fork(programs: Any, request: dict[str, Any], channel: socket.socket, descri
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

@@ -17,7 +17,7 @@ PUBLIC = [
 ]  # fmt: skip
 
 INSIDE = [
-    ("127.0.0.1", "loopback"), ("127.255.255.254", "loopback"), ("0.0.0.0", "this network"), ("10.0.0.1", "private use"),
+    ("34.118.224.1", "services of a GKE cluster"), ("127.0.0.1", "loopback"), ("127.255.255.254", "loopback"), ("0.0.0.0", "this network"), ("10.0.0.1", "private use"),
     ("169.254.169.254", "link-local, where clouds keep their metadata"), ("168.63.129.16", "host agent of Azure"), ("100.100.100.200", "shared by carriers (CGNAT)"),
     ("192.0.0.192", "IETF protocol assignments"), ("192.0.2.1", "documentation"), ("198.19.255.255", "benchmarking"), ("239.255.255.255", "multicast"),
     ("240.0.0.1", "reserved"), ("255.255.255.255", "broadcast"), ("::", "unspecified"), ("::1", "loopback"), ("::ffff:8.8.8.8", "IPv4-mapped"),
@@ -75,6 +75,8 @@ def test_all_of_ipv6_outside_2000_3_is_denied():
         ("64:ff9b::7f00:1", "127.0.0.1"),
         ("64:ff9b:1:7f00:0:100::", "127.0.0.1"),
         ("64:ff9b:1::10.0.0.1", "10.0.0.1"),
+        ("64:ff9b:1:80a:0:1::", "10.0.0.1"),
+        ("64:ff9b:1:808:7f:0:100:0", "127.0.0.1"),
         ("2002:7f00:1::", "127.0.0.1"),
         ("2001:0:a00:1::", "10.0.0.1"),
         ("2001:0:808:808::80ff:fffe", "127.0.0.1"),
@@ -96,6 +98,16 @@ def test_a_host_behind_nat64_reaches_the_public_internet_once_the_prefix_is_allo
     assert local.refusal("64:ff9b:1::808:808", 443) is None
     assert local.refusal("64:ff9b:1:808:8:800::", 443) is None
     assert local.refusal("64:ff9b:1:7f00:0:100:808:808", 443) is not None
+
+
+def test_of_a_local_nat64_prefix_only_the_layouts_that_fit_into_what_was_allowed_are_judged():
+    exact = EgressRules(["64:ff9b:1:fffe::/96"])  # as a /48 it would carry 255.254.0.0
+    assert exact.refusal("64:ff9b:1:fffe::808:808", 443) is None
+    assert exact.refusal("64:ff9b:1:fffe::7f00:1", 443) is not None
+    assert exact.refusal("64:ff9b:1:ffff::808:808", 443) is not None
+    narrow = EgressRules(["64:ff9b:1:808::/64"])
+    assert narrow.refusal("64:ff9b:1:808:8:808:800:0", 443) is None
+    assert narrow.refusal("64:ff9b:1:808:7f:0:100:0", 443) is not None
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.1.2.3", "fd00::1"])
@@ -123,6 +135,15 @@ def test_a_wrong_allow_list_does_not_start(cidr):
     with pytest.raises(CannotStart) as caught:
         EgressRules([cidr])
     assert caught.value.fix
+
+
+def test_the_ports_that_an_operator_names_replace_80_and_443():
+    rules = EgressRules(ports=[443, 8443])
+    assert rules.refusal("8.8.8.8", 443) is None
+    assert rules.refusal("8.8.8.8", 8443) is None
+    assert rules.refuses_port_everywhere(80) is not None
+    assert "443, 8443" in rules.refusal("8.8.8.8", 80).fix
+    assert EgressRules(ports=[]).refuses_port_everywhere(443) is not None
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])

@@ -180,6 +180,29 @@ def test_a_server_that_does_not_end_cleanly_is_found(run, code):
     assert run.broken() == ["SIGTERM ended the server cleanly"]
 
 
+def with_two_workers(run):
+    """The same run as on PostgreSQL, where two workers deliver while the server is away for 0.4 s."""
+    run.run[2]["at_us"] = KILL_US + int(0.4 * S)
+    run.run += [{"event": "working", "at_us": KILL_US - 11 * S}] * 2 + [run.run[-1]] * 2
+    run.receivers["flaky"].insert(0, run.got(0, status=500) | {"at_us": KILL_US + int(0.3 * S)})
+    return run
+
+
+def test_workers_that_went_on_while_the_server_was_away_hold(run):
+    assert with_two_workers(run).broken() == []
+
+
+@pytest.mark.parametrize("after_s", [0.1, 0.45])
+def test_workers_that_delivered_nothing_while_the_server_was_away_are_found(run, after_s):
+    with_two_workers(run).receivers["flaky"][0]["at_us"] = KILL_US + int(after_s * S)
+    assert run.broken() == ["the other processes went on while the server was away"]
+
+
+def test_a_worker_that_does_not_end_cleanly_is_found(run):
+    with_two_workers(run).run.pop()
+    assert run.broken() == ["SIGTERM ended the server cleanly"]
+
+
 def test_a_run_of_two_minutes_is_too_long(run):
     run.run[-1]["at_us"] += 120 * S
     assert run.broken() == ["in under two minutes"]

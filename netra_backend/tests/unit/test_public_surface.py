@@ -31,7 +31,7 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
     [
         (Netra.write, ["fn", "args", "tenant"]),
         (Netra.transaction, ["tenant"]),
-        (Netra.scope, ["tenant", "actor"]),
+        (Netra.scope, ["tenant", "actor", "trace"]),
         (Webhooks.send, ["tx", "type", "payload", "event_id", "content_key", "deliver_at", "channels", "tags"]),
         (Webhooks.send_many, ["tx", "messages"]),
         (webhooks.verify, ["headers", "body", "secret", "now_s"]),

@@ -12,7 +12,8 @@ REFUSED = [
     "http://user@host/", "http://user:secret@host/", "http://:secret@host/", "http://@host/", "http://a@b@host/", "http://host\\@other/", "http://host%2eexample/",
     "http://127.0.0.%31/", "http://[fe80::1%25eth0]/", "http://[v1.host]/", "http://[::1/", "http://host:99999/", "http://host:0/", "http://host:x/",
     "http://ho st/", " http://host/", "http://host/ ", "http://host/\r\nX: y", "http://host\t/", "http://ho\x00st/", "http://a..b/", "http://*/", "http://a,b/",
-    "http://1.2.3.4.5/", "http://999.999.999.999/", "http://host.1/", "http://0x/", "http://" + "a" * 64 + "/", "http://" + "a." * 127 + "ab/", "http://host/" + "x" * 8192,
+    "http://host:８０/", "http://host:+80/", "http://host:8_0/", "http://host:080000/", "http://host:80:80/", "http://[::1]:8_0/", "http://[::1]x/", "http://[::ffff:１.0.0.1]/",
+    "http://host/" + "😀" * 700, "http://1.2.3.4.5/", "http://999.999.999.999/", "http://host.1/", "http://0x/", "http://" + "a" * 64 + "/", "http://" + "a." * 127 + "ab/", "http://host/" + "x" * 8192,
 ]  # fmt: skip
 
 LOOPBACK = {

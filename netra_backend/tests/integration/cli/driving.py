@@ -26,9 +26,18 @@ def run(capsys, *words):
     """`netra WORDS` in this process: exit code, what it printed, and each as JSON where it is."""
     code = main([str(word) for word in words])
     printed = capsys.readouterr()
-    return SimpleNamespace(
-        code=code, out=printed.out, err=printed.err, document=_json(printed.out), error=_json(printed.err.strip().rpartition("\n")[2])
-    )
+    return _result(code, printed.out, printed.err)
+
+
+def finished(*words, **settings):
+    """The same as a process of its own, run to its end."""
+    command = [sys.executable, "-m", "netra_backend.cli.main", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(**settings), stdin=subprocess.DEVNULL, timeout=60)
+    return _result(done.returncode, done.stdout, done.stderr)
+
+
+def _result(code, out, err):
+    return SimpleNamespace(code=code, out=out, err=err, document=_json(out), error=_json(err.strip().rpartition("\n")[2]))
 
 
 def _json(text):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ...support.server import app, netra, operator
+from ...support.server import app, every_server_engine, netra, operator
 
-__all__ = ["app", "netra", "operator"]
+__all__ = ["app", "every_server_engine", "netra", "operator"]

@@ -13,6 +13,7 @@ from netra_backend.storage.api_keys import new_secret
 from ...support.server import API, actions, client_of, endpoint, message, new_netra, tenant_key
 from ...support.storage import eventually
 
+pytestmark = pytest.mark.usefixtures("every_server_engine")
 UNKNOWN = new_secret(b"x" * 20, operator=True)
 
 

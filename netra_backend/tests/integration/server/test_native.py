@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from netra_backend.errors import NetraError
 from netra_backend.kernel.ids import from_text
 from netra_backend.kernel.runtime import Runtime
@@ -16,6 +18,8 @@ from netra_backend.webhooks.model import WELL, EndpointHealth, News
 
 from ...support.server import API, OPERATOR, SYSTEM, actions, client_of, endpoint, message, new_netra
 from ...support.storage import eventually
+
+pytestmark = pytest.mark.usefixtures("every_server_engine")
 
 
 async def test_tenants_are_made_listed_and_found_by_uid_and_id(operator):

@@ -36,6 +36,7 @@ from netra_backend.testing.endpoint import MisbehavingEndpoint
 from ...support.server import OPERATOR, new_netra, serving
 from ...support.storage import eventually
 
+pytestmark = pytest.mark.usefixtures("every_server_engine")
 HOUR = dt.timedelta(hours=1)
 
 

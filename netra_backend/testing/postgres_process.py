@@ -1,15 +1,15 @@
 """A PostgreSQL server that ends with whoever started it. Run as a script, for standard library and nothing else of ours.
 
-    python postgres_process.py '{"command": [...], "uid": 101, "gid": 104, "log": "...", "folder": "..."}'
+    python postgres_process.py '{"command": [...], "uid": 101, "gid": 104, "log": "...", "throw_away": "..."}'
 
 It starts the server as its child, prints the child's pid and waits for one of two ends:
 
 * the server's own (it was signalled by that pid): then this process ends too, and the data stays for the next start;
 * the end of standard input, which the starter holds open and which the kernel closes however the starter dies: then the
-  server is stopped, in bounded time, and `folder` removed.
+  server is stopped, in bounded time, and the folder `throw_away`, if one is named, removed.
 
-So a killed test run leaves no server behind. Should this process itself be killed, the server is ended by the kernel
-(PR_SET_PDEATHSIG). A session of its own keeps the terminal's Ctrl-C away from the server: a test's clean-up needs it still.
+So a killed starter leaves no server behind. Should this process itself be killed, the server is ended by the kernel
+(PR_SET_PDEATHSIG). A session of its own keeps the terminal's Ctrl-C away from the server: the starter's clean-up needs it still.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def become_server(spec: dict[str, Any], starter: int) -> None:
         os.setuid(spec["uid"])
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)  # behind setuid, which takes it back
     if os.getppid() == starter:
-        os.execv(spec["command"][0], spec["command"])
+        os.execv(spec["command"][0], spec["command"])  # noqa: S606  (a list of our starter's making, and no shell)
 
 
 def end(pid: int, ended: int) -> None:
@@ -62,13 +62,14 @@ def main(spec: dict[str, Any]) -> None:
         finally:
             os._exit(127)
     ended = os.pidfd_open(pid)
-    print(pid, flush=True)
+    sys.stdout.write(f"{pid}\n")
+    sys.stdout.flush()
     deserted = 0 in select.select([0, ended], [], [])[0]
     if deserted:
         end(pid, ended)
     os.waitpid(pid, 0)
-    if deserted:
-        shutil.rmtree(spec["folder"], ignore_errors=True)
+    if deserted and spec["throw_away"]:
+        shutil.rmtree(spec["throw_away"], ignore_errors=True)
 
 
 if __name__ == "__main__":
