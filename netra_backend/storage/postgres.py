@@ -77,7 +77,7 @@ class Postgres:
         self._runtime = runtime
         self._transaction_timeout_s = transaction_timeout_s
         self._connections = Connections(
-            url, connections, statement_cache, work_answer_s=statement_limit_s + ANSWER_GRACE_S, beat_answer_s=idle_limit_s
+            url, connections, statement_cache, work_answer_s=statement_limit_s + ANSWER_GRACE_S, beat_answer_s=max(1.0, idle_limit_s)
         )
         self._watch = Watch(self._connections.alone, self._probe)
         self.on_wake = self._watch.on_wake
@@ -88,6 +88,7 @@ class Postgres:
         self._begin = _begin("begin", statement_limit_s, idle_limit_s)
         self._begin_held = _begin("begin", transaction_timeout_s, idle_limit_s)
         self._begin_read = _begin("begin isolation level repeatable read read only", READ_LIMIT_S, idle_limit_s)
+        self._name = ""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._pid = os.getpid()
@@ -149,7 +150,7 @@ class Postgres:
             connection = await entered.enter_async_context(self._connections.one())
             # From here on its end gives them back: an owner cancelled there must not take the connection from it.
             places = entered.pop_all()
-        tx = HeldPostgresTx(connection, scope, self._runtime, self._begin_held, self._transaction_timeout_s)
+        tx = HeldPostgresTx(connection, scope, self._runtime, self._begin_held + self._name, self._transaction_timeout_s)
         token = open_transaction.set(tx)
         try:
             yield tx
@@ -176,6 +177,10 @@ class Postgres:
     def look_again(self) -> None:
         """See `Database.look_again`."""
         self._watch.changed()
+
+    def bear(self, node: bytes) -> None:
+        """See `Database.bear`."""
+        self._name = f"; set local application_name = 'netra {node.hex()}'"
 
     async def server_facts(self) -> tuple[int, int, int]:
         """The server's version as a number, how many connections it takes, and how many it has."""
@@ -229,7 +234,7 @@ class Postgres:
         while True:
             try:
                 async with self._connections.one(urgent=urgent) as connection:
-                    return await self._once(PostgresTx(connection, scope, self._runtime, self._begin), fn, args)
+                    return await self._once(PostgresTx(connection, scope, self._runtime, self._begin + self._name), fn, args)
             except Exception as error:
                 met.append(error)
                 if len(met) == TRIES or not may_run_again(met):
@@ -316,7 +321,7 @@ class Postgres:
 
     async def _probe(self) -> None:
         async with self._connections.one(urgent=True) as connection:
-            await self._once(PostgresTx(connection, _SYSTEM, self._runtime, self._begin), _probe, ())
+            await self._once(PostgresTx(connection, _SYSTEM, self._runtime, self._begin + self._name), _probe, ())
 
 
 def _begin(how: str, statement_limit_s: float, idle_limit_s: float) -> str:

@@ -26,6 +26,8 @@ READ_ONLY: Final = "25006"
 AGAIN: Final = frozenset({"40001", "40P01"})
 NOT_COMMITTED: Final = frozenset({"25P02", "25P03"})
 """The transaction had failed already; or it was ended for idling, which the server does before it reads a COMMIT that came too late."""
+NOT_SENT: Final = "cannot switch to state"
+"""asyncpg's refusal, before it writes a byte, to use a connection whose last words it is still reading."""
 
 _STATES: Final[dict[str, type[NetraError]]] = {
     "40001": Contended,
@@ -51,7 +53,7 @@ def translated(error: BaseException) -> NetraError:
     if isinstance(error, NetraError):
         return error
     state = state_of(error)
-    if isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ValueError) and not state:
+    if is_of_the_connection(error):
         return DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({type(error).__name__}: {str(error) or 'no answer in time'})")
     family = _STATES.get(state) or _CLASSES.get(state[:2], DatabaseError)
     return family(f"{(family.__doc__ or '').splitlines()[0]} ({error})", sqlstate=state)
@@ -75,7 +77,14 @@ def opening(url: str) -> Iterator[None]:
         raise DatabaseRefused(f"{mask_url(url)}: {words}") from error
 
 
-def state_of(error: BaseException) -> str:
+def is_of_the_connection(error: BaseException) -> bool:
+    """Whether it is the connection that failed. asyncpg's own confusion at a server's last words is one of these."""
+    if state_of(error) or isinstance(error, ValueError):
+        return False
+    return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
+
+
+def state_of(error: BaseException | None) -> str:
     """The SQLSTATE, or nothing."""
     return str(getattr(error, "sqlstate", None) or "")
 
@@ -85,7 +94,9 @@ def is_certainly_undone(error: BaseException) -> bool:
 
     A FATAL, and a connection that ends, may come after the commit record was written.
     """
-    if isinstance(error, DatabaseUnreachable) or state_of(error) in NOT_COMMITTED:
+    if isinstance(error, DatabaseUnreachable) or {state_of(error), state_of(error.__cause__)} & NOT_COMMITTED:
+        return True
+    if isinstance(error, asyncpg.InternalClientError) and str(error).startswith(NOT_SENT):
         return True
     return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR" and state_of(error)[:2] != "08"
 

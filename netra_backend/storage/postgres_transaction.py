@@ -7,13 +7,13 @@ Who may see what is decided here, once for all statements:
 * in the system's scope a statement on the fleet list enters the role `netra_fleet`, which sees all tenants, and any other
   one is run as in the scope of the tenant that is its parameter. A statement on tables without tenants stays where it is.
 
-Both are `set local`: the transaction's end undoes them, whatever happens, also behind a pooler. `begin`, the time-outs and
-the first role are one round trip, and so are `notify` and `commit`.
+Both are `set local`: the transaction's end undoes them, whatever happens, also behind a pooler. A role that stands in the
+session before (left by another client of the pooler, or set for the login role) is left first: it could be the fleet's.
+`begin`, the time-outs and the first role are one round trip, and so are `notify` and `commit`.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, Scope, check_tenant
 from .errors import DatabaseUnreachable
 from .postgres_connections import give_up, is_gone
-from .postgres_errors import READ_ONLY, state_of, translated
+from .postgres_errors import READ_ONLY, is_of_the_connection, state_of, translated
 from .statements import Row, Statement
 from .transaction import Emission, Tx
 
@@ -89,11 +89,10 @@ class PostgresTx(Tx):
             return
         try:
             await self.connection.execute("rollback", timeout=UNDO_S)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except BaseException as error:
             give_up(self.connection)
-        except asyncio.CancelledError:
-            give_up(self.connection)
-            raise
+            if not isinstance(error, Exception):  # a cancellation
+                raise
 
     def emissions(self) -> list[Emission]:
         """What this transaction has put on streams."""
@@ -110,7 +109,7 @@ class PostgresTx(Tx):
         arguments = statement.bind_postgres(bound)
         moves = self._moves(statement, bound)
         if not self._begun:
-            moves.insert(0, self._begin)
+            moves[:0] = [self._begin, _NOBODY]
             self._begun = True
         if moves:
             await self._ask(self.connection.execute, "; ".join(moves))
@@ -140,8 +139,8 @@ class PostgresTx(Tx):
             return await call(*arguments)
         except Exception as error:
             self.failed = translated(error)
-            if isinstance(error, TimeoutError) or state_of(error) == READ_ONLY:
-                give_up(self.connection)  # cut off without a word; or a standby by now, and the primary is at another address
+            if is_of_the_connection(error) or state_of(error) == READ_ONLY:
+                give_up(self.connection)  # a standby by now: the primary is at another address
             raise self.failed from error
         finally:
             self._waiting = False

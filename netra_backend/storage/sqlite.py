@@ -139,6 +139,9 @@ class Sqlite:
         finally:
             open_transaction.reset(token)
 
+    def bear(self, node: bytes) -> None:
+        """Nothing to do: the lock names its holder, and ends with its process (see `lock_holder`)."""
+
     def check_intake(self) -> None:
         """See `Database.check_intake`."""
         self._check_process()

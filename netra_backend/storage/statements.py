@@ -70,6 +70,17 @@ class Statement:
         return "tenant" in self.params
 
     @cached_property
+    def only_reads(self) -> bool:
+        """Whether it is a plain select: what a tenant may ask of the operator's rows, such as event types."""
+        return self.text.startswith("select")
+
+    @cached_property
+    def tenant_places(self) -> Mapping[str, int]:
+        """Where the tenant stands in the rows of each list that has one."""
+        names = {table: [column.name for column in columns] for table, columns in self.tables.items()}
+        return {table: columns.index("tenant") for table, columns in names.items() if "tenant" in columns}
+
+    @cached_property
     def sqlite(self) -> str:
         """The text for SQLite, with `:name` parameters."""
         return _TOKEN.sub(self._sqlite_token, self.text)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..kernel.runtime import Runtime
-from ..kernel.scope import Scope
+from ..kernel.scope import SYSTEM_TENANT, Scope
 from .statements import Row, Statement
 
 StoreFunction = Callable[..., Coroutine[Any, Any, Any]]
@@ -28,6 +28,13 @@ class SuspendedStoreFunction(UsageError):
 
     code = "suspended_store_function"
     fix = "Do HTTP, sleeps and queues before or after the write; inside, await only tx.one, tx.all and tx.execute."
+
+
+class ForeignTenant(UsageError):
+    """A tenant's transaction was to read or write for another tenant. PostgreSQL's policies would refuse it, SQLite has none."""
+
+    code = "foreign_tenant"
+    fix = "Do each tenant's work in a transaction of its own."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,9 @@ class Tx(ABC):
 
     def emit(self, stream: str, item: Any, tenant: str | None = None) -> None:
         """Put a JSON-able item on a stream of the log, in this transaction (see `outbox`)."""
-        self._emissions.append(Emission(stream, tenant or self.scope.tenant, item))
+        owner = tenant or self.scope.tenant
+        self._require_own(owner)
+        self._emissions.append(Emission(stream, owner, item))
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Run `callback` on the event loop once the commit is known to have happened, even if nobody waits for it."""
@@ -103,9 +112,19 @@ class Tx(ABC):
         return rows[0] if rows else None
 
     def _bound(self, statement: Statement, params: dict[str, Any]) -> dict[str, Any]:
-        if statement.takes_tenant and "tenant" not in params:
-            params["tenant"] = self.scope.tenant
+        if statement.takes_tenant:
+            tenant = params.setdefault("tenant", self.scope.tenant)
+            if not (tenant == SYSTEM_TENANT and statement.only_reads):
+                self._require_own(tenant)
+        if statement.tenant_places and not self.scope.is_system:
+            for table, place in statement.tenant_places.items():
+                for row in params[table]:
+                    self._require_own(row[place])
         return params
+
+    def _require_own(self, tenant: str) -> None:
+        if tenant != self.scope.tenant and not self.scope.is_system:
+            raise ForeignTenant(f"{tenant!r} in a transaction of {self.scope.tenant!r}")
 
 
 @types.coroutine

@@ -3,6 +3,7 @@
 ok  204  503  410  ...      that status at once
 503-then-ok:N               that status for the first N requests, then 200
 retry-after:S               503 with a Retry-After of S seconds
+header:STATUS:NAME=VALUE    that status with that header field
 redirect:URL                302 to URL
 slow:S                      200 after S seconds
 hang                        nothing, and the connection stays open
@@ -22,6 +23,7 @@ reset                       the same by RST
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from itertools import repeat
@@ -59,6 +61,7 @@ Behaviour = Callable[[int], Plan]
 """From the number of requests seen before this one to what is done with it."""
 
 _PHRASES: Final = {each.value: each.phrase for each in HTTPStatus}
+_HEADER: Final = re.compile(r"([2-5][0-9][0-9]):([a-z-]+)=([ -~]*)\Z")
 _CHUNKED: Final = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 _PIECE: Final = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
 _STORM: Final = b"1\r\nx\r\n" * 4096
@@ -126,13 +129,16 @@ def behaviour(spec: str) -> Behaviour:
         return lambda seen: failing(seen) if seen < number else _NAMED["ok"]
     if name == "retry-after" and argument.isdigit():
         return _always(answer(503, f"retry-after: {argument}\r\n"))
+    if name == "header" and (match := _HEADER.match(argument)):
+        status, field, value = match.groups()
+        return _always(answer(int(status), f"{field}: {value}\r\n"))
     if name == "redirect" and argument.isprintable() and argument:
         return _always(answer(302, f"location: {argument}\r\n"))
     if name == "slow":
         delay_s = float(argument)
         late = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
         return _always(Plan(200, lambda to: to.later(delay_s, late)))
-    known = ", ".join([*_NAMED, "a status", "STATUS-then-ok:N", "retry-after:S", "redirect:URL", "slow:S"])
+    known = ", ".join([*_NAMED, "a status", "STATUS-then-ok:N", "retry-after:S", "header:STATUS:NAME=VALUE", "redirect:URL", "slow:S"])
     raise ValueError(f"no behaviour is called {spec!r}; known are {known}")
 
 

@@ -74,6 +74,14 @@ class FakeClock:
             await settle()
         self._move_to(end_us)
 
+    async def jump(self, seconds: float) -> None:
+        """Move both clocks at a stroke, as a process finds them that was stopped: whoever fell due wakes once, and late."""
+        await settle()
+        self._move_to(self._now_us + round(seconds * _US))
+        while self._earliest_us(self._now_us) <= self._now_us:
+            heapq.heappop(self._sleepers)[2].set_result(None)
+        await settle()
+
     def step_wall(self, seconds: float) -> None:
         """Step the wall clock alone, forwards or back, as an operator or NTP would; nobody wakes."""
         self._wall_us += round(seconds * _US)

@@ -108,7 +108,7 @@ class Breakers:
 
     def took(self, lane: Lane, row: EndpointHealth) -> None:
         """The swap is committed: the probe is ours."""
-        self._set(lane, row)
+        self._change(lane, row)
 
     def abandoned(self, alive: Collection[bytes]) -> list[Lane]:
         """Endpoints whose prober is none of the living."""
@@ -131,7 +131,7 @@ class Breakers:
         self._pending[lane] += 1
         if said.disable:
             self._withheld[lane] += 1
-        self._set(lane, after)
+        self._change(lane, after)
         return News(*lane, before, after, said.disable)
 
     async def settled(self, news: News) -> None:
@@ -154,6 +154,8 @@ class Breakers:
             found = await self._read_all()
             self._version = version
             self._take_over(found, found.keys() | self._rows.keys())
+            if self._pending or self._touched:  # what was not taken over is looked at again, whether or not anybody commits
+                self._version = -1
 
     async def reread(self, lanes: Collection[Lane]) -> None:
         """Read these endpoints' rows again."""
@@ -178,8 +180,12 @@ class Breakers:
             if lane not in self._pending and lane not in self._touched:
                 self._set(lane, found.get(lane, WELL))
 
-    def _set(self, lane: Lane, row: EndpointHealth) -> None:
+    def _change(self, lane: Lane, row: EndpointHealth) -> None:
+        """A change of ours, which a read that is under way does not know of."""
         self._touched.add(lane)
+        self._set(lane, row)
+
+    def _set(self, lane: Lane, row: EndpointHealth) -> None:
         if row == self._rows.get(lane, WELL):
             return
         if row.is_well:

@@ -124,6 +124,9 @@ class Sender:
         began = self._runtime.clock.monotonic()
         try:
             outcome = await self._attempt(delivery)
+        except NetraError as error:
+            self._runtime.log.warning("no attempt of %s was made: %s", delivery.message.text_id, error)
+            outcome = None
         except Exception:
             self._runtime.log.exception("no attempt of %s was made", delivery.message.text_id)
             outcome = None

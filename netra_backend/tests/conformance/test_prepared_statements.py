@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 
-from netra_backend.storage.statements import Statements, overridden, parse
+from netra_backend.storage.statements import overridden, parse
 
+from ..support.catalogue import STATEMENTS, tables_named_in
 from ..support.storage import SYSTEM, query
 
-PACKAGE = Path(__file__).parents[2]
-FILES = sorted(path for path in PACKAGE.rglob("queries.sql") if "tests" not in path.relative_to(PACKAGE).parts)
-STATEMENTS = {
-    f"{path.parent.name}.{name}": statement
-    for path in FILES
-    for name, statement in Statements(".".join(["netra_backend", *path.parent.relative_to(PACKAGE).parts])).by_name.items()
-}
-NO_NAME = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
-NAME = re.compile(r"[a-z_][a-z0-9_]*")
 TENANT_TABLES = parse(
     """-- name: sqlite
 select m.name from sqlite_master m join pragma_table_info(m.name) c where m.type = 'table' and c.name = 'tenant';
@@ -30,11 +20,6 @@ select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid
 where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and a.attname = 'tenant';
 """
 )
-
-
-def tables_named_in(statement, tables):
-    """Which of `tables` stand in the statement's text outside strings and comments."""
-    return set(NAME.findall(NO_NAME.sub(" ", statement.text.lower()))) & tables
 
 
 @pytest.fixture
@@ -75,9 +60,9 @@ def test_an_override_takes_what_the_statement_takes():
 async def test_every_statement_on_a_tenant_table_names_its_tenant_or_says_why_not(tenant_tables):
     assert {"netra_tenant", "netra_api_key", "netra_idempotency", "netra_outbox"} <= tenant_tables
     offenders = {
-        name: sorted(tables_named_in(statement, tenant_tables))
+        name: sorted(tables_named_in(statement.text, tenant_tables))
         for name, statement in STATEMENTS.items()
-        if tables_named_in(statement, tenant_tables) and not statement.takes_tenant and not statement.fleet
+        if tables_named_in(statement.text, tenant_tables) and not statement.takes_tenant and not statement.fleet
     }
     assert offenders == {}
 
@@ -90,7 +75,7 @@ async def test_a_statement_that_serves_the_fleet_writes_the_tenant_of_each_row(t
         if statement.fleet
         and statement.tables
         and statement.text.lstrip().startswith("insert")
-        and tables_named_in(statement, tenant_tables)
+        and tables_named_in(statement.text, tenant_tables)
     }
     assert inserts
     for name, statement in inserts.items():
@@ -102,9 +87,9 @@ async def test_a_statement_that_serves_the_fleet_writes_the_tenant_of_each_row(t
 )
 def test_a_table_named_in_a_string_a_comment_or_a_longer_word_is_not_named(text):
     statement = replace(STATEMENTS["storage.get_meta"], text=text)
-    assert tables_named_in(statement, {"netra_tenant"}) == set()
+    assert tables_named_in(statement.text, {"netra_tenant"}) == set()
 
 
 def test_a_table_behind_a_join_is_named():
     statement = replace(STATEMENTS["storage.get_meta"], text='select 1 from x join "netra_tenant" t on true')
-    assert tables_named_in(statement, {"netra_tenant"}) == {"netra_tenant"}
+    assert tables_named_in(statement.text, {"netra_tenant"}) == {"netra_tenant"}

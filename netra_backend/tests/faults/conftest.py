@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ..support.places import Shared
 from ..support.world import World
 from ..support.zygote import Zygote
 
@@ -19,5 +20,13 @@ def zygote():
 def fresh_world(zygote, tmp_path):
     """A world of the test's own."""
     world = World(zygote, tmp_path)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def shared_world(zygote, tmp_path, postgres_server, postgres_database):
+    """A world of the test's own on PostgreSQL."""
+    world = World(zygote, tmp_path, place=Shared(postgres_server, postgres_database))
     yield world
     world.close()

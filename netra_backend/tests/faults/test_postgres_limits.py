@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import os
 import warnings
+from contextlib import suppress
 
 import pytest
 
@@ -162,15 +163,23 @@ async def sleepless(tx):
     await asyncio.sleep(0)
 
 
-async def test_a_node_is_not_declared_dead_while_a_transaction_that_saw_it_alive_is_open(pair):
+@pytest.mark.parametrize("whose", ["the node's", "somebody's"])
+async def test_a_node_is_not_declared_dead_while_a_transaction_that_saw_it_alive_may_commit(pair, whose):
     database, peer = pair
     node = await new_node(database)
-    async with database.transaction(SYSTEM) as tx:
-        assert await nodes.is_live(tx, node)
-        async with asyncio.timeout(DEADLINE_S):  # nor is its observer held up
-            reaped = await outside(peer.write(nodes.reap, node, 1, scope=SYSTEM, lane="urgent"))
-        assert not reaped, "a node was declared dead between the look and the commit"
-    assert await database.write(nodes.reap, node, 1, scope=SYSTEM)
+    if whose == "the node's":
+        database.bear(node)
+    outcome = None
+    with suppress(DatabaseUnreachable):
+        async with database.transaction(ACME) as tx:
+            assert await nodes.is_live(tx, node)
+            await put(tx, "held")
+            async with asyncio.timeout(DEADLINE_S):  # nor is its observer held up
+                assert not await outside(peer.write(nodes.reap, node, 1, scope=SYSTEM, lane="urgent")), "declared dead before the commit"
+        outcome = "committed"
+    assert (outcome == "committed") == (whose == "somebody's"), "a dead node's transaction is ended by whoever declares it dead"
+    assert await peer.read(everybody, scope=SYSTEM) == ({"held": 2} if outcome else {})
+    await eventually(lambda: peer.write(nodes.reap, node, 1, scope=SYSTEM))
     assert node not in await living(database)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from netra_backend.storage.lock_holder import write_lock_holder
 
+from ..support.places import File
 from ..support.world import TENANT, TTL_S
 from ..support.zygote import until
 
@@ -22,7 +23,7 @@ def stopped_with_work_in_hand(world, failpoint):
         life = zombie.ask("node")
         sending = world.send(zombie, 1)  # one commit, so that nothing new is written after it wakes
         zombie.frozen()
-        if write_lock_holder(world.place.path) is None:
+        if not isinstance(world.place, File) or write_lock_holder(world.place.path) is None:
             return zombie, life, sending
         world.kill(zombie)
         cleaner = world.start()  # or the next one would stop over this one's work

@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...kernel.runtime import Runtime
 from ...kernel.scope import Scope
 from ...netra import Netra
+from ...testing.clock import FakeClock, SeededChance
 from ...webhooks import endpoints, store
 from ...webhooks.intake import Accepted
 from ...webhooks.model import DeliveryRow, Endpoint
 from ...webhooks.signing import encode_secret
-from .storage import database_url, eventually
+from .storage import SYSTEM, Q, database_url, eventually, query
 from .world import FAST, TTL_S
 
 TENANT = "acme"
@@ -97,6 +99,40 @@ async def attempts(netra: Netra, message: bytes) -> list[Any]:
     """The message's attempts, the oldest first."""
     found = await netra.database.read(store.attempts_of_message, message, None, 1000, scope=SCOPE)
     return list(reversed(found))
+
+
+@asynccontextmanager
+async def on_a_clock(folder: Path, clock: FakeClock, *, workers: bool = True, **settings: Any) -> AsyncIterator[Netra]:
+    """A process with the breaker of a production system, whose time is turned by hand; it scans only in `turned`."""
+    runtime = Runtime(clock=clock, chance=SeededChance())
+    options = {"webhooks_breaker_failures": 10, "webhooks_breaker_open": "30s", "lease_ttl": "600s", "webhooks_timeout": "5s"}
+    async with platform(
+        folder, workers=workers, runtime=runtime, **{**options, "webhooks_schedule": "1s,1s,1s,1s,1s", **settings}
+    ) as netra:
+        if netra.webhooks.dispatcher is not None:
+            netra.webhooks.dispatcher._tasks[0].cancel()
+        yield netra
+
+
+async def turned(clock: FakeClock, *netras: Netra, seconds: float = 0.0) -> None:
+    """Time passes at a stroke, each process reads what others changed, and whatever may be sent by then is sent and written."""
+    await clock.jump(seconds)  # every loop turns once, not at each of a thousand seconds
+    for netra in netras:
+        await eventually(lambda: not netra.membership.quiet)  # noqa: B023
+        await netra.webhooks.snapshots.look()
+        await netra.webhooks.sender.breakers.look()
+    before = None
+    while before != (before := await deliveries(netras[0])):
+        for netra in netras:
+            await netra.webhooks.dispatcher.scan()
+            netra.webhooks.sender.pump()
+            await eventually(lambda: not netra.webhooks.sender._tasks)  # noqa: B023
+
+
+async def deliveries(netra: Netra) -> list[Any]:
+    """Every delivery of the installation."""
+    found: list[Any] = await netra.database.read(partial(query, statement=Q.every_delivery), scope=SYSTEM)
+    return found
 
 
 def arm(netra: Netra, failpoint: str, action: str | Callable[[], None], nth: int = 1) -> None:

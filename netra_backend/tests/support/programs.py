@@ -199,12 +199,14 @@ class Receiving:
     """The commands of a receiver, and what its connections share.
 
     The path is /<behaviour>/<tenant>/<endpoint>: `ok`; `flaky`, 503 for the first tenth of each half second, so
-    that its breaker opens and closes again; `slow`, 200 after 30 ms; `hang`, no answer until `heal`.
+    that its breaker opens and closes again; `slow`, 200 after 30 ms; `hang`, no answer until `heal`;
+    `sick`, 503 until `fall_silent`, then no answer until `heal`.
     """
 
     def __init__(self, ledger: Path) -> None:
         self.port = 0
         self.healed = False
+        self.silent = False
         self._file = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._lines: list[bytes] = []
         self._answers: list[tuple[_Connection, int | None, float]] = []
@@ -216,6 +218,10 @@ class Receiving:
     async def heal(self) -> None:
         """From now on every path answers 200."""
         self.healed = True
+
+    async def fall_silent(self) -> None:
+        """From now on `sick` answers nothing."""
+        self.silent = True
 
     def take(self, connection: _Connection, path: str, headers: dict[str, str], body: bytes) -> None:
         behaviour = path.split("/")[1]
@@ -231,6 +237,8 @@ class Receiving:
             return 200, 0.0
         if behaviour == "flaky":
             return (503, 0.0) if time.monotonic() % 0.5 < 0.05 else (200, 0.0)
+        if behaviour == "sick" and not self.silent:
+            return 503, 0.0
         return (200, 0.03) if behaviour == "slow" else (None, 0.0)
 
     def _flush(self) -> None:

@@ -48,3 +48,10 @@ select before, after from netra_audit_entry where tenant = :tenant;
 
 -- name: deadlines
 select deadline_us from netra_delivery where tenant = :tenant;
+
+-- name: every_delivery
+-- fleet: what a test of the whole installation compares
+select tenant, message_id, endpoint_id, state, number, due_us from netra_delivery order by tenant, message_id, endpoint_id;
+
+-- name: deliveries_of_tenant
+select message_id, endpoint_id, state, number from netra_delivery where tenant = :tenant;

@@ -1,4 +1,4 @@
-"""The life of a delivery is one table, and the schema, the statements and the audit's columns agree with it."""
+"""The life of a delivery, and of a breaker, is one table; the schema, the statements and the audit's columns agree with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import netra_backend
 from netra_backend.kernel.states import IllegalTransition
 from netra_backend.storage.statements import Statements
-from netra_backend.webhooks.states import DECISIONS, DELIVERY
+from netra_backend.webhooks.states import BREAKER, DECISIONS, DELIVERY
 
 PACKAGE = Path(netra_backend.__file__).parent
 MIGRATION = (PACKAGE / "storage/migrations/sqlite/0002_webhooks.sql").read_text()
@@ -35,6 +35,14 @@ def test_the_schemas_check_is_the_tables_states():
     table = MIGRATION[MIGRATION.index("create table netra_delivery") :]
     check = re.search(r"state text not null check \(state in \(([^)]*)\)\)", table)
     assert tuple(re.findall(r"'(\w+)'", check[1])) == DELIVERY.states
+
+
+def test_the_breakers_check_is_its_tables_states_and_every_open_breaker_may_be_reset():
+    migration = (PACKAGE / "storage/migrations/sqlite/0003_endpoint_health.sql").read_text()
+    check = re.search(r"phase text not null check \(phase in \(([^)]*)\)\)", migration)
+    assert tuple(re.findall(r"'(\w+)'", check[1])) == BREAKER.states
+    assert states_in(Q.take_probes.text.replace("phase", "state")) == BREAKER.sources("probe")
+    assert {*BREAKER.sources("reset")} == {*BREAKER.states}
 
 
 def states_in(text):

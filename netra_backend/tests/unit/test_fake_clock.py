@@ -75,3 +75,20 @@ def test_equal_seeds_draw_equal_chances():
     draws = [(c.uniform(0, 1), c.token(16), c.token(16)) for c in (one, same, other)]
     assert draws[0] == draws[1] != draws[2]
     assert draws[0][1] != draws[0][2] and len(draws[0][1]) == 16
+
+
+async def test_a_jump_wakes_whoever_fell_due_once_and_late():
+    clock, woken = FakeClock(), []
+
+    async def every_second():
+        while True:
+            await clock.sleep(1)
+            woken.append(clock.monotonic())
+
+    task = asyncio.create_task(every_second())
+    began = clock.monotonic()
+    await clock.jump(3600)
+    assert woken == [began + 3600]
+    await clock.advance(1)
+    assert woken == [began + 3600, began + 3601]
+    task.cancel()

@@ -51,6 +51,33 @@ def test_an_attempt_after_the_deadline_is_not_waited_for():
     assert "deadline" in verdict.reason
 
 
+@pytest.mark.parametrize(("floor_s", "waits_s"), [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (1.0000001, 1.000001), (7200.0, 7200.0)])
+def test_a_retry_after_is_a_floor_under_the_schedules_delay_and_no_ceiling(floor_s, waits_s):
+    verdict = verdicts.failed(delivery(), NOW_US, "status 503", PLAIN, SeededChance(), floor_s)
+    assert (verdict.state, verdict.number, verdict.due_us) == ("due", 1, NOW_US + round(waits_s * 1e6))
+
+
+@given(st.integers(0, 10), st.floats(0, 24 * 3600), st.integers(0, 2**32))
+def test_no_jitter_undercuts_a_retry_after(number, floor_s, seed):
+    verdict = verdicts.failed(delivery(number), NOW_US, "status 429", WEBHOOKS, SeededChance(seed), floor_s)
+    assert verdict.due_us - NOW_US >= floor_s * 1e6
+
+
+def test_a_retry_after_beyond_the_deadline_ends_the_delivery():
+    verdict = verdicts.failed(delivery(deadline_us=NOW_US + 3_600_000_000), NOW_US, "status 503", PLAIN, SeededChance(), 3601.0)
+    assert (verdict.state, verdict.number) == ("dead", 1)
+    assert "deadline" in verdict.reason
+
+
+def test_a_message_that_its_receiver_wants_no_more_is_a_dead_letter_and_one_whose_endpoint_is_disabled_is_skipped():
+    aborted, unwanted = (
+        verdicts.aborted(delivery(2), NOW_US, "status 500"),
+        verdicts.unwanted(delivery(2), NOW_US, "the receiver answered 410"),
+    )
+    assert (aborted.state, aborted.number) == ("dead", 3) and "status 500" in aborted.reason
+    assert (unwanted.state, unwanted.number) == ("skipped", 3) and "410" in unwanted.reason
+
+
 def test_a_refusal_of_our_own_burns_none_and_says_why():
     verdict = verdicts.refused(delivery(3), NOW_US, "the address is private. Allow it.")
     assert (verdict.state, verdict.number) == ("due", 3)
@@ -73,8 +100,8 @@ def test_success_and_withdrawal_are_final():
         assert verdict.number == 2 and verdict.reason
 
 
-@given(st.integers(0, 40), st.integers(0, 400 * 3600), st.integers(0, 2**32))
-def test_whatever_happens_the_next_state_may_follow_a_lease_and_the_next_attempt_comes_before_the_deadline(number, left_s, seed):
+@given(st.integers(0, 40), st.integers(0, 400 * 3600), st.floats(0, 24 * 3600), st.integers(0, 2**32))
+def test_whatever_happens_the_next_state_may_follow_a_lease_and_the_next_attempt_comes_before_the_deadline(number, left_s, floor_s, seed):
     one = delivery(number, NOW_US + left_s * 1_000_000)
     chance = SeededChance(seed)
     for verdict in (
@@ -82,6 +109,9 @@ def test_whatever_happens_the_next_state_may_follow_a_lease_and_the_next_attempt
         verdicts.refused(one, NOW_US, "refused"),
         verdicts.delivered(one, NOW_US),
         verdicts.expired(one, NOW_US),
+        verdicts.aborted(one, NOW_US, "status 500"),
+        verdicts.unwanted(one, NOW_US, "the receiver answered 410"),
+        verdicts.failed(one, NOW_US, "status 503", WEBHOOKS, chance, floor_s),
     ):
         DELIVERY.check("leased", verdict.state)
         assert number <= verdict.number <= number + 1

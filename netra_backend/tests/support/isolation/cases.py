@@ -1,0 +1,147 @@
+"""What each statement with a `:tenant` is asked, as acme, about rows that globex has too.
+
+A new statement has no case and turns the suite red. A case is good when the loss of any one of the statement's predicates
+shows in the answer or in a row; `test_isolation_by_predicates` holds it to that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from . import rows as r
+
+LAST: Final = b"\xff" * 16
+EVER_US: Final = 2**62
+
+
+@dataclass(frozen=True)
+class Case:
+    """Parameters, and the tenant who asks."""
+
+    params: dict[str, Any]
+    tenant: str = r.ACME
+
+
+def case(_tenant: str = r.ACME, /, **params: Any) -> Case:
+    """A case in one line."""
+    return Case(params, _tenant)
+
+
+_NOW: Final = {"now_us": r.NOW_US}
+_PAGE: Final = {"limit": 100}
+_NEWEST: Final = {"created_us": EVER_US, "id": LAST, **_PAGE}
+_OLDEST: Final = {"created_us": -1, "id": b"", **_PAGE}
+_ENDPOINT: Final = {
+    "uid": "other",
+    "url": "http://new/",
+    "description": "new",
+    "event_types": None,
+    "channels": None,
+    "disabled": 0,
+    "rate_limit": None,
+    "metadata": "{}",
+    "headers": "{}",
+    **_NOW,
+}
+_EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "group_name": None, "schemas": None, **_NOW}
+_TENANT: Final = {"name": "new", "metadata": "{}", "rate_limit": None, **_NOW}
+_MESSAGES: Final = {"after_us": -1, "before_us": EVER_US, "any_type": 1, "types": [], "channel": "", "tag": ""}
+_ATTEMPTS: Final = {**_MESSAGES, **_PAGE, "any_outcome": 1, "outcomes": [], "least_status": 0, "above_status": 1000}
+_ANY_ENDPOINT: Final = {"any_endpoint": 1, "endpoint_id": b""}
+_DELIVERY: Final = {"message_id": r.DEAD, "endpoint_id": r.ENDPOINT}
+_TYPES: Final = {"with_archived": 1, **_PAGE}
+
+CASES: Final[dict[str, Case]] = {
+    "storage.insert_data_key": case(version=3, root_id="r1", wrapped=b"new", created_us=1),
+    "storage.newest_data_key": case(),
+    "storage.get_data_key": case(version=1),
+    "storage.rewrap_data_key": case(version=1, old_root_id="r1", root_id="r2", wrapped=b"new"),
+    "storage.insert_audit_entry": case(
+        id=r.named("entry new"),
+        at_us=1,
+        actor="new",
+        action="test.new",
+        target_table="",
+        target="",
+        outcome="ok",
+        trace_id="",
+        span_id="",
+        before=None,
+        after=None,
+    ),
+    "storage.list_audit_entries": case(after=b"", **_PAGE),
+    "storage.insert_tenant": case(r.INITECH, id=r.named(r.INITECH), uid=None, audit_id=r.SPARE["tenant"], **_TENANT),
+    "storage.tenant_by_name": case(),
+    "storage.hold_tenant": case(),
+    "storage.update_tenant": case(uid=None, audit_id=r.SPARE["tenant"], **_TENANT),
+    "storage.bury_tenant": case(audit_id=r.SPARE["tenant"], **_NOW),
+    "storage.tenant_name_is_taken": case(),
+    "storage.insert_api_key": case(
+        id=r.NEW_KEY, hash=b"new" * 10, name="new", scopes="[]", expires_us=None, audit_id=r.SPARE["new key"], **_NOW
+    ),
+    "storage.list_api_keys": case(after=b"", **_PAGE),
+    "storage.expire_api_key": case(id=r.KEY, expires_us=r.NOW_US, audit_id=r.SPARE["key"]),
+    "storage.revoke_api_key": case(id=r.KEY, audit_id=r.SPARE["key"], **_NOW),
+    "storage.count_operator_keys": case(),
+    "storage.insert_idempotency": case(route=r.ROUTE, key="key-new", body_hash="new", ref=r.READY, status=202, **_NOW),
+    "storage.get_idempotency": case(route=r.ROUTE, key="key-1"),
+    "webhooks.bump_version": case(),
+    "webhooks.get_version": case(),
+    "webhooks.insert_endpoint": case(id=r.NEW_ENDPOINT, audit_id=r.SPARE["new endpoint"], **_ENDPOINT),
+    "webhooks.hold_endpoint": case(id=r.ENDPOINT),
+    "webhooks.hold_enabled_endpoint": case(id=r.ENDPOINT),
+    "webhooks.disable_endpoint": case(id=r.ENDPOINT, audit_id=r.SPARE["endpoint"], **_NOW),
+    "webhooks.reset_health": case(endpoint_id=r.OPEN),
+    "webhooks.update_endpoint": case(id=r.ENDPOINT, audit_id=r.SPARE["endpoint"], **_ENDPOINT),
+    "webhooks.bury_endpoint": case(id=r.ENDPOINT, audit_id=r.SPARE["endpoint"], **_NOW),
+    "webhooks.endpoint_by_id": case(id=r.ENDPOINT),
+    "webhooks.endpoint_by_uid": case(uid="hook"),
+    "webhooks.list_endpoints": case(**_OLDEST),
+    "webhooks.list_endpoints_back": case(**_NEWEST),
+    "webhooks.insert_secret": case(id=r.NEW_SECRET, endpoint_id=r.ENDPOINT, sealed=b"new", audit_id=r.SPARE["new secret"], **_NOW),
+    "webhooks.expire_secret": case(id=r.SECRET, expires_us=r.NOW_US, audit_id=r.SPARE["secret"]),
+    "webhooks.live_secrets": case(**_NOW),
+    "webhooks.endpoint_secrets": case(endpoint_id=r.ENDPOINT, **_NOW),
+    "webhooks.insert_event_type": case(r.SYSTEM, name="thing.new", audit_id=r.SPARE["new event type"], **_EVENT_TYPE),
+    "webhooks.hold_event_type": case(name=r.EVENT_TYPE),
+    "webhooks.update_event_type": case(name=r.EVENT_TYPE, audit_id=r.SPARE["event type"], **_EVENT_TYPE),
+    "webhooks.bury_event_type": case(name=r.EVENT_TYPE, audit_id=r.SPARE["event type"], **_NOW),
+    "webhooks.get_event_type": case(name=r.EVENT_TYPE),
+    "webhooks.list_event_types": case(after="", **_TYPES),
+    "webhooks.list_event_types_back": case(after="~", **_TYPES),
+    "webhooks.point_key_at": case(route=r.ROUTE, key="key-1", ref=r.LATER),
+    "webhooks.forget_key": case(route=r.ROUTE, key="key-1"),
+    "webhooks.get_message": case(id=r.READY),
+    "webhooks.message_of_event_id": case(event_id="event-1"),
+    "webhooks.list_messages": case(**_NEWEST),
+    "webhooks.list_messages_back": case(**_OLDEST),
+    "webhooks.resend": case(deadline_us=r.FAR_US, audit_id=r.SPARE["delivery"], **_DELIVERY, **_NOW),
+    "webhooks.insert_resent": case(message_id=r.DEAD, endpoint_id=r.WELL, deadline_us=r.FAR_US, **_NOW),
+    "webhooks.get_delivery": case(**_DELIVERY),
+    "webhooks.deliveries_of_message": case(message_id=r.READY),
+    "webhooks.list_dead": case(after_endpoint=b"", after_message=b"", **_PAGE),
+    "webhooks.attempts_of_message": case(message_id=r.READY, before=LAST, **_PAGE),
+    "webhooks.attempts_of_message_back": case(message_id=r.READY, before=b"", **_PAGE),
+    "webhooks.attempts_of_endpoint": case(endpoint_id=r.ENDPOINT, before=LAST, **_PAGE),
+    "webhooks.attempts_of_endpoint_back": case(endpoint_id=r.ENDPOINT, before=b"", **_PAGE),
+    "webhooks.get_attempt": case(message_id=r.READY, id=r.ATTEMPT),
+    "webhooks.find_messages": case(**_MESSAGES, **_NEWEST),
+    "webhooks.find_messages_back": case(**_MESSAGES, **_OLDEST),
+    "webhooks.find_attempts_of_message": case(message_id=r.READY, place=LAST, **_ANY_ENDPOINT, **_ATTEMPTS),
+    "webhooks.find_attempts_of_message_back": case(message_id=r.READY, place=b"", **_ANY_ENDPOINT, **_ATTEMPTS),
+    "webhooks.find_attempts_of_endpoint": case(endpoint_id=r.ENDPOINT, place=LAST, **_ATTEMPTS),
+    "webhooks.find_attempts_of_endpoint_back": case(endpoint_id=r.ENDPOINT, place=b"", **_ATTEMPTS),
+    "webhooks.destinations_of_message": case(message_id=r.READY, after=b"", **_PAGE),
+    "webhooks.destinations_of_message_back": case(message_id=r.READY, after=LAST, **_PAGE),
+}
+
+READ_BY_EVERYBODY: Final = {
+    "webhooks.get_event_type": "event types are the operator's, and every tenant may know them",
+    "webhooks.list_event_types": "as above",
+    "webhooks.list_event_types_back": "as above",
+}
+"""Statements that answer with rows of the operator's where only the policies hold them."""
+
+REDUNDANT: Final[dict[tuple[str, str], str]] = {}
+"""(statement, what was taken out) whose loss no case can show, and why it cannot reach another tenant's row."""

@@ -1,0 +1,98 @@
+"""What each statement on the fleet list is asked, or why it serves all tenants without naming one.
+
+A statement with a tenant in its joins or its written rows is asked about one tenant's rows, and must leave the other's
+alone. `BOTH` asks about the rows of two tenants in one call: acme's answer must be the one that it gets alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from . import rows as r
+
+Params = dict[str, Any]
+
+_MESSAGE: Final = ("thing.happened", None, "{}", None, None, None, r.NOW_US, "", "")
+_OPEN: Final = ("open", 1, 1)
+_ATTEMPT: Final = (r.ENDPOINT, 1, 0, 1, 1, "delivered", 200, "", "", "", "http://new/", 0, "", "")
+
+
+def _claim(*lanes: tuple[str, bytes, int]) -> Params:
+    return {"lanes": list(lanes), "now_us": r.NOW_US, "most": 100, "node": r.NODE}
+
+
+OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
+    "storage.insert_outbox": lambda tenant: {"rows": [("events", tenant, "[]", 1)]},
+    "storage.insert_log": lambda tenant: {"rows": [("events", 9, tenant, "[]", 1)]},
+    "storage.insert_idempotency_rows": lambda tenant: {"rows": [(tenant, r.ROUTE, "key-new", "new", r.READY, 202, 1)]},
+    "storage.get_idempotency_rows": lambda tenant: {"rows": [(tenant, r.ROUTE, "key-1")]},
+    "storage.trim_idempotency": lambda _: {"before_us": r.NOW_US + 1, "limit": 10},
+    "testing.fill_deliveries": lambda tenant: {
+        "rows": [(tenant, r.DEAD, r.WELL, "due", 0, 1, r.FAR_US, None, None, None)],
+    },
+    "webhooks.current_versions": lambda tenant: {"rows": [(tenant, 2)]},  # globex's number, which acme's is not
+    "webhooks.changed_versions": lambda tenant: {"rows": [(tenant, 1)]},
+    "webhooks.insert_messages": lambda tenant: {"rows": [(tenant, r.NEW_MESSAGE, *_MESSAGE)]},
+    "webhooks.insert_deliveries": lambda tenant: {"rows": [(tenant, r.DEAD, r.WELL, "due", 1, r.FAR_US, None, None)]},
+    "webhooks.messages_by_id": lambda tenant: {"rows": [(tenant, r.READY)]},
+    "webhooks.claim": lambda tenant: _claim((tenant, r.ENDPOINT, 10)),
+    "webhooks.acknowledge": lambda tenant: {
+        "rows": [(tenant, r.LEASED, r.ENDPOINT, r.NODE, "delivered", 1, 0, 200, "ok")],
+    },
+    "webhooks.lost_leases": lambda tenant: {"rows": [(tenant, r.SETTLED, r.ENDPOINT, r.NODE)]},
+    "webhooks.insert_health": lambda tenant: {"rows": [(tenant, r.WELL)]},
+    "webhooks.raise_gates": lambda tenant: {"rows": [(tenant, r.OPEN, r.FAR_US)], "now_us": r.NOW_US},
+    "webhooks.swap_health": lambda tenant: {
+        "rows": [(tenant, r.OPEN, *_OPEN, 0, 0, 0, "closed", 0, 0, 0, 0, 0, None)],
+    },
+    "webhooks.take_probes": lambda tenant: {
+        "rows": [(tenant, endpoint, *_OPEN, 2, 3) for endpoint in (r.OPEN, r.IDLE)],
+        "node": r.NODE,
+        "now_us": r.NOW_US,
+    },
+    "webhooks.give_up_probes": lambda tenant: {"rows": [(tenant, r.PROBED)], "node": r.NODE, "now_us": r.NOW_US},
+    "webhooks.bury_expired": lambda tenant: {
+        "lanes": [(tenant, r.ENDPOINT)],
+        "now_us": r.NOW_US,
+        "most": 100,
+        "reason": "expired",
+    },
+    "webhooks.health_of": lambda tenant: {"rows": [(tenant, r.OPEN)]},
+    "webhooks.insert_attempts": lambda tenant: {"rows": [(tenant, r.READY, r.NEW_ATTEMPT, *_ATTEMPT)]},
+    "webhooks.release_dead": lambda _: {"owner": r.DEAD_NODE, "limit": 10},
+    "webhooks.release": lambda tenant: {"node": r.NODE, "rows": [(tenant, r.LEASED, r.ENDPOINT)]},
+}
+"""By tenant, for the statements whose rows or joins name one."""
+
+BOTH: Final[dict[str, Params]] = {
+    "webhooks.claim": _claim((r.ACME, r.WELL, 1), (r.GLOBEX, r.WELL, 1)),
+    "storage.get_idempotency_rows": {"rows": [(r.ACME, r.ROUTE, "key-1"), (r.GLOBEX, r.ROUTE, "key-1")]},
+    "webhooks.messages_by_id": {"rows": [(r.ACME, r.READY), (r.GLOBEX, r.READY)]},
+}
+"""Two tenants in one call."""
+
+OF_ALL: Final[dict[str, tuple[str, Params]]] = {
+    "storage.take_outbox": ("the log's leader moves every tenant's rows", {"limit": 10}),
+    "storage.read_log": ("a cursor reads a stream whole; each item names its tenant", {"stream": "events", "after": 0, "limit": 10}),
+    "storage.trim_log": ("retention of a stream, whoever's", {"stream": "events", "before_us": r.NOW_US, "limit": 10}),
+    "storage.outbox_has_rows": ("the leader looks whether there is work, and at nobody's rows", {}),
+    "storage.data_keys_under_other_roots": ("a re-wrap comes to every tenant's key, and names its tenant", {"root_id": "r9", "limit": 10}),
+    "storage.count_data_keys": ("two numbers of the installation", {"root_id": "r1"}),
+    "storage.tenant_by_uid": ("who asks is not known yet", {"uid": "globex-uid"}),
+    "storage.tenant_by_id": ("who asks is not known yet", {"id": r.named(r.GLOBEX)}),
+    "storage.list_tenants": ("the operator's list", {"created_us": -1, "id": b"", "limit": 10}),
+    "storage.list_tenants_back": ("the operator's list", {"created_us": 2**62, "id": b"", "limit": 10}),
+    "storage.api_key_by_hash": ("who asks is known by this key alone", {"hash": r.named(r.GLOBEX) * 2}),
+    "webhooks.next_due_lane": ("the dispatcher walks all lanes; each names its tenant", {"after_tenant": "", "after_endpoint": b""}),
+    "webhooks.unwell_endpoints": (
+        "every process knows all that are not well; each row names its tenant",
+        {"after_tenant": "", "after_endpoint": b"", "limit": 100},
+    ),
+    "webhooks.count_unwell": ("numbers of the installation", {"now_us": r.NOW_US}),
+    "webhooks.next_owner": ("nodes serve all tenants", {"after": b""}),
+    "webhooks.owned_by": ("a node serves all tenants; each row names its own", {"node": r.NODE}),
+    "webhooks.queue_due": ("two numbers of the installation", {}),
+    "webhooks.queue_leased": ("a number of the installation", {}),
+}
+"""Statements that name no tenant at all: the reason, and parameters that reach globex's rows."""

@@ -1,0 +1,182 @@
+"""The rows of two tenants that collide: the same ids, names and keys in both, and another content.
+
+A statement that loses its tenant therefore finds two rows where it found one. Four things need more than that, because
+their statements choose by a number, a time or an owner: data keys, idempotency records, deliveries and health differ in those.
+Each change of an audited row has an entry at hand in both tenants, under one id, so that no trigger stands in a leak's way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+ACME: Final = "acme"
+GLOBEX: Final = "globex"
+INITECH: Final = "initech"
+"""About to be made: an audit entry, no tenant yet."""
+SYSTEM: Final = "*"
+
+Row = tuple[str, dict[str, Any]]
+"""A table, and a value for each of its columns that has one."""
+
+
+def named(word: str) -> bytes:
+    """A readable id of 16 bytes."""
+    return word.encode().ljust(16, b".")[:16]
+
+
+NODE, OTHER_NODE, DEAD_NODE = named("node"), named("other node"), named("dead node")
+ENDPOINT, NEW_ENDPOINT = named("endpoint"), named("endpoint new")
+OPEN, WELL, IDLE, PROBED = (named(f"endpoint {n}") for n in ("open", "well", "idle", "prob"))
+"""By the breaker; the one that is idle is open too, and nothing is due for it at acme's."""
+
+KEY, NEW_KEY, SECRET, NEW_SECRET = named("key"), named("key new"), named("secret"), named("secret new")
+READY, LEASED, ORPHANED, SETTLED, LATER, DEAD = (named(f"message {n}") for n in ("ready", "leased", "orphan", "settled", "later", "dead"))
+MESSAGES: Final = (READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
+NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
+ENTRY: Final = named("an entry")
+PAST_US: Final = 90
+NOW_US: Final = 100
+FAR_US: Final = 10**9
+EVENT_TYPE: Final = "thing.happened"
+ROUTE, EVENT_ROUTE = "POST /app/{app_id}/msg", "event_id"
+
+
+def shared_rows() -> Iterator[Row]:
+    """What belongs to nobody, to the operator, or to a tenant that is about to be made."""
+    for node in (NODE, OTHER_NODE):
+        yield "netra_node", {"id": node, "beat": 1, "host": "host", "pid": 1, "role": "test", "started_us": 1}
+    yield _entry(INITECH, SPARE["tenant"], "netra_tenant", INITECH)
+    for word, target in (("event type", EVENT_TYPE), ("event type changed", EVENT_TYPE), ("event type new", "thing.new")):
+        yield _entry(SYSTEM, named(word), "netra_event_type", target)
+    facts = {"description": "", "archived": 0, "deprecated": 0, **_made(), **_by("event type")}
+    yield "netra_event_type", {"tenant": SYSTEM, "name": EVENT_TYPE, **facts}
+
+
+SPARE: Final = {
+    "tenant": named("tenant changed"),
+    "key": named("key changed"),
+    "endpoint": named("endpoint chgd"),
+    "secret": named("secret changed"),
+    "delivery": named("delivery chgd"),
+    "event type": named("event type changed"),
+    "new key": named("key made"),
+    "new endpoint": named("endpoint made"),
+    "new secret": named("secret made"),
+    "new event type": named("event type new"),
+}
+"""Entries for the changes that the statements make, by what they are for."""
+
+
+def rows_of(tenant: str) -> Iterator[Row]:
+    """All of one tenant's, in an order that its references allow."""
+    own = {"tenant": tenant}
+    yield from _entries(tenant)
+    yield "netra_tenant", {**own, "id": named(tenant), "uid": f"{tenant}-uid", "name": tenant, "metadata": "{}", **_made(), **_by("tenant")}
+    yield "netra_webhook_version", {**own, "version": _one_or_two(tenant)}
+    for version in range(1, 1 + _one_or_two(tenant)):  # the newest of both is globex's
+        yield "netra_data_key", {**own, "version": version, "root_id": "r1", "wrapped": tenant.encode(), "created_us": 1}
+    yield "netra_api_key", {**own, "id": KEY, "hash": named(tenant) * 2, "name": tenant, "scopes": "[]", "created_us": 1, **_by("key")}
+    yield from _idempotency(tenant)
+    yield from _endpoints(tenant)
+    yield from _messages(tenant)
+    yield "netra_outbox", {"stream": "events", **own, "items": "[]", "at_us": 1}
+    yield "netra_log", {"stream": "events", "seq": _one_or_two(tenant), **own, "items": "[]", "at_us": 1}
+
+
+def _entries(tenant: str) -> Iterator[Row]:
+    targets = {
+        "tenant": ("netra_tenant", tenant, tenant),
+        "key": ("netra_api_key", KEY.hex(), NEW_KEY.hex()),
+        "endpoint": ("netra_endpoint", ENDPOINT.hex(), NEW_ENDPOINT.hex()),
+        "secret": ("netra_endpoint_secret", SECRET.hex(), NEW_SECRET.hex()),
+    }
+    yield _entry(tenant, ENTRY, "", "")
+    yield _entry(tenant, SPARE["delivery"], "netra_delivery", f"{DEAD.hex()}/{ENDPOINT.hex()}")
+    for endpoint in (OPEN, WELL, IDLE, PROBED):
+        yield _entry(tenant, endpoint, "netra_endpoint", endpoint.hex())
+    for word, (table, target, new_target) in targets.items():
+        yield _entry(tenant, named(word), table, target)
+        yield _entry(tenant, SPARE[word], table, target)
+        if word != "tenant":
+            yield _entry(tenant, SPARE[f"new {word}"], table, new_target)
+
+
+def _entry(tenant: str, entry: bytes, table: str, target: str) -> Row:
+    facts = {"actor": tenant, "action": "test.arrange", "outcome": "ok", "trace_id": "", "span_id": ""}
+    return "netra_audit_entry", {"tenant": tenant, "id": entry, "at_us": 1, "target_table": table, "target": target, **facts}
+
+
+def _idempotency(tenant: str) -> Iterator[Row]:
+    made = NOW_US if tenant == ACME else FAR_US  # so that what is old enough to go is acme's alone
+    for route, key in ((ROUTE, "key-1"), (EVENT_ROUTE, "event-1")):
+        facts = {"body_hash": tenant, "ref": READY, "status": 202, "created_us": made}
+        yield "netra_idempotency", {"tenant": tenant, "route": route, "key": key, **facts}
+
+
+def _endpoints(tenant: str) -> Iterator[Row]:
+    for endpoint in (ENDPOINT, OPEN, WELL, IDLE, PROBED):
+        facts = {"url": f"http://{tenant}/", "description": tenant, "disabled": 0, "metadata": "{}", "headers": "{}"}
+        uid = "hook" if endpoint == ENDPOINT else None
+        yield "netra_endpoint", {"tenant": tenant, "id": endpoint, "uid": uid, **facts, **_made(), "audit_id": endpoint}
+    facts = {"endpoint_id": ENDPOINT, "sealed": tenant.encode(), "created_us": 1}
+    yield "netra_endpoint_secret", {"tenant": tenant, "id": SECRET, **facts, **_by("secret")}
+    for endpoint, phase in HEALTH[tenant].items():
+        prober = NODE if phase == "half_open" else None
+        facts = {"since_us": 1, "until_us": 1, "openings": 0, "slow_limit": 0, "credit": 0, "gate_us": 0}
+        yield "netra_endpoint_health", {"tenant": tenant, "endpoint_id": endpoint, "phase": phase, "prober": prober, **facts}
+
+
+def _messages(tenant: str) -> Iterator[Row]:
+    traced = {"trace_id": "", "span_id": ""}
+    for message in MESSAGES:
+        facts = {"event_type": EVENT_TYPE, "payload": f'"{tenant}"', "channels": '["c"]', "tags": '["t"]', "created_us": 1}
+        yield "netra_message", {"tenant": tenant, "id": message, **facts, **traced}
+    for (message, endpoint), (state, due_us, owner) in DELIVERIES[tenant].items():
+        facts = {"state": state, "number": 0, "due_us": due_us, "deadline_us": PAST_US, "manual": 0, "owner": owner}
+        yield "netra_delivery", {"tenant": tenant, "message_id": message, "endpoint_id": endpoint, **facts}
+    for attempt in (ATTEMPT, ATTEMPT_2):
+        facts = {"number": 1, "manual": 0, "started_us": 1, "duration_us": 1, "outcome": "delivered", "status": 200, "error_kind": ""}
+        rest = {"error": "", "response": tenant, "url": f"http://{tenant}/", "late": 0, **traced}
+        yield "netra_attempt", {"tenant": tenant, "message_id": READY, "id": attempt, "endpoint_id": ENDPOINT, **facts, **rest}
+
+
+DELIVERIES: Final[dict[str, dict[tuple[bytes, bytes], tuple[str, int, bytes | None]]]] = {
+    ACME: {
+        (READY, ENDPOINT): ("due", 50, None),
+        (LEASED, ENDPOINT): ("leased", 50, NODE),
+        (ORPHANED, ENDPOINT): ("leased", 50, DEAD_NODE),
+        (SETTLED, ENDPOINT): ("delivered", 50, None),
+        (LATER, ENDPOINT): ("due", FAR_US, None),
+        (DEAD, ENDPOINT): ("dead", 50, None),
+        (READY, OPEN): ("due", 50, None),
+        (READY, WELL): ("due", 50, None),
+    },
+    GLOBEX: {
+        (READY, ENDPOINT): ("due", 50, None),
+        (LEASED, ENDPOINT): ("leased", 50, NODE),
+        (ORPHANED, ENDPOINT): ("leased", 50, OTHER_NODE),  # its owner lives
+        (SETTLED, ENDPOINT): ("leased", 50, NODE),  # a lease that acme's has not
+        (LATER, ENDPOINT): ("due", 50, None),  # due now, which acme's is not
+        (DEAD, ENDPOINT): ("dead", 50, None),
+        (READY, OPEN): ("due", 50, None),
+        (READY, WELL): ("due", 40, None),  # ahead of acme's, where the two are put in one row
+        (READY, IDLE): ("due", 50, None),
+    },
+}
+HEALTH: Final = {
+    ACME: {ENDPOINT: "closed", OPEN: "open", IDLE: "open", PROBED: "half_open"},
+    GLOBEX: {ENDPOINT: "open", OPEN: "open", IDLE: "open", PROBED: "half_open"},
+}
+
+
+def _one_or_two(tenant: str) -> int:
+    return 1 if tenant == ACME else 2
+
+
+def _made() -> dict[str, int]:
+    return {"created_us": 1, "updated_us": 1}
+
+
+def _by(entry: str) -> dict[str, bytes]:
+    return {"audit_id": named(entry)}
