@@ -49,5 +49,7 @@ def test_public_calls_take_these_arguments(function, expected):
 
 
 def test_every_public_call_says_what_it_does():
-    public = [value for cls in (Netra, SyncDoor, Webhooks) for name, value in vars(cls).items() if callable(value) and not name.startswith("_")]
+    public = [
+        value for cls in (Netra, SyncDoor, Webhooks) for name, value in vars(cls).items() if callable(value) and not name.startswith("_")
+    ]
     assert [value.__qualname__ for value in public if not inspect.getdoc(value)] == []
