@@ -16,7 +16,7 @@ import pytest
 from ..support.places import Shared
 from ..support.world import TENANT, World
 from ..support.zygote import until
-from .test_kills import DOORS, evidence
+from .test_kills import DOORS, evidence, release
 
 BOUTS = int(os.environ.get("NETRA_RESTARTS", "3"))
 """Per cell; `make soak PART=postgres` asks for more."""
@@ -56,11 +56,12 @@ def test_a_server_that_comes_and_goes_loses_nothing(zygote, tmp_path, postgres_s
         the_log_is_dense_and_complete(place)
         assert [child.has_ended() for child in children] == [False] * processes
         nothing_is_left_open(postgres_server, place.name, processes)
+        cell = f"{release(world)}, {processes} process{'es' if processes > 1 else ''}, {how}"
         world.stop_all()
         until(lambda: postgres_server.backends(place.name) == 0, "every connection is closed")
         counts = world.compare()
         assert counts.lost == 0 and counts.acknowledged > 0
-        evidence(f"postgres, {processes} process{'es' if processes > 1 else ''}, {how}", BOUTS, counts)
+        evidence(cell, BOUTS, counts, what="times")
 
 
 def more_is_received(world, size):
