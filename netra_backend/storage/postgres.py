@@ -147,7 +147,9 @@ class Postgres:
         async with AsyncExitStack() as entered:
             await entered.enter_async_context(self._holding)
             connection = await entered.enter_async_context(self._connections.one())
-            places = entered.pop_all()  # from here on its end gives them back: an owner cancelled there must not take the connection from it
+            places = (
+                entered.pop_all()
+            )  # from here on its end gives them back: an owner cancelled there must not take the connection from it
         tx = HeldPostgresTx(connection, scope, self._runtime, self._begin_held + self._name, self._transaction_timeout_s)
         token = open_transaction.set(tx)
         try:

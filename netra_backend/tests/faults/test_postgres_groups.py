@@ -109,7 +109,9 @@ async def strike_everywhere(database, plan, strike, door):
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("strike", [*REFUSALS, *ENDS], ids=lambda strike: strike.__name__)
-async def test_exactly_the_acknowledged_are_there_after_an_error_of_the_server_at_any_statement(open_database, postgres_server, strike, door):
+async def test_exactly_the_acknowledged_are_there_after_an_error_of_the_server_at_any_statement(
+    open_database, postgres_server, strike, door
+):
     async with failing(open_database, postgres_server) as plan:
         ended = await strike_everywhere(open_database, plan, strike, door)
     places = [sql for sql, _, _ in ended]

@@ -119,7 +119,9 @@ async def test_every_caller_of_a_group_whose_commit_was_not_answered_is_told_so(
 
 async def test_nothing_is_taken_in_until_a_probe_has_committed(prepared, proxy, postgres_server):
     name = proxy.url.rpartition("/")[2]
-    waits = "select count(*)::int from pg_stat_activity where datname = $1 and wait_event_type = 'Lock' and query like 'update netra_probe%'"
+    waits = (
+        "select count(*)::int from pg_stat_activity where datname = $1 and wait_event_type = 'Lock' and query like 'update netra_probe%'"
+    )
     async with behind(proxy, prepared) as database, postgres_server.connected(name, user="superuser") as other:
         await other.execute("begin; update netra_probe set count = count")
         cut_at_the_next_commit(database, proxy, Fault(lose_reply=True))

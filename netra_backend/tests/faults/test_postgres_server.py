@@ -72,7 +72,9 @@ def more_is_received(world, size):
 def the_log_is_dense_and_complete(place):
     """S5: each stream's numbers without a gap, and every message that is stored announced once."""
     until(lambda: place.query("select count(*) from netra_outbox") == [(0,)], "the log's leader has moved everything")
-    streams = place.query("select l.stream, min(seq), max(seq), count(*), last_seq from netra_log l join netra_stream using (stream) group by 1, 5")
+    streams = place.query(
+        "select l.stream, min(seq), max(seq), count(*), last_seq from netra_log l join netra_stream using (stream) group by 1, 5"
+    )
     assert [(first, last - count, last - known) for _, first, last, count, known in streams] == [(1, 0, 0)] * len(streams), streams
     items = [item for (items,) in place.query("select items from netra_log where stream = 'events'") for _, item in json.loads(items)]
     announced = [item["message"] for item in items if not item["type"].startswith("webhook.")]

@@ -17,7 +17,12 @@ from netra_backend.storage.jobs import BEFORE_COMMIT
 from ..support.storage import ACME, SYSTEM, everybody, opened, put, with_its_server
 from ..support.world import TENANT, TTL_S
 from ..support.zygote import until
-from .test_zombies import accepted_again, hold, open_already, test_a_process_that_wakes_after_its_lease_changes_no_state_and_its_attempts_are_late
+from .test_zombies import (
+    accepted_again,
+    hold,
+    open_already,
+    test_a_process_that_wakes_after_its_lease_changes_no_state_and_its_attempts_are_late,
+)
 
 __all__ = ["test_a_process_that_wakes_after_its_lease_changes_no_state_and_its_attempts_are_late"]
 
@@ -92,7 +97,9 @@ def test_a_process_that_wakes_inside_a_held_transaction_past_its_time_has_lost_i
 
 
 @pytest.mark.parametrize("door", ["write", "held"])
-async def test_a_process_that_wakes_just_before_its_commit_finds_the_transaction_ended_and_knows_it(engine, prepared, postgres_server, door):
+async def test_a_process_that_wakes_just_before_its_commit_finds_the_transaction_ended_and_knows_it(
+    engine, prepared, postgres_server, door
+):
     """The loop stands still as the process would: what the server has said is read by the commit."""
     runtime, told = Runtime(), []
     async with opened(engine, prepared, runtime, idle_limit_s=0.3) as database:

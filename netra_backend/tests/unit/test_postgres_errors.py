@@ -6,7 +6,15 @@ import asyncpg
 import pytest
 
 from netra_backend.errors import OutcomeUnknown, Unavailable
-from netra_backend.storage.errors import ConstraintViolated, Contended, DatabaseError, DatabaseUnreachable, DiskFull, OutOfMemory, StatementTimeout
+from netra_backend.storage.errors import (
+    ConstraintViolated,
+    Contended,
+    DatabaseError,
+    DatabaseUnreachable,
+    DiskFull,
+    OutOfMemory,
+    StatementTimeout,
+)
 from netra_backend.storage.postgres_errors import is_certainly_undone, may_run_again, translated
 
 
