@@ -137,6 +137,8 @@ class EndpointsBesideTheirModel(RuleBasedStateMachine):
             place: await add_endpoint(self.netras[0], f"http://127.0.0.1/{place}", tenant=tenant, event_types=(place,)) for place in PLACES
         }
         await self.observe()
+        for place in PLACES:
+            await self.send_(place, 0, 1)
         await self.look()
 
     def teardown(self):
@@ -176,6 +178,11 @@ class EndpointsBesideTheirModel(RuleBasedStateMachine):
     @precondition(lambda self: self.flying)
     @rule(which=st.integers(0, 99), answer=st.sampled_from(ANSWERS))
     def one_is_answered(self, which, answer):
+        self.runner.run(self.answer(self.flying[which % len(self.flying)], answer))
+
+    @precondition(lambda self: self.flying)
+    @rule(which=st.integers(0, 99), answer=st.sampled_from(sorted(AFTER_S)))
+    def one_asks_for_time(self, which, answer):
         self.runner.run(self.answer(self.flying[which % len(self.flying)], answer))
 
     @precondition(lambda self: self.flying)
