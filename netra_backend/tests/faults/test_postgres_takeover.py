@@ -17,8 +17,8 @@ from netra_backend.webhooks.intake import Accepted
 from ..support.platform import TENANT, accept, add_endpoint, arm, attempts, becomes, platform
 from ..support.storage import eventually, with_its_server
 from .test_takeover import (
-    receiver,
     received_once,
+    receiver,
     test_a_caller_cancelled_at_any_await_loses_nothing_that_is_in_the_table,
     test_a_commit_of_unknown_outcome_ends_the_nodes_life_and_loses_nothing,
     test_a_hand_over_that_fails_after_the_commit_is_given_back_by_the_release_check,

@@ -49,7 +49,9 @@ async def delivered(producer, worker, receiver, within_s):
     await becomes(worker, message, endpoint, "delivered")
 
 
-async def test_a_message_that_another_process_left_is_picked_up_through_notify_long_before_the_poll(producer, worker, receiver, monkeypatch):
+async def test_a_message_that_another_process_left_is_picked_up_through_notify_long_before_the_poll(
+    producer, worker, receiver, monkeypatch
+):
     await stop_polling(worker, monkeypatch)
     await delivered(producer, worker, receiver, SOON_S)
 
