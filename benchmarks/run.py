@@ -14,11 +14,17 @@ from pathlib import Path
 
 import group_commit
 import group_commit_postgres
+import hostile_endpoints
 import webhooks_end_to_end
 from measure import machine, show, write_report
 
 REPORT = Path("build/report/bench.json")
-TABLES = {"group_commit": group_commit, "group_commit_postgres": group_commit_postgres, "webhooks_end_to_end": webhooks_end_to_end}
+TABLES = {
+    "group_commit": group_commit,
+    "group_commit_postgres": group_commit_postgres,
+    "webhooks_end_to_end": webhooks_end_to_end,
+    "hostile_endpoints": hostile_endpoints,
+}
 
 
 def main() -> int:

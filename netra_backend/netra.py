@@ -45,6 +45,9 @@ TENANT_KNOWN_S: Final = 1.0
 
 _LIBRARY: Final = Scope(SYSTEM_TENANT, "library")
 
+_NOT_NAMED: Final = ""
+"""The tenant of a context that has a trace and no tenant yet."""
+
 _scope: ContextVar[Scope | None] = ContextVar("netra_scope", default=None)
 
 
@@ -220,6 +223,16 @@ class Netra:
         finally:
             _scope.reset(token)
 
+    @contextmanager
+    def context(self, tenant: str | None, actor: str, traceparent: str) -> Iterator[None]:
+        """For middlewares: `scope` with the trace of a header or a new one, also where the tenant is to be named later."""
+        entered = Scope(check_tenant(tenant) if tenant is not None else _NOT_NAMED, actor, self.trace(traceparent))
+        token = _scope.set(entered)
+        try:
+            yield
+        finally:
+            _scope.reset(token)
+
     def trace(self, traceparent: str | None = None) -> TraceContext:
         """The position that a `traceparent` header names, or the beginning of a new trace where there is none."""
         new = self.runtime.ids.new
@@ -299,7 +312,7 @@ def _scope_for(tenant: str | None) -> Scope:
     """The named tenant's, or the one that was entered with `netra.scope`; a name keeps the entered actor and trace."""
     current = _scope.get()
     if tenant is None:
-        if current is None:
+        if current is None or current.tenant == _NOT_NAMED:
             raise MissingTenant
         return current
     return Scope(check_tenant(tenant), "library") if current is None else current.with_tenant(tenant)

@@ -6,6 +6,9 @@ ends by its time (exit code 130) or by a power cut goes on where it was: the sam
 
 A portion that fails ends the part with exit code 1 and is not counted; its words stay in build/soak/<part>-failed.log.
 Danger: portions done under different revisions count together; the report names every revision.
+
+The part `postgres` runs on the server of the tests, or on another release's programs: NETRA_TEST_POSTGRES_BIN names their
+folder (Debian's: /usr/lib/postgresql/15/bin). Each cell of its report names the release.
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ PORTION_LIMIT_S = 1800.0
 
 @dataclass(frozen=True)
 class Round:
-    """One test, `total` times by `portion`s. `variable` carries a portion's size, divided by `cells` that each take it."""
+    """One test, `total` times by `portion`s. `variable` carries a portion's size, divided by `cells` that each take it.
+
+    `only` is pytest's `-k`: which of the test's cells belong to this part.
+    """
 
     name: str
     test: str
@@ -40,22 +46,21 @@ class Round:
     portion: int
     cells: int = 1
     seed: str = ""
+    only: str = ""
 
 
+KILLS = "netra_backend/tests/faults/test_kills.py::test_random_kills_lose_nothing"
+RESTARTS = "netra_backend/tests/faults/test_postgres_server.py::test_a_server_that_comes_and_goes_loses_nothing"
 PARTS = {
     "storage": [
         Round("crash images", "netra_backend/tests/faults/test_crash_images.py", "NETRA_CRASH_IMAGES", 2000, 500),
         Round("two libraries, commits", "netra_backend/tests/faults/test_two_libraries.py", "NETRA_TWO_LIB_COMMITS", 10_000, 10_000),
     ],
-    "webhooks": [
+    "webhooks": [Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="sqlite")],
+    "postgres": [
+        Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="postgres"),
         Round(
-            "random kills",
-            "netra_backend/tests/faults/test_kills.py::test_random_kills_lose_nothing",
-            "NETRA_KILLS",
-            1000,
-            200,
-            cells=4,
-            seed="NETRA_KILL_SEED",
+            "restarts, crashes and ended connections of the server", RESTARTS, "NETRA_RESTARTS", 600, 120, cells=6, seed="NETRA_KILL_SEED"
         ),
     ],
 }
@@ -108,6 +113,7 @@ def run_portion(part: str, one: Round, so_far: int) -> dict[str, Any] | None:
         environment[one.seed] = str(1000 + so_far)
     started, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=1700", one.test]
+    command += ["-k", one.only] if one.only else []
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PORTION_LIMIT_S, check=False)
     if run.returncode:
         log = STATE / f"{part}-failed.log"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
-PREFIX: Final = "netra_"
-"""Everything of Netra's in a database begins with it."""
+from . import PREFIX
 
 
 def begin_immediate(engine: Any) -> None:
@@ -23,7 +22,10 @@ def begin_immediate(engine: Any) -> None:
 
 
 def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
-    """For Alembic's `context.configure(include_name=include_name)`: Netra's tables are not looked at, so never dropped."""
+    """For Alembic's `context.configure(include_name=include_name)`: Netra's tables are not looked at, so never dropped.
+
+    Without it `alembic revision --autogenerate` finds tables that no model knows, and writes their end.
+    """
     del parent_names
     return type_ != "table" or not (name or "").startswith(PREFIX)
 

@@ -115,7 +115,7 @@ class Settings(BaseModel):
         le=600,
         description="How long a silent process keeps its work before others take it. Heartbeat = TTL/5; a process whose last "
         "beat is older than TTL/2 starts nothing new. Shorter recovers sooner and declares busy processes dead; all "
-        "processes of an installation must agree on it. On PostgreSQL no statement of a write takes longer than this.",
+        "processes of an installation must agree on it.",
     )
     transaction_timeout: Duration = Field(
         5.0,

@@ -57,6 +57,10 @@ class Database(Protocol):
         """Hold a transaction open across awaits; see `held.py` for its price."""
         ...
 
+    def bear(self, node: bytes) -> None:
+        """From now on transactions bear this node's name, so that whoever declares it dead can end those that it left open."""
+        ...
+
     def check_intake(self) -> None:
         """Raise `Unavailable` where nothing new may be accepted: trouble with the writer, or a disk nearly full.
 

@@ -91,6 +91,7 @@ class Membership:
     async def _begin_life(self) -> None:
         self._unlock()
         self.id = self._runtime.ids.new()
+        self._database.bear(self.id)
         self._hold_lock()
         started = self._runtime.clock.monotonic()
         register = partial(nodes.register, sends=self._sends)
@@ -123,7 +124,7 @@ class Membership:
             raise
         for callback in self.on_new_life:
             callback()
-        await self._database.write(nodes.remove, former, scope=_SCOPE, lane="urgent")
+        await self._database.write(nodes.forget, former, scope=_SCOPE, lane="urgent")
 
     async def _wait_for_doubt(self, seconds: float) -> None:
         if self._doubt.is_set():  # the last try to begin a new life failed: the writer is in trouble, do not spin

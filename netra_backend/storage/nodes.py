@@ -44,6 +44,11 @@ async def remove(tx: Tx, node: bytes) -> None:
     await tx.execute(Q.remove_node, id=node)
 
 
+async def forget(tx: Tx, node: bytes) -> None:
+    """A former life's row is of no use; left to the observers where one of that life's transactions is still open."""
+    await tx.execute(Q.forget_node, id=node)
+
+
 async def reap(tx: Tx, node: bytes, seen_beat: int) -> bool:
     """Declare a node dead, unless it has beaten since it was seen."""
     return await tx.execute(Q.reap_node, id=node, beat=seen_beat) > 0

@@ -85,9 +85,10 @@ class Postgres:
         self._bulk = asyncio.Semaphore(1)
         self._holding = asyncio.Semaphore(max(1, connections // 2))
         self._turns = Turns(max(1, connections // 2))
-        self._begin = _begin("begin", min(statement_limit_s, idle_limit_s), idle_limit_s)
-        self._begin_held = _begin("begin", min(transaction_timeout_s, idle_limit_s), idle_limit_s)
+        self._begin = _begin("begin", statement_limit_s, idle_limit_s)
+        self._begin_held = _begin("begin", transaction_timeout_s, idle_limit_s)
         self._begin_read = _begin("begin isolation level repeatable read read only", READ_LIMIT_S, idle_limit_s)
+        self._name = ""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._pid = os.getpid()
@@ -149,7 +150,7 @@ class Postgres:
             connection = await entered.enter_async_context(self._connections.one())
             # From here on its end gives them back: an owner cancelled there must not take the connection from it.
             places = entered.pop_all()
-        tx = HeldPostgresTx(connection, scope, self._runtime, self._begin_held, self._transaction_timeout_s)
+        tx = HeldPostgresTx(connection, scope, self._runtime, self._begin_held + self._name, self._transaction_timeout_s)
         token = open_transaction.set(tx)
         try:
             yield tx
@@ -176,6 +177,10 @@ class Postgres:
     def look_again(self) -> None:
         """See `Database.look_again`."""
         self._watch.changed()
+
+    def bear(self, node: bytes) -> None:
+        """See `Database.bear`."""
+        self._name = f"; set local application_name = 'netra {node.hex()}'"
 
     async def server_facts(self) -> tuple[int, int, int]:
         """The server's version as a number, how many connections it takes, and how many it has."""
@@ -229,7 +234,7 @@ class Postgres:
         while True:
             try:
                 async with self._connections.one(urgent=urgent) as connection:
-                    return await self._once(PostgresTx(connection, scope, self._runtime, self._begin), fn, args)
+                    return await self._once(PostgresTx(connection, scope, self._runtime, self._begin + self._name), fn, args)
             except Exception as error:
                 met.append(error)
                 if len(met) == TRIES or not may_run_again(met):
@@ -316,14 +321,10 @@ class Postgres:
 
     async def _probe(self) -> None:
         async with self._connections.one(urgent=True) as connection:
-            await self._once(PostgresTx(connection, _SYSTEM, self._runtime, self._begin), _probe, ())
+            await self._once(PostgresTx(connection, _SYSTEM, self._runtime, self._begin + self._name), _probe, ())
 
 
 def _begin(how: str, statement_limit_s: float, idle_limit_s: float) -> str:
-    """Begin with limits that end with the transaction: the server ends what a stopped process has left open.
-
-    A process stopped between a statement's preparation and its execution does not idle in the server's eyes, but its statement
-    runs: where it may have locked its node's row, that limit is no longer than the lease either.
-    """
+    """Begin with limits that end with the transaction: the server ends what a stopped process has left open."""
     limits = {"statement_timeout": statement_limit_s, "idle_in_transaction_session_timeout": idle_limit_s}
     return "; ".join([how, *(f"set local {name} = {int(limit_s * 1000)}" for name, limit_s in limits.items())])

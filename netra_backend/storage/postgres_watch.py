@@ -65,10 +65,21 @@ class Watch:
             await self._wait(POLL_S if self.trouble is None else AGAIN_S)
             try:
                 async with asyncio.timeout(ANSWERS_WITHIN_S):
-                    await self._look()
+                    await self._look_again()
                     await self._recover()
             except Exception as error:  # noqa: BLE001  (whatever it was: the next look tells)
                 self._lost(error)
+
+    async def _look_again(self) -> None:
+        """Look, and where the connection turns out to have ended, by another one: that alone is no trouble."""
+        known = self._connection
+        try:
+            await self._look()
+        except Exception:
+            if known is None or known is not self._connection:
+                raise
+            self._drop()
+            await self._look()
 
     async def _look(self) -> None:
         if self._connection is None or self._connection.is_closed():

@@ -6,10 +6,18 @@
 select 1 from netra_node where id = :id for key share;
 
 -- name: reap_node
--- Forced: a node whose open transaction has seen it alive is not declared dead yet. To wait for that transaction here would
--- hold up our own beats, which take turns with this on one connection; the next look comes within a second.
-delete from netra_node where id in (select n.id from netra_node n where n.id = :id and n.beat = :beat for update skip locked);
+-- Forced, for two reasons. To wait here for the node's open transactions would hold up our own beats, which take turns with
+-- this on one connection. And no limit of the server's ends the transaction of a process that was stopped between a
+-- statement's preparation and its execution: that session neither idles nor runs. So they are ended here, known by the name
+-- that each transaction bears; where one still had the row, the next look finds it free.
+with ended as (
+  select pg_terminate_backend(a.pid) from pg_stat_activity a, netra_node n
+  where n.id = :id and n.beat = :beat and a.application_name = 'netra ' || encode(n.id, 'hex') and a.usename = current_user
+)
+delete from netra_node
+where id in (select n.id from netra_node n where n.id = :id and n.beat = :beat for update skip locked)
+  and (select count(*) from ended) >= 0;
 
--- name: remove_node
--- Forced: as reap_node. A former life may still have a transaction that a cut-off server keeps open; the row is reaped later.
+-- name: forget_node
+-- Forced: not to wait for a transaction of the former life that a cut-off server keeps open; the row is reaped later.
 delete from netra_node where id in (select n.id from netra_node n where n.id = :id for update skip locked);

@@ -64,6 +64,9 @@ select id, beat, host, pid, role, started_us from netra_node order by id;
 -- name: remove_node
 delete from netra_node where id = :id;
 
+-- name: forget_node
+delete from netra_node where id = :id;
+
 -- name: reap_node
 delete from netra_node where id = :id and beat = :beat;
 

@@ -197,8 +197,9 @@ class AdoptedTx(Tx, ABC):
             error.add_note(f"Netra could not bring your transaction back to where it was before this call ({second}): roll it back.")
 
     async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a step that must not be cut: PostgreSQL fails the whole transaction for a statement that is cancelled outside a
-        savepoint. A cancellation waits for it, unless the database does not answer.
+        """Run a step that must not be cut; a cancellation waits for it, unless the database does not answer.
+
+        PostgreSQL fails the whole transaction for a statement that is cancelled outside a savepoint.
         """
         if not self.driver.asynchronous:
             await work

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from .errors import ConnectionBusy
 
@@ -43,7 +43,7 @@ class Turn:
             _busy.add(id(thing))
         self._taken.append(thing)
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

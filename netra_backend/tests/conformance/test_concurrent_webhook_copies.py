@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).parents[2]
 READS = {
     "api_keys.by_hash", "api_keys.has_operator_key", "api_keys.page", "endpoints.changed", "endpoints.current_snapshot",
     "endpoints.event_types", "endpoints.get", "endpoints.get_event_type", "endpoints.live_secrets", "endpoints.page",
-    "endpoints.snapshot", "log.cursor", "log.last_seq", "log.read_after", "nodes.is_live", "nodes.living", "search.attempts_of_endpoint", "search.attempts_of_message", "search.destinations",
+    "endpoints.snapshot", "health.counts", "health.health_of", "health.unwell", "health.with_health", "log.cursor", "log.last_seq", "log.read_after", "nodes.is_live", "nodes.living", "search.attempts_of_endpoint", "search.attempts_of_message", "search.destinations",
     "search.messages", "search.messages_by_id", "search.queue", "store.attempt", "store.attempts_of_endpoint",
     "store.attempts_of_message", "store.dead_letters", "store.deliveries", "store.delivery", "store.due_lanes", "store.message",
     "store.message_of_event_id", "store.messages", "store.owned_by", "store.owners", "tenants.find", "tenants.get", "tenants.page",
@@ -37,7 +37,13 @@ ELSEWHERE = {
     "endpoints.create": "test_webhook_endpoints: two creations at once with one uid make one endpoint",
     "endpoints.update": "test_webhook_endpoints: two updates at once both happen",
     "endpoints.bury": "test_webhook_endpoints: two deletions at once find one endpoint",
+    "endpoints.disable": "test_endpoint_health: two wishes at once disable once",
+    "health.settle": "test_endpoint_health: of two swaps at once from one state one is made",
+    "probes.give_up": "test_endpoint_health: two sweeps at once give a dead node's probe up once",
+    "probes.take": "test_endpoint_health: of two processes at once one takes the probe",
     "intake.ingest": "test_webhook_intake: copies at once through two doors make one message",
+    "nodes.forget": "run by whoever may, as often as he likes: test_postgres_zombies ends what a dead node has open",
+    "tenants.make": "what tenants.create does once it has looked",
     "outbox.write": "part of every case that emits",
 }
 

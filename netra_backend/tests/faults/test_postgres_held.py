@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
-from functools import partial
 
 import pytest
 
@@ -14,6 +12,7 @@ from netra_backend.kernel.runtime import Runtime
 from netra_backend.storage.errors import ConstraintViolated, DatabaseUnreachable
 from netra_backend.testing.clock import FakeClock
 
+from ..support.cancelling import cancelled_at
 from ..support.storage import ACME, SYSTEM, Q, eventually, everybody, opened, outcome_of, put, rows_of, with_its_server, write_when_it_can
 
 
@@ -107,34 +106,6 @@ async def test_an_owner_cancelled_at_any_await_leaves_it_whole_or_absent_and_its
         await eventually(lambda: not database._tasks)
         assert await names(database) == expected | dict.fromkeys(followed, 3)
         assert followed[-1] == f"held-{number}"
-
-
-async def cancelled_at(number, coroutine):
-    """Run it as a task that is cancelled while it waits for the nth time; True if it has ended before."""
-
-    class Counted:
-        def __await__(self):
-            steps = coroutine.__await__()
-            step = partial(steps.send, None)
-            for waits in itertools.count():
-                try:
-                    waited_for = step()
-                except StopIteration:
-                    return True
-                if waits == number:
-                    asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)
-                try:
-                    step = partial(steps.send, (yield waited_for))
-                except BaseException as error:
-                    step = partial(steps.throw, error)
-            raise AssertionError
-
-    async def run():
-        return await Counted()
-
-    task = asyncio.create_task(run())
-    await asyncio.wait([task])
-    return not task.cancelled() and task.result()
 
 
 async def test_an_owner_that_is_cancelled_while_its_commit_is_on_its_way_leaves_it_whole(database, postgres_server):

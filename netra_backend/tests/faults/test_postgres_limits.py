@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import warnings
 
@@ -11,11 +10,10 @@ import pytest
 
 from netra_backend.errors import ForkedRuntime, Unavailable
 from netra_backend.kernel.scope import Scope
-from netra_backend.storage import nodes, postgres
+from netra_backend.storage import postgres
 from netra_backend.storage.errors import DatabaseError, DatabaseUnreachable, ReadTimeout, StatementTimeout
 from netra_backend.storage.transaction import SuspendedStoreFunction, drive
 
-from ..support.members import living, new_node
 from ..support.storage import (
     ACME,
     DEADLINE_S,
@@ -43,11 +41,6 @@ def engine(request):
 @pytest.fixture
 def name(prepared):
     return (prepared / "postgres.url").read_text().rpartition("/")[2]
-
-
-def outside(coroutine):
-    """A task that is not inside the transaction of the code that makes it."""
-    return contextvars.Context().run(asyncio.ensure_future, coroutine)
 
 
 # Reads
@@ -160,18 +153,6 @@ async def test_a_function_that_awaits_something_else_than_its_transaction_is_ref
 async def sleepless(tx):
     await tx.all(Q.count_facts)
     await asyncio.sleep(0)
-
-
-async def test_a_node_is_not_declared_dead_while_a_transaction_that_saw_it_alive_is_open(pair):
-    database, peer = pair
-    node = await new_node(database)
-    async with database.transaction(SYSTEM) as tx:
-        assert await nodes.is_live(tx, node)
-        async with asyncio.timeout(DEADLINE_S):  # nor is its observer held up
-            reaped = await outside(peer.write(nodes.reap, node, 1, scope=SYSTEM, lane="urgent"))
-        assert not reaped, "a node was declared dead between the look and the commit"
-    assert await database.write(nodes.reap, node, 1, scope=SYSTEM)
-    assert node not in await living(database)
 
 
 async def test_a_forked_child_is_refused(database):

@@ -17,6 +17,7 @@ from netra_backend.storage import nodes
 from netra_backend.testing.endpoint import MisbehavingEndpoint
 from netra_backend.webhooks.intake import Accepted
 
+from ..support.cancelling import cancelled_at
 from ..support.ledgers import lines
 from ..support.platform import TENANT, WITHIN_S, accept, add_endpoint, arm, becomes, on_loop, platform, row, send
 from ..support.storage import Gate, eventually, let_run, outcome_of
@@ -96,34 +97,6 @@ async def test_a_caller_cancelled_at_any_await_loses_nothing_that_is_in_the_tabl
         await becomes(netra, message, endpoint, "delivered")
     assert len({got.headers["webhook-id"] for got in receiver.received}) == len(receiver.received) == len(messages)
     assert not netra.webhooks.sender.lanes.held and not netra.webhooks.sender.lanes.expected
-
-
-async def cancelled_at(number, coroutine):
-    """Run it as a task that is cancelled while it waits for the nth time; its result if it has ended before."""
-
-    class Counted:
-        def __await__(self):
-            steps, waits, sent = coroutine.__await__(), 0, None
-            while True:
-                try:
-                    waited_for = steps.send(sent)
-                except StopIteration as stop:
-                    return stop.value
-                if waits == number:
-                    asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)
-                waits += 1
-                try:
-                    sent = yield waited_for
-                except BaseException as error:
-                    steps.throw(error)
-                    raise
-
-    async def run():
-        return await Counted()
-
-    task = asyncio.create_task(run())
-    await asyncio.wait([task])
-    return None if task.cancelled() else task.result()
 
 
 async def test_a_process_reaped_before_its_group_begins_hands_nothing_to_its_own_sender(tmp_path, netra, receiver):

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from netra_backend.kernel.ids import to_text
 from netra_backend.kernel.scope import Scope
@@ -136,6 +136,9 @@ class EndpointsBesideTheirModel(RuleBasedStateMachine):
         self.endpoints = {
             place: await add_endpoint(self.netras[0], f"http://127.0.0.1/{place}", tenant=tenant, event_types=(place,)) for place in PLACES
         }
+        await self.observe()
+        for place in PLACES:
+            await self.send_(place, 0, 1)
         await self.look()
 
     def teardown(self):
@@ -143,16 +146,17 @@ class EndpointsBesideTheirModel(RuleBasedStateMachine):
 
     async def finish(self):
         """Everybody is well from now on: nothing may be left over."""
-        for _ in range(60):
+        for turn in range(60):
             while self.flying:
                 await self.answer(self.flying[0], "200")
             if {state for _, _, state, _ in await self.deliveries()} <= {"delivered", "dead"}:
                 break
-            await self.pass_time(100)
+            await self.pass_time(3 if turn < 8 else 100)
             for process in (0, 1):
                 await self.work(process)
         left = [each for each in await self.deliveries() if each[2] not in {"delivered", "dead"}]
         assert not left, f"never finished: {left}"
+        assert self.wrong == []
 
     async def deliveries(self):
         return await self.netras[0].database.read(partial(query, statement=Q.deliveries_of_tenant), scope=self.scope)
@@ -174,6 +178,11 @@ class EndpointsBesideTheirModel(RuleBasedStateMachine):
     @precondition(lambda self: self.flying)
     @rule(which=st.integers(0, 99), answer=st.sampled_from(ANSWERS))
     def one_is_answered(self, which, answer):
+        self.runner.run(self.answer(self.flying[which % len(self.flying)], answer))
+
+    @precondition(lambda self: self.flying)
+    @rule(which=st.integers(0, 99), answer=st.sampled_from(sorted(AFTER_S)))
+    def one_asks_for_time(self, which, answer):
         self.runner.run(self.answer(self.flying[which % len(self.flying)], answer))
 
     @precondition(lambda self: self.flying)
@@ -205,12 +214,15 @@ class EndpointsBesideTheirModel(RuleBasedStateMachine):
 
     async def look(self):
         for netra in self.netras:
-            await netra.membership._observe_once()
-            await netra.webhooks.snapshots.look()
             await netra.webhooks.sender.breakers.look()
-        for place, endpoint in self.endpoints.items():
-            lane = endpoint.tenant, endpoint.id
-            self.seen[place].row = (await self.netras[0].database.read(health.health_of, [lane], scope=SYSTEM)).get(lane, WELL)
+        lanes = {(endpoint.tenant, endpoint.id): place for place, endpoint in self.endpoints.items()}
+        rows = await self.netras[0].database.read(health.health_of, lanes, scope=SYSTEM)
+        for lane, place in lanes.items():
+            self.seen[place].row = rows.get(lane, WELL)
+
+    async def observe(self):
+        for netra in self.netras:
+            await netra.membership._observe_once()
 
     async def work(self, process):
         await self.look()
@@ -231,7 +243,7 @@ class EndpointsBesideTheirModel(RuleBasedStateMachine):
         netra = self.netras[process]
         await netra.database.write(nodes.remove, netra.membership.id, scope=SYSTEM)
         await netra.membership._beat_once()
-        await self.look()
+        await self.observe()
 
     async def answer(self, request, answer):
         self.flying.remove(request)
@@ -348,5 +360,5 @@ def _reply(answer):
     return Reply(500 if answer == "abort" else int(answer[:3]), tuple(headers), b"", truncated=False, peer="", duration_s=0.0)
 
 
-EndpointsBesideTheirModel.TestCase.settings = settings(max_examples=100, stateful_step_count=12, deadline=None)
-TestEndpointsBesideTheirModel = EndpointsBesideTheirModel.TestCase
+def test_two_processes_keep_to_the_model_of_breaker_retry_and_gates():
+    run_state_machine_as_test(EndpointsBesideTheirModel, settings=settings(max_examples=100, stateful_step_count=12, deadline=None))

@@ -125,7 +125,7 @@ def test_a_tenant_is_found_and_a_signature_verified(netra):
 
 def test_what_has_no_meaning_without_a_loop_is_not_there(netra):
     for name in ("start", "stop", "sync", "database", "nonsense"):
-        with pytest.raises(AttributeError, match="netra.sync has no"):
+        with pytest.raises(AttributeError, match=r"netra\.sync has no"):
             getattr(netra.sync, name)
     with pytest.raises(AttributeError):
         _ = netra.sync.webhooks.nonsense

@@ -28,7 +28,7 @@ class Egress:
 
     async def request(self, method, url, *, headers, body, **_):
         self.sent.append((dict(headers), body))
-        return SimpleNamespace(status=200, body=b"", duration_s=0.0)
+        return SimpleNamespace(status=200, body=b"", headers=(), duration_s=0.0)
 
 
 class Snapshots:

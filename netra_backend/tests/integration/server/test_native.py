@@ -7,12 +7,16 @@ import json
 import pytest
 
 from netra_backend.errors import NetraError
+from netra_backend.kernel.ids import from_text
 from netra_backend.kernel.runtime import Runtime
+from netra_backend.resilience.circuit_breaker import Breaker
 from netra_backend.server.app import create_app
 from netra_backend.server.metrics import PrometheusMetrics
 from netra_backend.testing.endpoint import MisbehavingEndpoint
+from netra_backend.webhooks import health
+from netra_backend.webhooks.model import WELL, EndpointHealth, News
 
-from ...support.server import API, OPERATOR, actions, client_of, endpoint, message, new_netra
+from ...support.server import API, OPERATOR, SYSTEM, actions, client_of, endpoint, message, new_netra
 from ...support.storage import eventually
 
 pytestmark = pytest.mark.usefixtures("every_server_engine")
@@ -153,10 +157,27 @@ async def test_metrics_show_the_queue_and_what_the_parts_counted(tmp_path):
         assert 'netra_webhook_deliveries_total{outcome="delivered"} 0.0' in lines
         assert "netra_webhook_queue_depth 1.0" in lines
         assert any(line.startswith("netra_webhook_oldest_due_seconds ") for line in lines)
+        assert {f'netra_breaker_state{{state="{state}"}} 0.0' for state in ("open", "half_open", "slow_start", "gated")} <= {*lines}
         async with client_of(create_app(netra), None) as nobody:
             assert (await nobody.get("/metrics")).status_code == 401
         async with client_of(create_app(netra, dev=True), None) as nobody:
             assert (await nobody.get("/metrics")).status_code == 200
+
+
+async def test_an_endpoint_is_shown_with_its_breaker_and_counted_in_the_gauge(netra, operator):
+    made = await endpoint(operator)
+    assert made["breaker"] == {"state": "closed", "parkedUntil": None, "gatedUntil": None}
+    lane = "acme", from_text("ep", made["id"])
+    parked = EndpointHealth(Breaker("open", 0, 2_000_000, openings=1), gate_us=2**50)
+    await netra.database.write(health.settle, [News(*lane, WELL, parked)], scope=SYSTEM)
+    shown = {"state": "open", "parkedUntil": "1970-01-01T00:00:02.000000Z", "gatedUntil": "2005-09-05T05:58:26.842624Z"}
+    assert (await operator.get(f"{API}/app/acme/endpoint/{made['id']}")).json()["breaker"] == shown
+    assert [each["breaker"] for each in (await operator.get(f"{API}/app/acme/endpoint")).json()["data"]] == [shown]
+    assert (await operator.patch(f"{API}/app/acme/endpoint/{made['id']}", json={"description": "x"})).json()["breaker"] == shown
+    lines = (await operator.get("/metrics")).text.splitlines()
+    assert 'netra_breaker_state{state="open"} 1.0' in lines
+    again = await operator.patch(f"{API}/app/acme/endpoint/{made['id']}", json={"url": "https://example.com/new"})
+    assert again.json()["breaker"]["state"] == "closed"
 
 
 async def test_the_document_holds_every_route_and_what_it_refers_to(app, operator):

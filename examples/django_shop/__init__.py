@@ -1,0 +1,1 @@
+"""A Django project whose webhooks are part of its own transactions."""

@@ -1,0 +1,1 @@
+"""A FastAPI application whose webhooks are part of its own transactions."""

@@ -1,0 +1,47 @@
+"""The programs under examples/ do what they say, and end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = ["plain_sqlite", "fastapi_sqlalchemy", "django_shop"]
+SAID = [
+    "committed: 2 x kettle",
+    "rolled back, and its message with it: 9 x teapot",
+    "committed: 1 x teapot",
+    "delivered: 2 x kettle",
+    "delivered: 1 x teapot",
+    "2 messages for 2 orders",
+]
+
+
+@pytest.fixture(scope="module")
+def running():
+    """All of them at once: most of their time is their imports."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = {name: subprocess.Popen([sys.executable, "-m", f"examples.{name}"], cwd=ROOT, **pipes) for name in EXAMPLES}
+    yield running
+    for process in running.values():
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_delivers_what_was_committed_and_not_what_was_rolled_back(running, name):
+    out, errors = running[name].communicate(timeout=120)
+    assert running[name].returncode == 0, errors[-3000:]
+    lines = out.splitlines()
+    assert [line[: len(said)] for line, said in zip(lines, SAID, strict=True)] == SAID
+    if name == "fastapi_sqlalchemy":
+        assert lines[-1].endswith("0af7651916cd43dd8448eb211c80319c")
+
+
+def test_every_example_is_run_here():
+    folder = ROOT / "examples"
+    programs = {path.parent.name for path in folder.glob("*/__main__.py")} | {path.stem for path in folder.glob("*.py")}
+    assert programs == {*EXAMPLES, "receiver"}
