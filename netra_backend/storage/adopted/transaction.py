@@ -238,6 +238,8 @@ class AdoptedTx(Tx, ABC):
     async def _first_use(self) -> None:
         """Make the tenant. Of two transactions that do so at once, the second waits for the first and takes what it made."""
         if await self.one(Q.tenant_name_is_taken, tenant=self.tenant) is not None:
+            if await self.one(Q.tenant_by_name) is not None:  # made since we looked for it
+                return
             raise NotFound(f"the tenant {self.tenant!r} was deleted", fix=f"Make it anew: netra tenant create {self.tenant}")
         await self._control(f"savepoint {FIRST_USE}")
         try:
