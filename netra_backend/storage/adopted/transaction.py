@@ -28,7 +28,7 @@ from .. import outbox, tenants
 from ..errors import ConstraintViolated, DatabaseError
 from ..meta import INSTALL_ID
 from ..statements import Row, Statement, Statements
-from ..transaction import Tx
+from ..transaction import ForeignTenant, Tx
 from . import turns
 from .driver import Driver
 from .errors import NoTransaction, OneTenant, OtherDatabase, OutsideVerb
@@ -242,7 +242,7 @@ class AdoptedTx(Tx, ABC):
         await self._control(f"savepoint {FIRST_USE}")
         try:
             await tenants.make(self, self.tenant, self.tenant)
-        except DatabaseError as error:
+        except (DatabaseError, ForeignTenant) as error:  # the name was taken a moment ago, so that `make` would use another
             await self._control(f"rollback to savepoint {FIRST_USE}")
             self._failed = None
             self._emissions = []
@@ -250,7 +250,7 @@ class AdoptedTx(Tx, ABC):
                 raise self._no_first_use(error) from error
         await self._control(f"release savepoint {FIRST_USE}")
 
-    def _no_first_use(self, error: DatabaseError) -> NetraError:
+    def _no_first_use(self, error: DatabaseError | ForeignTenant) -> NetraError:
         taken = isinstance(error, ConstraintViolated)
         return Conflict(f"{self.tenant!r} is another tenant's uid", fix="Adopt it under that tenant's name.") if taken else error
 
