@@ -6,6 +6,9 @@ ends by its time (exit code 130) or by a power cut goes on where it was: the sam
 
 A portion that fails ends the part with exit code 1 and is not counted; its words stay in build/soak/<part>-failed.log.
 Danger: portions done under different revisions count together; the report names every revision.
+
+The part `postgres` runs on the server of the tests, or on another release's programs: NETRA_TEST_POSTGRES_BIN names their
+folder (Debian's: /usr/lib/postgresql/15/bin). Each cell of its report names the release.
 """
 
 from __future__ import annotations
@@ -56,7 +59,9 @@ PARTS = {
     "webhooks": [Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="sqlite")],
     "postgres": [
         Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="postgres"),
-        Round("server restarts", RESTARTS, "NETRA_RESTARTS", 120, 60, cells=6, seed="NETRA_KILL_SEED"),
+        Round(
+            "restarts, crashes and ended connections of the server", RESTARTS, "NETRA_RESTARTS", 600, 120, cells=6, seed="NETRA_KILL_SEED"
+        ),
     ],
 }
 

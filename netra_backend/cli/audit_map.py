@@ -20,6 +20,8 @@ NOT_AUDITED: Final[dict[str, str]] = {
     "serve": "starting a process decides nothing; the first operator's key that it makes is audited (api_key.create)",
     "worker": "starting a process decides nothing",
     "migrate": "netra_migration keeps what was applied, when, and the checksum; the audit tables may not exist before it",
+    "backup": "reads only; no secret can be read from the file without the root keys, which are not in it",
+    "restore": "puts another trail in the place of the one that would say so; netra_meta keeps the new epoch and when",
     "doctor": "reads only",
     "failpoints": "reads only",
     "tenant list": "reads only",

@@ -21,6 +21,8 @@ COMMANDS: Final = (
     Command("serve", "serve", "Serve the API and make deliveries, in this process."),
     Command("worker", "worker", "Make deliveries, without the API."),
     Command("migrate", "migrate", "Bring the database's schema up to date."),
+    Command("backup", "backup", "Copy the database to one file, while everything goes on."),
+    Command("restore", "restore", "Put a backup in the database's place."),
     Command("doctor", "doctor", "Check settings, files, database and processes."),
     Command("tenant", "tenant", "Make and list tenants."),
     Command("key", "key", "Make, list and revoke API keys."),

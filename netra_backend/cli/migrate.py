@@ -59,16 +59,13 @@ def _owner(place: Place, settings: Settings) -> str | None:
 
 def _migrate_sqlite(netra: Netra) -> tuple[str, list[Migration]]:
     from ..storage.sqlite import Sqlite
-    from ..storage.sqlite_drivers import claim, release
+    from ..storage.sqlite_presence import present
 
     path = Path(netra.settings.database_url.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     driver = netra.settings.sqlite_driver or "apsw"
-    claim(path, driver)
-    try:
+    with present(path, driver):
         return str(path), Sqlite(path, netra.runtime, driver=driver, blocked_after_s=netra.settings.quiet_after_s).migrate()
-    finally:
-        release(path)
 
 
 async def _migrate_postgres(place: Place, netra: Netra, owner: str, *, create_roles: bool) -> None:

@@ -40,6 +40,8 @@ netra webhooks listen --port 9000
 netra webhooks endpoint add http://127.0.0.1:9000/hook --tenant acme
 netra webhooks send --tenant acme --type invoice.paid payload.json
 ```
+
+[backup.md](backup.md) tells what `netra backup` and `netra restore` promise, and how it is done on PostgreSQL.
 """
 
 

@@ -140,3 +140,24 @@ class PrivilegedRole(CannotStart):
 
     code = "privileged_role"
     fix = "Run `netra migrate --create-roles` as the owner: it makes the role netra_run and prints the URL to use."
+
+
+class DatabaseInUse(CannotStart):
+    """Another process has the database open."""
+
+    code = "database_in_use"
+    fix = "Stop every process that has it open, those of your own program too, and repeat the command."
+
+
+class RestoreUnderWay(CannotStart):
+    """A restore is putting another file in the database's place."""
+
+    code = "restore_under_way"
+    fix = "Start again when `netra restore` has ended."
+
+
+class NotABackup(NetraError):
+    """The file is not a Netra database that could be restored."""
+
+    code = "not_a_backup"
+    fix = "Give a file that `netra backup` made."

@@ -96,6 +96,12 @@ def require_all(known: Sequence[Migration], applied: Applied) -> None:
         raise SchemaTooOld(f"migration {missing[0].number} ({missing[0].name}) has not been applied")
 
 
+def schema_of(connection: Connection) -> int:
+    """The newest migration of a file that this release need not be able to run, but whose migrations it must all know."""
+    known, applied = migrations("sqlite"), _applied(connection)
+    return max((migration.number for migration in known if not is_missing(known, migration, applied)), default=0)
+
+
 def is_missing(known: Sequence[Migration], migration: Migration, applied: Applied) -> bool:
     """Whether the migration is still to be applied; raises where the database is not one that this release may touch."""
     newest = max(applied, default=0)

@@ -72,6 +72,10 @@ class RootKeys:
         self._keys = dict(keys)
         self.sealing_id = next(iter(self._keys))
 
+    def __contains__(self, root_id: object) -> bool:
+        """Whether the ring has a root key of that id."""
+        return root_id in self._keys
+
     def get(self, root_id: str) -> AESGCM:
         """The root key of that id."""
         if root_id not in self._keys:

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +24,11 @@ from .held import HeldTransaction
 from .jobs import BatchVerb, Job
 from .migrate import Migration, check_sqlite, migrate_sqlite
 from .nesting import open_transaction, refuse_nested
-from .sqlite_drivers import Connection, DriverName, claim, connect, release
+from .sqlite_drivers import Connection, DriverName, connect
 from .sqlite_housekeeping import RESTART_BYTES, Housekeeping
+from .sqlite_presence import lock_dir_of, present
 from .sqlite_readers import SqliteReaders
+from .sqlite_restore import interrupted_restore
 from .sqlite_writer import SqliteWriter
 from .statements import Row, Statements
 from .transaction import StoreFunction, Tx
@@ -56,7 +58,7 @@ class Sqlite:
     ) -> None:
         self.path = path.absolute()
         self.driver: DriverName = driver
-        self.lock_dir = Path(f"{self.path}-locks")
+        self.lock_dir = lock_dir_of(self.path)
         self._runtime = runtime
         self._blocked_after_s = blocked_after_s
         self._transaction_timeout_s = transaction_timeout_s
@@ -68,14 +70,16 @@ class Sqlite:
         self._watch: Connection | None = None
         self._touch: Connection | None = None
         self._touching = threading.Lock()
+        self._presence = ExitStack()
         self.on_unknown_outcome: list[Callable[[], None]] = []
         self.on_wake: list[Callable[[], None]] = []
 
     async def open(self) -> None:
         """Claim the file for one SQLite library, migrate it, and start the threads."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.lock_dir.mkdir(mode=0o700, exist_ok=True)
-        claim(self.path, self.driver)
+        self._presence.enter_context(present(self.path, self.driver))
+        if interrupted := interrupted_restore(self.path):
+            self._runtime.log.warning("%s", interrupted)
         try:
             await asyncio.to_thread(self._prepare)
             self._watch = self._connect()
@@ -84,7 +88,7 @@ class Sqlite:
             self._writer.start()
         except BaseException:
             self._stop_watching()
-            release(self.path)
+            self._presence.close()
             raise
         self._readers = SqliteReaders(self._connect, self._runtime)
         self._housekeeping = Housekeeping(self._connect, self.path, self.lock_dir, self._disk_reserve_bytes)
@@ -96,7 +100,7 @@ class Sqlite:
         await asyncio.to_thread(self._readers.close)
         await asyncio.to_thread(self._housekeeping.stop)
         self._stop_watching()
-        release(self.path)
+        self._presence.close()
 
     def migrate(self) -> list[Migration]:
         """Apply what is missing, on the calling thread; `open` does it unless told otherwise."""

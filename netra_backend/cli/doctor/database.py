@@ -20,6 +20,7 @@ from ...storage.nodes import Node
 from ...storage.postgres import Postgres
 from ...storage.sqlite import Sqlite
 from ...storage.sqlite_drivers import DriverName, has_wal_reset_bug, library_version
+from ...storage.sqlite_restore import interrupted_restore
 from ...storage.transaction import Tx
 from ..session import operator
 from .checks import Check, judged
@@ -40,6 +41,8 @@ async def look(settings: Settings, runtime: Runtime) -> list[Check]:
     path, exists = _file(settings)
     if not exists:
         return [*checks, Check("database", "warning", f"there is none at {path} yet", "`netra serve` or `netra migrate` makes it.")]
+    if interrupted := interrupted_restore(path.absolute()):
+        checks.append(Check("restore", "warning", interrupted, "The database is the former one until a restore has ended."))
     database = Sqlite(path, runtime, driver=driver, blocked_after_s=settings.quiet_after_s, disk_reserve_bytes=0, migrate=False)
 
     async def more() -> list[Check]:

@@ -151,7 +151,12 @@ def test_random_kills_lose_nothing(zygote, tmp_path, request, engine, processes,
         for child in [*world.children]:
             world.kill(child) if scenario == "at a failpoint" else come_to_rest(world, child)
         counts = settled(world)
-        evidence(f"{engine}, {processes} process{'es' if processes > 1 else ''}, killed {scenario}", len(world.kills_us), counts)
+        evidence(f"{release(world)}, {processes} process{'es' if processes > 1 else ''}, killed {scenario}", len(world.kills_us), counts)
+
+
+def release(world: World) -> str:
+    """The engine, and which of it where the server's programs may be anybody's."""
+    return f"PostgreSQL {world.place.query('show server_version')[0][0].split()[0]}" if isinstance(world.place, Shared) else "sqlite"
 
 
 def come_to_rest(world: World, child: Child) -> None:
@@ -170,9 +175,9 @@ def produce(world: World, child: Child, door: str) -> None:
         return
 
 
-def evidence(cell: str, kills: int, counts: Counts) -> None:
+def evidence(cell: str, kills: int, counts: Counts, what: str = "kills") -> None:
     """A line for the soak's report, where it asked for one."""
     path = os.environ.get("NETRA_EVIDENCE")
     if path:
         with Path(path).open("a") as file:
-            file.write(json.dumps({"cell": cell, "kills": kills, **asdict(counts)}) + "\n")
+            file.write(json.dumps({"cell": cell, what: kills, **asdict(counts)}) + "\n")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import warnings
-from contextlib import suppress
 
 import pytest
 
 from netra_backend.errors import ForkedRuntime, Unavailable
 from netra_backend.kernel.scope import Scope
-from netra_backend.storage import nodes, postgres
+from netra_backend.storage import postgres
 from netra_backend.storage.errors import DatabaseError, DatabaseUnreachable, ReadTimeout, StatementTimeout
 from netra_backend.storage.transaction import SuspendedStoreFunction, drive
 
-from ..support.members import living, new_node
 from ..support.storage import (
     ACME,
     DEADLINE_S,
@@ -44,11 +41,6 @@ def engine(request):
 @pytest.fixture
 def name(prepared):
     return (prepared / "postgres.url").read_text().rpartition("/")[2]
-
-
-def outside(coroutine):
-    """A task that is not inside the transaction of the code that makes it."""
-    return contextvars.Context().run(asyncio.ensure_future, coroutine)
 
 
 # Reads
@@ -161,26 +153,6 @@ async def test_a_function_that_awaits_something_else_than_its_transaction_is_ref
 async def sleepless(tx):
     await tx.all(Q.count_facts)
     await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize("whose", ["the node's", "somebody's"])
-async def test_a_node_is_not_declared_dead_while_a_transaction_that_saw_it_alive_may_commit(pair, whose):
-    database, peer = pair
-    node = await new_node(database)
-    if whose == "the node's":
-        database.bear(node)
-    outcome = None
-    with suppress(DatabaseUnreachable):
-        async with database.transaction(ACME) as tx:
-            assert await nodes.is_live(tx, node)
-            await put(tx, "held")
-            async with asyncio.timeout(DEADLINE_S):  # nor is its observer held up
-                assert not await outside(peer.write(nodes.reap, node, 1, scope=SYSTEM, lane="urgent")), "declared dead before the commit"
-        outcome = "committed"
-    assert (outcome == "committed") == (whose == "somebody's"), "a dead node's transaction is ended by whoever declares it dead"
-    assert await peer.read(everybody, scope=SYSTEM) == ({"held": 2} if outcome else {})
-    await eventually(lambda: peer.write(nodes.reap, node, 1, scope=SYSTEM))
-    assert node not in await living(database)
 
 
 async def test_a_forked_child_is_refused(database):

@@ -6,6 +6,7 @@ deliveries are under way, hurts the server, and waits until they are under way a
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from contextlib import closing
@@ -15,7 +16,7 @@ import pytest
 from ..support.places import Shared
 from ..support.world import TENANT, World
 from ..support.zygote import until
-from .test_kills import DOORS, evidence
+from .test_kills import DOORS, evidence, release
 
 BOUTS = int(os.environ.get("NETRA_RESTARTS", "3"))
 """Per cell; `make soak PART=postgres` asks for more."""
@@ -52,18 +53,32 @@ def test_a_server_that_comes_and_goes_loses_nothing(zygote, tmp_path, postgres_s
             child.ask("let_go")
             assert child.answer(number) > 0
         world.drained()
+        the_log_is_dense_and_complete(place)
         assert [child.has_ended() for child in children] == [False] * processes
         nothing_is_left_open(postgres_server, place.name, processes)
+        cell = f"{release(world)}, {processes} process{'es' if processes > 1 else ''}, {how}"
         world.stop_all()
         until(lambda: postgres_server.backends(place.name) == 0, "every connection is closed")
         counts = world.compare()
         assert counts.lost == 0 and counts.acknowledged > 0
-        evidence(f"postgres, {processes} process{'es' if processes > 1 else ''}, {how}", BOUTS, counts)
+        evidence(cell, BOUTS, counts, what="times")
 
 
 def more_is_received(world, size):
     enough = world.received_bytes() + size
     until(lambda: world.received_bytes() >= enough, "something is delivered")
+
+
+def the_log_is_dense_and_complete(place):
+    """S5: each stream's numbers without a gap, and every message that is stored announced once."""
+    until(lambda: place.query("select count(*) from netra_outbox") == [(0,)], "the log's leader has moved everything")
+    streams = place.query(
+        "select l.stream, min(seq), max(seq), count(*), last_seq from netra_log l join netra_stream using (stream) group by 1, 5"
+    )
+    assert [(first, last - count, last - known) for _, first, last, count, known in streams] == [(1, 0, 0)] * len(streams), streams
+    items = [item for (items,) in place.query("select items from netra_log where stream = 'events'") for _, item in json.loads(items)]
+    announced = [item["message"] for item in items if not item["type"].startswith("webhook.")]
+    assert sorted(announced) == [id_.hex() for (id_,) in place.query("select id from netra_message order by id")]
 
 
 def nothing_is_left_open(server, name, processes):

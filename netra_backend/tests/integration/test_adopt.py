@@ -75,12 +75,14 @@ async def test_an_error_of_one_call_leaves_the_transaction_and_its_other_calls_a
         await shop.send(house.netra, tx, {"ref": "x" * 2_000_000})
     with pytest.raises(InvalidInput):
         await shop.send(house.netra, tx, {}, type="no type")
+    with pytest.raises(KeyReused):
+        await shop.send_many(house.netra, tx, [{"ref": f"{tenant}-4"}, {"ref": f"{tenant}-5"}], event_ids=[None, "one"])
     await shop.order(f"{tenant}-after")
     await shop.send(house.netra, tx, {"ref": f"{tenant}-3"})
     await shop.commit()
     assert house.messages(tenant) == {f"{tenant}-1", f"{tenant}-3"}
     assert {f"{tenant}-before", f"{tenant}-after"} <= house.orders()
-    await eventually(lambda: [house.arrived(f"{tenant}-{n}") for n in (1, 2, 3)] == [1, 0, 1])
+    await eventually(lambda: [house.arrived(f"{tenant}-{n}") for n in range(1, 6)] == [1, 0, 1, 0, 0])
 
 
 async def test_after_the_callers_savepoint_is_rolled_back_the_next_call_has_its_tenant_again(kind):
@@ -154,6 +156,19 @@ async def test_the_scopes_trace_and_tenant_arrive_in_the_message(kind):
     await shop.commit()
     rows = house.place.query(f"select trace_id, span_id from netra_message where tenant = '{tenant}'")
     assert rows == [("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")]
+
+
+@pytest.mark.parametrize("kind", ["sqlite3", "psycopg"])
+async def test_a_delivery_is_due_and_nobodys_until_the_caller_has_committed(both, kind):
+    """Leased to this process it would wait for a hand-over that nobody makes: we do not see the commit."""
+    house = both[KINDS[kind].engine]
+    tenant = await house.tenant_with_endpoint()
+    async with opened(kind, house.place, user="superuser") as shop:
+        await shop.begin()
+        await shop.send(house.netra, house.netra.adopt(shop.guest, tenant=tenant), {"ref": f"{tenant}-1"})
+        assert await shop.sql(f"select state, owner from netra_delivery where tenant = '{tenant}'") == [("due", None)]
+        await shop.rollback()
+    assert house.arrived(f"{tenant}-1") == 0
 
 
 @pytest.mark.parametrize("kind", ["sqlite3", "sa-connection-pysqlite", "psycopg", "asyncpg"])

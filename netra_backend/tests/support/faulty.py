@@ -92,11 +92,15 @@ def failing_writer(database, plan: Plan) -> Iterator[None]:
 
 
 class FailingVfs(apsw.VFS):
-    """The system's VFS, but the nth `xWrite` or `xSync` of a write-ahead log fails, or each from there on."""
+    """The system's VFS, but the nth `xWrite` or `xSync` of a write-ahead log fails, or each from there on.
 
-    def __init__(self, name: str) -> None:
+    With another `suffix`, of the files whose names end so.
+    """
+
+    def __init__(self, name: str, suffix: str = "-wal") -> None:
         super().__init__(name, "")
         self.name = name
+        self.suffix = suffix
         self.counts = {"xWrite": 0, "xSync": 0}
         self._armed: tuple[str, int, int, bool] | None = None
 
@@ -123,15 +127,15 @@ class FailingVfs(apsw.VFS):
 class _FailingFile(apsw.VFSFile):
     def __init__(self, vfs: FailingVfs, name, flags) -> None:
         text = name if isinstance(name, str) or name is None else name.filename()
-        self._vfs, self._is_wal = vfs, str(text).endswith("-wal")
+        self._vfs, self._fails = vfs, str(text).endswith(vfs.suffix)
         super().__init__("", name, flags)
 
     def xWrite(self, data, offset):
-        if self._is_wal:
+        if self._fails:
             self._vfs.check("xWrite")
         return super().xWrite(data, offset)
 
     def xSync(self, flags):
-        if self._is_wal:
+        if self._fails:
             self._vfs.check("xSync")
         return super().xSync(flags)

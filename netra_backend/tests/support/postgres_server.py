@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from ...testing import postgres_wheel
 from ...testing.postgres import LocalPostgres
 from ...testing.postgres_wheel import is_reachable
 
@@ -16,8 +17,8 @@ SETTINGS: Final = {
     "synchronous_commit": "on",  # what a statement reports must be what it reports in earnest
     "max_wal_size": "256MB",
     "autovacuum_naptime": "5s",
-    "scram_iterations": "1",  # a password is asked for; what it costs to guess is not the subject
 }
+SETTINGS_SINCE: Final = {16: {"scram_iterations": "1"}}  # a password is asked for; what it costs to guess is not the subject
 ROOM_IN_MEMORY: Final = 2 << 30
 
 
@@ -68,7 +69,10 @@ class OwnServer(LocalPostgres, Server):
     """A server from the wheel's programs that syncs nothing, in a folder that goes with it."""
 
     def __init__(self) -> None:
-        super().__init__(_folder(), settings=SETTINGS, durable=False, throw_away=True)
+        folder = _folder()
+        release = postgres_wheel.release(folder, postgres_wheel.account())
+        more = {name: value for since, found in SETTINGS_SINCE.items() if release >= since for name, value in found.items()}
+        super().__init__(folder, settings=SETTINGS | more, durable=False, throw_away=True)
 
     def leftovers(self, databases: Iterable[str]) -> Iterable[str]:
         """They go with the folder."""

@@ -29,6 +29,9 @@ from ...webhooks import endpoints
 from ...webhooks.intake import Accepted
 from ...webhooks.model import Endpoint
 from ...webhooks.signing import encode_secret
+from .dying import backing_up, restoring
+
+__all__ = ["backing_up", "platform", "receiver", "restoring"]
 
 PACE_S = 0.03
 """Between two batches of `produce`: below what the slow endpoint takes, so that no backlog outlives the kills."""

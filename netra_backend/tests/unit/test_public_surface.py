@@ -8,6 +8,7 @@ import pytest
 
 import netra_backend
 from netra_backend import Netra, webhooks
+from netra_backend.sync import SyncDoor
 from netra_backend.webhooks.service import Webhooks
 
 
@@ -32,6 +33,11 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         (Netra.write, ["fn", "args", "tenant"]),
         (Netra.transaction, ["tenant"]),
         (Netra.scope, ["tenant", "actor", "trace"]),
+        (Netra.adopt, ["connection", "tenant"]),
+        (Netra.trace, ["traceparent"]),
+        (SyncDoor.write, ["fn", "args", "tenant"]),
+        (SyncDoor.transaction, ["tenant"]),
+        (SyncDoor.tenant, ["reference"]),
         (Webhooks.send, ["tx", "type", "payload", "event_id", "content_key", "deliver_at", "channels", "tags"]),
         (Webhooks.send_many, ["tx", "messages"]),
         (webhooks.verify, ["headers", "body", "secret", "now_s"]),
@@ -43,5 +49,7 @@ def test_public_calls_take_these_arguments(function, expected):
 
 
 def test_every_public_call_says_what_it_does():
-    public = [value for cls in (Netra, Webhooks) for name, value in vars(cls).items() if callable(value) and not name.startswith("_")]
+    public = [
+        value for cls in (Netra, SyncDoor, Webhooks) for name, value in vars(cls).items() if callable(value) and not name.startswith("_")
+    ]
     assert [value.__qualname__ for value in public if not inspect.getdoc(value)] == []
