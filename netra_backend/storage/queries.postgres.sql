@@ -13,6 +13,7 @@ select 1 from netra_node where id = :id for key share;
 with ended as (
   select pg_terminate_backend(a.pid) from pg_stat_activity a, netra_node n
   where n.id = :id and n.beat = :beat and a.application_name = 'netra ' || encode(n.id, 'hex') and a.usename = current_user
+    and a.pid <> pg_backend_pid()
 )
 delete from netra_node
 where id in (select n.id from netra_node n where n.id = :id and n.beat = :beat for update skip locked)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,7 +23,7 @@ from netra_backend.testing.endpoint import MisbehavingEndpoint
 from netra_backend.testing.tcp_proxy import Fault, TcpProxy
 from netra_backend.webhooks.intake import Accepted
 
-from ..support.platform import TENANT, WITHIN_S, accept, add_endpoint, arm, becomes, platform
+from ..support.platform import TENANT, WITHIN_S, accept, add_endpoint, arm_at_its_commit, becomes, platform
 from ..support.storage import (
     ACME,
     SYSTEM,
@@ -67,17 +68,20 @@ async def behind(proxy, folder, **options):
 
 def cut_at_the_next_commit(database, proxy, fault):
     """For this one commit; the network is well again as soon as its end is known."""
-    told = []
+    told = healed_when_known(database, proxy)
+    database._runtime.failpoints.arm(BEFORE_COMMIT, partial(setattr, proxy, "fault", fault))
+    return told
 
-    def cut():
-        proxy.fault = fault
+
+def healed_when_known(database, proxy):
+    """The network is well again as soon as the end of a commit is known; how often that was."""
+    told = []
 
     def heal():
         told.append(1)
         proxy.fault = Fault()
 
     database.on_unknown_outcome.append(heal)
-    database._runtime.failpoints.arm(BEFORE_COMMIT, cut)
     return told
 
 
@@ -157,7 +161,8 @@ async def test_a_message_whose_commit_was_not_answered_is_settled_by_its_key(pre
         endpoint = await add_endpoint(netra, receiver.url)
         await netra.webhooks.snapshots.get(TENANT)
         former = netra.membership.id
-        arm(netra, "webhooks.deliveries_written", lambda: cut_at_the_next_commit(netra.database, proxy, CUTS[cut]))
+        healed_when_known(netra.database, proxy)
+        arm_at_its_commit(netra, BEFORE_COMMIT, partial(setattr, proxy, "fault", CUTS[cut]))
         assert isinstance(await outcome_of(accept(netra, {"n": 1}, event_id="one")), OutcomeUnknown)
         await eventually(lambda: netra.membership.id != former)
 

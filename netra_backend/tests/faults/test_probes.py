@@ -72,7 +72,6 @@ def test_the_probe_of_a_process_that_is_killed_falls_to_the_others(sick_world):
         before = health(sick_world)
         sick_world.kill(holder)
         until(lambda: health(sick_world)[1] not in {None, before[1]}, "another process probes", TTL_S + 5)  # noqa: B023
-        assert sick_world.place.query(IN_FLIGHT) == [(1,)]
     sick_world.receiver.ask("heal")
     sick_world.kill(prober(sick_world))  # the one that still waits for an answer which will never come
     sick_world.start()

@@ -19,7 +19,20 @@ from netra_backend.webhooks.intake import Accepted
 
 from ..support.cancelling import cancelled_at
 from ..support.ledgers import lines
-from ..support.platform import TENANT, WITHIN_S, accept, add_endpoint, arm, becomes, on_loop, platform, row, send
+from ..support.platform import (
+    TENANT,
+    WITHIN_S,
+    accept,
+    add_endpoint,
+    arm,
+    arm_at_its_commit,
+    becomes,
+    fail,
+    on_loop,
+    platform,
+    row,
+    send,
+)
 from ..support.storage import Gate, eventually, let_run, outcome_of
 from ..support.world import TTL_S, World
 from ..support.zygote import until
@@ -164,7 +177,7 @@ async def test_a_commit_of_unknown_outcome_ends_the_nodes_life_and_loses_nothing
     endpoint = await add_endpoint(netra, receiver.url)
     await netra.webhooks.snapshots.get(TENANT)
     former = netra.membership.id
-    arm(netra, "webhooks.deliveries_written", lambda: arm(netra, failpoint, "raise"))
+    arm_at_its_commit(netra, failpoint, fail)
     answer = await outcome_of(accept(netra, {"n": 1}, event_id="one"))
     assert isinstance(answer, OutcomeUnknown)
     await eventually(lambda: netra.membership.id != former)

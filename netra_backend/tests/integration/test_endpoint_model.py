@@ -361,4 +361,4 @@ def _reply(answer):
 
 
 def test_two_processes_keep_to_the_model_of_breaker_retry_and_gates():
-    run_state_machine_as_test(EndpointsBesideTheirModel, settings=settings(max_examples=100, stateful_step_count=12, deadline=None))
+    run_state_machine_as_test(EndpointsBesideTheirModel, settings=settings(max_examples=100, stateful_step_count=10, deadline=None))

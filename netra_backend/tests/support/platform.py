@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...kernel.failpoints import FailpointError
 from ...kernel.runtime import Runtime
 from ...kernel.scope import Scope
 from ...netra import Netra
@@ -138,6 +139,36 @@ async def deliveries(netra: Netra) -> list[Any]:
 def arm(netra: Netra, failpoint: str, action: str | Callable[[], None], nth: int = 1) -> None:
     """Arm a failpoint of this Netra alone."""
     netra.runtime.failpoints.arm(failpoint, action, nth)
+
+
+def arm_at_its_commit(netra: Netra, failpoint: str, action: Callable[[], None]) -> None:
+    """Do it at the failpoint of the transaction that writes the next deliveries, whoever else commits meanwhile."""
+
+    def written() -> None:
+        task = running_task()
+
+        def hit() -> None:
+            if running_task() is task:
+                action()
+            else:
+                arm(netra, failpoint, hit)
+
+        arm(netra, failpoint, hit)
+
+    arm(netra, "webhooks.deliveries_written", written)
+
+
+def fail() -> None:
+    """An action that raises what an armed failpoint raises."""
+    raise FailpointError
+
+
+def running_task() -> asyncio.Task[Any] | None:
+    """The task that runs, None on SQLite's writer thread, where one transaction runs at a time."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def on_loop(event: asyncio.Event) -> Callable[[], None]:
