@@ -59,8 +59,14 @@ def statements(sql: str) -> Iterator[str]:
 
 
 def migrate_sqlite(connection: Connection, now_us: int) -> list[Migration]:
-    """Apply what is missing and return it. Safe beside another process that does the same."""
+    """Apply what is missing and return it. Safe beside another process that does the same.
+
+    Where nothing is missing no write lock is asked for: a fleet at work may keep one that only polls for it waiting
+    for longer than a start may take.
+    """
     known = migrations("sqlite")
+    if _has_table(connection) and not _missing(known, _applied(connection)):
+        return []
     applied = []
     for migration in known:
         connection.run("begin immediate")
@@ -84,15 +90,14 @@ def migrate_sqlite(connection: Connection, now_us: int) -> list[Migration]:
 
 def check_sqlite(connection: Connection) -> None:
     """Raise where the schema is not the one that this release makes, for a process that may not migrate."""
-    if not connection.run("select 1 from sqlite_master where name = 'netra_migration'"):
+    if not _has_table(connection):
         raise SchemaTooOld
     require_all(migrations("sqlite"), _applied(connection))
 
 
 def require_all(known: Sequence[Migration], applied: Applied) -> None:
     """Raise unless exactly the known migrations are applied."""
-    missing = [migration for migration in known if is_missing(known, migration, applied)]
-    if missing:
+    if missing := _missing(known, applied):
         raise SchemaTooOld(f"migration {missing[0].number} ({missing[0].name}) has not been applied")
 
 
@@ -114,6 +119,14 @@ def is_missing(known: Sequence[Migration], migration: Migration, applied: Applie
             fix="Use the release that made this database, or restore a backup.",
         )
     return found is None
+
+
+def _missing(known: Sequence[Migration], applied: Applied) -> list[Migration]:
+    return [migration for migration in known if is_missing(known, migration, applied)]
+
+
+def _has_table(connection: Connection) -> bool:
+    return bool(connection.run("select 1 from sqlite_master where name = 'netra_migration'"))
 
 
 def _applied(connection: Connection) -> Applied:

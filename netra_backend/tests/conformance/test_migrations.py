@@ -57,6 +57,16 @@ def test_what_is_applied_is_not_applied_again(engine, tmp_path):
     assert database.migrate() == []
 
 
+def test_where_nothing_is_missing_a_process_starts_beside_one_that_keeps_the_write_lock(engine, tmp_path):
+    new_database(engine, tmp_path).migrate()
+    busy = connected(engine, tmp_path)
+    busy.run("begin immediate")
+    try:
+        assert new_database(engine, tmp_path, blocked_after_s=0.1).migrate() == []
+    finally:
+        busy.close()
+
+
 async def test_several_that_migrate_at_once_apply_each_migration_once(engine, tmp_path):
     databases = [new_database(engine, tmp_path) for _ in range(4)]
     applied = await asyncio.gather(*(asyncio.to_thread(database.migrate) for database in databases))
