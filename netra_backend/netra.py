@@ -10,6 +10,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from .cache.service import Cache
+from .cache.settings import CacheSettings
 from .errors import MissingTenant, NetraError
 from .kernel.ids import try_from_text
 from .kernel.runtime import Runtime
@@ -145,6 +147,7 @@ class Netra:
         if self.workers:
             self._in_background(self._rewrap())
         await self._start_webhooks()
+        await self._start_cache()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -184,6 +187,19 @@ class Netra:
         if dispatcher is not None:
             await dispatcher.start()
             self._stack.push_async_callback(dispatcher.stop)
+
+    async def _start_cache(self) -> None:
+        self.cache = Cache(self.database, self.runtime, CacheSettings.of(self.settings), _CacheHost(self))
+        self._stack.push_async_callback(self.cache.close)
+
+    def run_blocking(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on Netra's event loop while the calling thread, which must be another, waits."""
+        return self._home.submit(work).result()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is running on Netra's event loop."""
+        return self._home.is_here
 
     def _new_database(self) -> Database:
         settings = self.settings
@@ -306,6 +322,22 @@ class Netra:
             self._tenants.clear()
         self._tenants[reference] = (found.tenant, now + TENANT_KNOWN_S)
         return found.tenant
+
+
+class _CacheHost:
+    """What the cache sees of its Netra."""
+
+    current_scope = staticmethod(_scope.get)
+
+    def __init__(self, netra: Netra) -> None:
+        self._netra = netra
+        self.tenant = netra.tenant
+        self.run_blocking = netra.run_blocking
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is running on Netra's loop."""
+        return self._netra.is_here
 
 
 def _scope_for(tenant: str | None) -> Scope:

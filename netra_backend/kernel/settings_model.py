@@ -297,6 +297,33 @@ class Settings(BaseModel):
         description="Memory that this process's cache tier may hold by its own accounting; the process needs about half as much again.",
     )
 
+    cache_loads: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="Loads of cached values in progress in this process; more wait. It keeps a lost cache tier from becoming a "
+        "stampede on the database: stay below what that takes.",
+    )
+    cache_hit_ratio_least: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Hit ratio of this process's tier, over 10 s with at least 100 questions, below which the cache is reported as "
+        "degraded. At 0 never: a ratio that is bad for one program is good for another.",
+    )
+    cache_error_ratio_most: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of failed loads over 10 s above which the cache is reported as degraded. At 1 never.",
+    )
+    cache_load_most: Duration = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="Time of a load, as the 99th percentile over 10 s, above which the cache is reported as degraded. At 0 never.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _place_files_in_the_data_folder(cls, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -244,12 +244,18 @@ class Postgres:
         try:
             result = await supervise(fn(tx, *args), tx.is_waiting)
             callbacks = await self._finish(tx)
-        except BaseException:
-            await tx.rollback()
+        except BaseException as error:
+            await self._roll_back(tx, error)
             raise
         finally:
             tx.end()
         return result, callbacks
+
+    async def _roll_back(self, tx: PostgresTx, error: BaseException | None = None) -> None:
+        """Undo it; who waits for that hears of it, unless the commit may have happened."""
+        await tx.rollback()
+        if not isinstance(error, OutcomeUnknown):
+            run_callbacks(tx.undone())
 
     async def _finish(self, tx: PostgresTx) -> list[Callable[[], None]]:
         """Write the outbox rows and commit; what follows the commit."""
@@ -304,7 +310,7 @@ class Postgres:
         async with places:
             await tx.stop_timer()
             tx.end()
-            await tx.rollback()
+            await self._roll_back(tx)
 
     async def _finish_held(self, tx: HeldPostgresTx, places: AsyncExitStack) -> None:
         async with places:
@@ -312,8 +318,8 @@ class Postgres:
             try:
                 tx.check_time()
                 callbacks = await self._finish(tx)
-            except BaseException:
-                await tx.rollback()
+            except BaseException as error:
+                await self._roll_back(tx, error)
                 raise
             finally:
                 tx.end()

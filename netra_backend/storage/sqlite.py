@@ -21,7 +21,7 @@ from ..kernel.scope import Scope, system_scope
 from .database import Lane
 from .errors import DatabaseBusy
 from .held import HeldTransaction
-from .jobs import BatchVerb, Job
+from .jobs import BatchVerb, Job, run_callbacks
 from .migrate import Migration, check_sqlite, migrate_sqlite
 from .nesting import open_transaction, refuse_nested
 from .sqlite_drivers import Connection, DriverName, connect
@@ -137,6 +137,7 @@ class Sqlite:
             yield tx
         except BaseException:
             await asyncio.shield(held.rollback())
+            run_callbacks(tx.undone())
             raise
         else:
             await asyncio.shield(held.commit(tx))

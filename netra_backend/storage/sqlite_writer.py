@@ -39,7 +39,7 @@ from . import outbox
 from .errors import DatabaseBusy, WriterBlocked
 from .held import HeldTransaction
 from .interpreter import hurry
-from .jobs import AFTER_COMMIT, BEFORE_COMMIT, UNIT_WEIGHT, Job, settle_all, units
+from .jobs import AFTER_COMMIT, BEFORE_COMMIT, UNIT_WEIGHT, Job, run_callbacks, settle_all, units
 from .lock_holder import write_lock_holder
 from .sqlite_drivers import Connection
 from .sqlite_transaction import SqliteTx
@@ -241,6 +241,7 @@ class SqliteWriter:
             self._require_open()
             self._statement("rollback to netra")
             self._statement("release netra")
+            run_callbacks(tx.undone())
             return False
         finally:
             tx.end()

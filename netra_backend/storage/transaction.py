@@ -53,7 +53,7 @@ class Tx(ABC):
     transaction (and ends it), which is never so under `adopt()`.
     """
 
-    __slots__ = ("_after_commit", "_emissions", "_now_us", "_wakes", "own", "runtime", "scope")
+    __slots__ = ("_after_commit", "_after_rollback", "_emissions", "_now_us", "_wakes", "own", "runtime", "scope")
 
     def __init__(self, scope: Scope, runtime: Runtime, *, own: bool) -> None:
         self.scope = scope
@@ -62,6 +62,7 @@ class Tx(ABC):
         self._now_us: int | None = None
         self._emissions: list[Emission] = []
         self._after_commit: list[Callable[[], None]] = []
+        self._after_rollback: list[Callable[[], None]] = []
         self._wakes = False
 
     @property
@@ -89,6 +90,18 @@ class Tx(ABC):
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Run `callback` on the event loop once the commit is known to have happened, even if nobody waits for it."""
         self._after_commit.append(callback)
+
+    def after_rollback(self, callback: Callable[[], None]) -> None:
+        """Run `callback` where all of this is known to be undone; never where the outcome is in doubt. On any thread.
+
+        It may be left out (a transaction run again, a caller's own rollback of an adopted one): nothing may depend on it but time.
+        """
+        self._after_rollback.append(callback)
+
+    def undone(self) -> list[Callable[[], None]]:
+        """What runs after a rollback, once."""
+        callbacks, self._after_rollback = self._after_rollback, []
+        return callbacks
 
     def verb(self) -> AbstractAsyncContextManager[None]:
         """Around everything that one public call does: an adopted transaction guards the caller's own by it (`adopted/`)."""

@@ -26,6 +26,7 @@ from ...kernel.runtime import Runtime
 from ...kernel.scope import Scope
 from .. import outbox, tenants
 from ..errors import ConstraintViolated, DatabaseError
+from ..jobs import run_callbacks
 from ..meta import INSTALL_ID
 from ..statements import Row, Statement, Statements
 from ..transaction import ForeignTenant, Tx
@@ -105,11 +106,13 @@ class AdoptedTx(Tx, ABC):
                 await self._to_its_end(self._end_verb())
             except BaseException as error:
                 await self._go_back(error)
+                run_callbacks(self.undone())
                 raise
             finally:
                 self._inside = None
                 self._emissions = []
                 self._after_commit = []
+                self._after_rollback = []
         self.driver.on_commit(self._host.wake)
 
     @abstractmethod

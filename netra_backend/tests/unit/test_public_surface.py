@@ -8,6 +8,7 @@ import pytest
 
 import netra_backend
 from netra_backend import Netra, webhooks
+from netra_backend.cache.service import Cache
 from netra_backend.sync import SyncDoor
 from netra_backend.webhooks.service import Webhooks
 
@@ -40,6 +41,10 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         (SyncDoor.tenant, ["reference"]),
         (Webhooks.send, ["tx", "type", "payload", "event_id", "content_key", "deliver_at", "channels", "tags"]),
         (Webhooks.send_many, ["tx", "messages"]),
+        (Cache.invalidate, ["tx", "deps"]),
+        (Cache.get, ["key", "default", "serializer", "type", "tenant"]),
+        (Cache.set, ["key", "value", "ttl", "depends_on", "serializer", "type", "tenant"]),
+        (Cache.delete, ["keys", "tenant"]),
         (webhooks.verify, ["headers", "body", "secret", "now_s"]),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
@@ -50,6 +55,9 @@ def test_public_calls_take_these_arguments(function, expected):
 
 def test_every_public_call_says_what_it_does():
     public = [
-        value for cls in (Netra, SyncDoor, Webhooks) for name, value in vars(cls).items() if callable(value) and not name.startswith("_")
+        value
+        for cls in (Netra, SyncDoor, Webhooks, Cache)
+        for name, value in vars(cls).items()
+        if callable(value) and not name.startswith("_")
     ]
     assert [value.__qualname__ for value in public if not inspect.getdoc(value)] == []

@@ -77,6 +77,7 @@ OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "storage.read_log": ("a cursor reads a stream whole; each item names its tenant", {"stream": "events", "after": 0, "limit": 10}),
     "storage.trim_log": ("retention of a stream, whoever's", {"stream": "events", "before_us": r.NOW_US, "limit": 10}),
     "storage.outbox_has_rows": ("the leader looks whether there is work, and at nobody's rows", {}),
+    "cache.waiting": ("every process heeds every tenant's invalidations; each item names its tenant", {"stream": "events", "limit": 10}),
     "storage.data_keys_under_other_roots": ("a re-wrap comes to every tenant's key, and names its tenant", {"root_id": "r9", "limit": 10}),
     "storage.count_data_keys": ("two numbers of the installation", {"root_id": "r1"}),
     "storage.tenant_by_uid": ("who asks is not known yet", {"uid": "globex-uid"}),

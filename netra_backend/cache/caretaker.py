@@ -1,0 +1,83 @@
+"""What watches over the cache beside its work, from its first use on: memory pressure ten times a second, the thresholds each window."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..errors import NetraError
+from ..kernel.runtime import Runtime
+from ..kernel.scope import system_scope
+from ..resilience.memory_pressure import MemoryProbe
+from ..storage.database import Database
+from ..storage.transaction import Tx
+from .monitor import WINDOW_S, Monitor, Thresholds
+from .node import Node
+from .pressure import SAMPLE_S, Pressed
+from .settings import CacheSettings
+from .stats import Stats
+
+_SCOPE: Final = system_scope("cache")
+
+
+class Caretaker:
+    """See the module's docstring. For the event loop of its Netra."""
+
+    def __init__(self, database: Database, runtime: Runtime, settings: CacheSettings, node: Node, stats: Stats) -> None:
+        thresholds = Thresholds(settings.hit_ratio_least, settings.error_ratio_most, settings.load_p99_most_s)
+        self.monitor = Monitor(stats, thresholds, self._tell)
+        self.pressed = Pressed(node, MemoryProbe(settings.proc_root, settings.cgroup_root, settings.memory_limit), runtime)
+        self._database = database
+        self._runtime = runtime
+        self._node = node
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin, unless it has begun."""
+        if not self._tasks:
+            self._go(self._watch_memory())
+            self._go(self._watch_windows())
+
+    async def stop(self) -> None:
+        """End."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _go(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch_memory(self) -> None:
+        while True:
+            await self._runtime.clock.sleep(SAMPLE_S)
+            if len(self._node.tier):
+                await self._safely(self.pressed.sample)
+
+    async def _watch_windows(self) -> None:
+        while True:
+            await self._runtime.clock.sleep(WINDOW_S)
+            await self._safely(self.monitor.close_window)
+
+    async def _safely(self, work: Callable[[], Any]) -> None:
+        try:
+            await asyncio.to_thread(work) if work == self.pressed.sample else work()
+        except Exception:
+            self._runtime.log.exception("the cache could not be looked after")
+
+    def _tell(self, measure: str, what: dict[str, Any]) -> None:
+        """An alert: in the log of this process, and as an event of the installation."""
+        self._runtime.log.warning("the cache's %s is %s: %s, the threshold is %s", measure, what["state"], what["value"], what["threshold"])
+        self._go(self._record(what))
+
+    async def _record(self, what: dict[str, Any]) -> None:
+        try:
+            await self._database.write(_emit, what, scope=_SCOPE)
+        except NetraError as error:
+            self._runtime.log.warning("the cache's alert could not be recorded: %s", error)
+
+
+async def _emit(tx: Tx, what: dict[str, Any]) -> None:
+    tx.emit("events", {"type": "cache.degraded", **what})

@@ -1,0 +1,63 @@
+"""What the tier gives back when memory runs short: early and gently, then quickly, then all of it.
+
+Evicting at random frees no resident memory, for every page keeps a survivor; the oldest first frees 42 to 50 % of what is evicted
+(measured). Each step stops on the tier's own accounting and never on resident memory, which the allocator returns late or
+not at all: a loop on that would throw everything away. Trimming the allocator is worth its time every 10 s at most.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from typing import Final
+
+from ..kernel.runtime import Runtime
+from ..resilience.memory_pressure import MemoryProbe
+from .node import Node
+
+SAMPLE_S: Final = 0.1
+GENTLE, QUICK, ALL = 0.80, 0.92, 0.95
+GENTLE_SHARE: Final = 0.10
+QUICK_TO: Final = 0.60
+SHRINK_TO: Final = 0.5
+LEAST_LIMIT: Final = 1 << 20
+TRIM_EVERY_S: Final = 10.0
+
+
+class Pressed:
+    """Acts on one reading at a time."""
+
+    def __init__(self, node: Node, probe: MemoryProbe, runtime: Runtime) -> None:
+        self._node = node
+        self._probe = probe
+        self._runtime = runtime
+        self._trimmed_at = float("-inf")
+
+    def sample(self) -> float:
+        """Read the pressure and give back what it asks for; the fraction that was read."""
+        fraction = self._probe.read().fraction
+        node = self._node
+        with node.lock:
+            tier = node.tier
+            if fraction >= ALL:
+                node.drop_everything()
+                tier.limit_bytes = max(LEAST_LIMIT // 16, int(tier.limit_bytes * SHRINK_TO))
+                tier.admit_bytes = 0
+                self._trim()
+            elif fraction >= QUICK:
+                tier.evict_oldest(1 - QUICK_TO)
+                tier.admit_bytes = 0
+            elif fraction >= GENTLE:
+                tier.evict_oldest(GENTLE_SHARE)
+                tier.admit_bytes = max(1, tier.admit_bytes // 2)
+            else:
+                tier.admit_bytes = tier.limit_bytes
+        return fraction
+
+    def _trim(self) -> None:
+        now = self._runtime.clock.monotonic()
+        if now - self._trimmed_at < TRIM_EVERY_S:
+            return
+        self._trimmed_at = now
+        with suppress(OSError, AttributeError):  # another libc has no such function
+            ctypes.CDLL(None).malloc_trim(0)
