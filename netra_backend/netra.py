@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from .cache.service import Cache
 from .cache.settings import CacheSettings
+from .cache.stats import Stats
+from .cache.valkey import Valkey
 from .errors import MissingTenant, NetraError
 from .kernel.ids import try_from_text
 from .kernel.runtime import Runtime
@@ -189,8 +191,13 @@ class Netra:
             self._stack.push_async_callback(dispatcher.stop)
 
     async def _start_cache(self) -> None:
-        self.cache = Cache(self.database, self.runtime, CacheSettings.of(self.settings), _CacheHost(self))
+        options = CacheSettings.of(self.settings)
+        stats = Stats()
+        shared = Valkey(options.url, self._install_id, self.runtime, stats.l2) if options.url is not None else None
+        self.cache = Cache(self.database, self.runtime, options, _CacheHost(self), shared, stats)
         self._stack.push_async_callback(self.cache.close)
+        if shared is not None:
+            await shared.check()
 
     def run_blocking(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on Netra's event loop while the calling thread, which must be another, waits."""

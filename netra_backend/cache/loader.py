@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
 
 from ..kernel.runtime import Runtime
@@ -29,6 +29,8 @@ from .stats import Stats
 from .tier import Entry
 
 JOINS: Final = 3
+PROBED: Final = 100
+"""How many of the newest entries the consistency probe may load once more."""
 WAIT_FOR_LEADER_S: Final = 10.0
 LOOK_AT_LEADER_S: Final = 0.02
 Make = Callable[[], Any | Awaitable[Any]]
@@ -50,6 +52,7 @@ class Loader:
         self._places = asyncio.Semaphore(loads)
         self._tasks: set[asyncio.Task[None]] = set()
         self._plans: dict[str, Planned] = {}
+        self._probes: OrderedDict[str, Planned] = OrderedDict()
         follower.refresh = self._refresh
 
     async def close(self) -> None:
@@ -164,7 +167,7 @@ class Loader:
             load.used(name, landed.sources)
 
     def _start(self, flight: Flight, load: Load, make: Make, plan: Plan) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(flight, load, make, plan))
+        task = asyncio.get_running_loop().create_task(self._run(flight, load, make, plan), context=load.context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self.flights.land(load.name, flight, error=asyncio.CancelledError()))
@@ -204,7 +207,7 @@ class Loader:
 
     async def _from_shared(self, shared: Shared, name: str, plan: Plan) -> Landed | None:
         asked = self.node.begin(self._clock.monotonic())
-        found = await shared.read(name)
+        found = await shared.read(name, asked)
         now = self._clock.monotonic()
         if found is None or found.codec != plan.codec.tag or not self._may_serve(name, found, asked, now):
             self.stats.l2.misses += 1
@@ -217,12 +220,12 @@ class Loader:
         self.stats.l2.hits += 1
         deps = found.deps - {name}
         kept = Value(value, deps, now + found.fresh_s, now + found.left_s, made=now)
-        self._fill(name, kept, replace(asked, p=found.p))
+        self._fill(name, kept, asked)  # the tier has seen every event up to there, and none has passed the value
         return Landed(value, frozenset({name, *deps}), deps, "l2", now)
 
     def _may_serve(self, name: str, found: Found, asked: Ticket, now: float) -> bool:
         """Whether a value of the shared tier may be served, by what this process knows: the tier may have lost its memory."""
-        return found.fresh_s > 0 and self.node.accepts(found.p, self.node.sources_of_new(name, found.deps), asked, now)
+        return found.fresh_s > 0 and self.node.accepts(found.p, self.node.sources_of_new(name, found.deps), asked, now, vouched=True)
 
     async def _load(self, ticket: Ticket, load: Load, make: Make, plan: Plan) -> Landed:
         if load.parent is not None:  # it holds a place already, or its outermost load does
@@ -257,8 +260,14 @@ class Loader:
         now = self._clock.monotonic()
         new = self._value_of(load, plan, value, now)
         sources = frozenset(self.node.sources_of_new(load.name, new.deps, new.inner))
-        if self._fill(load.name, new, ticket) is not None and plan.refresh:
-            self._remember(load.name, (load, make, plan, frozenset(load.declared)))
+        if self._fill(load.name, new, ticket) is not None:
+            planned = (load, make, plan, load.declared)
+            self._probes[load.name] = planned
+            self._probes.move_to_end(load.name)
+            if len(self._probes) > PROBED:
+                self._probes.popitem(last=False)
+            if plan.refresh:
+                self._remember(load.name, planned)
         found = Found(data, plan.codec.tag, ticket.p, sources, new.expires - now, new.stale_until - now)
         return Landed(value, sources, new.deps, "load", now), found
 
@@ -358,6 +367,27 @@ class Loader:
         if self._shared is not None:
             await self._fill_shared(self._shared, load.name, found, ticket)
 
+    async def probe(self, prefix: str) -> list[tuple[str, float | None]]:
+        """Call the loaders of the newest entries of these names once more: each name, and the age of what is kept where it differs."""
+        found: list[tuple[str, float | None]] = []
+        for name, (load, make, plan, _) in list(self._probes.items()):
+            now = self._clock.monotonic()
+            entry = self.node.find(name, now) if name.startswith(prefix) else None
+            if entry is None or now >= entry.expires:
+                continue
+            ticket = self.node.begin(now)
+            again = Load(name, load.tenant, None)
+            with suppress(Exception):  # a loader that fails proves nothing
+                made = await asyncio.get_running_loop().create_task(self._call_in(again, make), context=load.context.copy())
+                value, _ = plan.codec.pass_through(made)
+                stands = self.node.find(name, self._clock.monotonic()) is entry and self.node.is_fresh(ticket, self.node.sources_of(entry))
+                found.append((name, now - entry.made if stands and value != entry.value else None))
+        return found
+
+    async def _call_in(self, load: Load, make: Make) -> Any:
+        current.set(load)
+        return await self._call(make)
+
     async def _refresh(self, cascade: Cascade) -> None:
         """Make anew what asked for it, in topological order; what was made only from values that came out equal is kept as it was."""
         since = self.node.begin(self._clock.monotonic())
@@ -373,7 +403,8 @@ class Loader:
                 continue
             load, make, plan, deps = planned
             with suppress(Exception):  # the next reader loads it, and is told of the error
-                loaded = await self._fly(Load(old.name, load.tenant, None, frozenset(deps), set(deps)), make, plan)
+                again = Load(old.name, load.tenant, None, frozenset(deps), set(deps), context=load.context)
+                loaded = await self._fly(again, make, plan)
                 if loaded.value == old.value:
                     equal.add(old.name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -38,7 +38,10 @@ class Plan:
 
 @dataclass(slots=True)
 class Load:
-    """What is learned while one value is made: its dependencies, the entries that it used, a TTL of its own."""
+    """What is learned while one value is made: its dependencies, the entries that it used, a TTL of its own.
+
+    It is made in the `context` of whoever asked for it first, with that one's tenant and trace, also when it is made anew.
+    """
 
     name: str
     tenant: str
@@ -47,6 +50,7 @@ class Load:
     deps: set[str] = field(default_factory=set)
     inner: dict[str, frozenset[str]] = field(default_factory=dict)
     ttl_s: float | None = None
+    context: Context = field(default_factory=copy_context)
 
     def used(self, name: str, made_from: Iterable[str]) -> None:
         """Another cached value went into this one."""

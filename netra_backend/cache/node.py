@@ -25,6 +25,8 @@ MOST_REMEMBERED: Final = 200_000
 """Names whose last invalidation is remembered; a load that is older than the first forgotten one is not kept (the floor)."""
 MARK_KEPT_S: Final = 60.0
 """How long a name stays pending whose transaction ends without our hearing of it."""
+NUMBERS_KEPT: Final = 1000
+"""Events of this process whose numbers are remembered for whoever asked to be told."""
 _NONE: Final[Mapping[str, frozenset[str]]] = {}
 
 
@@ -67,6 +69,7 @@ class Node:
         self.inv: OrderedDict[str, int] = OrderedDict()
         self._most = most_remembered
         self.epoch = ""
+        self.numbered: OrderedDict[str, int] = OrderedDict()
         self._marks: dict[str, tuple[frozenset[str], float]] = {}
         self._waiting: frozenset[str] = frozenset()
         self._turn = 0
@@ -143,14 +146,15 @@ class Node:
                 return None
             return entry
 
-    def accepts(self, p: int, sources: Iterable[str], asked: Ticket, now: float) -> bool:
+    def accepts(self, p: int, sources: Iterable[str], asked: Ticket, now: float, *, vouched: bool = False) -> bool:
         """Whether a value of the shared tier may be served to somebody who took the ticket `asked` before the tier was asked.
 
         By what this process knows itself, since that tier may have lost its memory: no event behind `p` on what it is made from, none
-        pending, none while the answer was on its way. What this process has forgotten, or never knew, it does not judge: refused.
+        pending, none while the answer was on its way. What this process has forgotten, or never knew, it does not judge: refused, unless
+        the tier is `vouched` for: it has seen, without a gap, every event up to the ticket's position.
         """
         with self.lock:
-            known = self.started and self.is_leased(now) and p >= self.floor
+            known = self.started and self.is_leased(now) and (vouched or p >= self.floor)
             return known and self.is_fresh(asked, sources) and all(self.inv.get(source, 0) <= p for source in sources)
 
     def sources_of_new(self, name: str, deps: Iterable[str], inner: Mapping[str, frozenset[str]] = _NONE) -> set[str]:
@@ -261,7 +265,11 @@ class Node:
             self.floor = max(self.floor, self.inv.popitem(last=False)[1])
         self.applied = seq
         for event in events:
+            if event.token in self._marks:
+                self.numbered[event.token] = seq
             self.unmark(event.token)
+        while len(self.numbered) > NUMBERS_KEPT:
+            self.numbered.popitem(last=False)
         return Cascade(seq, frozenset(names), frozenset(reached), tuple(entries), direct)
 
     def _hold(self, waiting: frozenset[str]) -> None:

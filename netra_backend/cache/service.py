@@ -10,6 +10,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 from ..errors import MissingTenant
 from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, Scope, check_tenant
+from ..storage.audit_append import audit_append
 from ..storage.database import Database
 from ..storage.transaction import Tx
 from . import store
@@ -31,6 +32,7 @@ T = TypeVar("T")
 NAMES_KNOWN: Final = 10_000
 NAME_KNOWN_S: Final = 1.0
 SETTLE_S: Final = 30.0
+NUMBERED_WITHIN_S: Final = 5.0
 DAY_S: Final = 24 * 3600.0
 
 
@@ -71,10 +73,18 @@ class Cache:
     invalidated name takes with it the entry of that name and all that was made from it.
     """
 
-    def __init__(self, database: Database, runtime: Runtime, settings: CacheSettings, host: Host, shared: Shared | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        runtime: Runtime,
+        settings: CacheSettings,
+        host: Host,
+        shared: Shared | None = None,
+        stats: Stats | None = None,
+    ) -> None:
         self.settings = settings
         self.node = Node(settings.lease_s, settings.max_bytes)
-        self.stats = Stats()
+        self.stats = stats or Stats()
         self.known: dict[str, Place] = {}
         self.monotonic = runtime.clock.monotonic
         self.scope_of = host.current_scope
@@ -109,16 +119,31 @@ class Cache:
         async with tx.verb():
             self._invalidate(tx, deps)
 
-    def _invalidate(self, tx: Tx, deps: Sequence[str]) -> None:
+    async def invalidate_now(self, scope: Scope, deps: Sequence[str]) -> int | None:
+        """For the edges: in a transaction of its own, audited; the event's number, None if nobody has numbered it within 5 s."""
+        await self.follower.ready()
+        token = await self._database.write(self._invalidate_audited, deps, scope=scope)
+        ends = self.monotonic() + NUMBERED_WITHIN_S
+        while token not in self.node.numbered and self.monotonic() < ends:
+            await self._runtime.clock.sleep(0.02)
+            await self.follower.look()
+        return self.node.numbered.get(token)
+
+    async def _invalidate_audited(self, tx: Tx, deps: Sequence[str]) -> str:
+        await audit_append(tx, "cache.invalidate", deps[0], after={"deps": list(deps)})
+        return self._invalidate(tx, deps)
+
+    def _invalidate(self, tx: Tx, deps: Sequence[str]) -> str:
         names = [check_name(dep) for dep in deps]
         if not names:
-            return
+            return ""
         token = self._runtime.ids.new().hex()
         self.node.mark(token, [qualified(tx.tenant, name) for name in names], self.monotonic())
         tx.wake_others()
         tx.after_commit(self.follower.hurry)
         tx.after_rollback(lambda: self.node.unmark(token))
         store.invalidate(tx, token, names)
+        return token
 
     async def delete(self, *keys: str, tenant: str | None = None) -> None:
         """Invalidate these in a transaction of its own; durable, and seen everywhere within the bound."""
@@ -323,6 +348,18 @@ class Cache:
         edges = [{"from": dep, "to": name} for dep, name in pairs if dep is not None and name is not None]
         names = sorted(kept | {word for edge in edges for word in edge.values()})
         return {"nodes": [{"name": name, "kept": name in kept} for name in names], "edges": edges}
+
+    async def probe(self, tenant: str | None = None) -> dict[str, Any]:
+        """Load some of what is kept for the tenant once more: `{"sampled","stale":[{"key","age_s"}]}`; ages in seconds.
+
+        A value that differs although nothing invalidated it meanwhile is stale: a writer forgot to invalidate, or a loader reads an
+        old snapshot. The metric `stale_probe` counts them.
+        """
+        place = await self._place(tenant)
+        found = await self.loader.probe(place.prefix)
+        stale = [{"key": name.removeprefix(place.prefix), "age_s": round(age_s, 3)} for name, age_s in found if age_s is not None]
+        self.stats.l1.stale_probe += len(stale)
+        return {"sampled": len(found), "stale": stale}
 
     # Tenants
 

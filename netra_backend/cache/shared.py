@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,8 +27,8 @@ class Shared(Protocol):
 
     epoch: str
 
-    async def read(self, name: str) -> Found | None:
-        """The value, if the tier holds one that no event it knows of has passed, and it knows as many events as this process does."""
+    async def read(self, name: str, ticket: Ticket) -> Found | None:
+        """The value, if the tier holds one that no event it knows of has passed, and it knows all events up to the ticket's position."""
         ...
 
     async def fill(self, name: str, found: Found, ticket: Ticket) -> bool:
@@ -44,16 +43,8 @@ class Shared(Protocol):
         """Become the one process that loads this; a token, or None where another is at it."""
         ...
 
-    async def is_led(self, name: str) -> bool:
-        """Whether a process is loading this."""
-        ...
-
     async def yield_lead(self, name: str, token: str) -> None:
         """The load has ended."""
-        ...
-
-    async def forget(self, names: Iterable[str]) -> None:
-        """Drop entries of these names."""
         ...
 
     async def close(self) -> None:

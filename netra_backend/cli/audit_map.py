@@ -12,6 +12,7 @@ AUDITED: Final[dict[str, tuple[str, ...]]] = {
     "key create": ("api_key.create",),
     "key revoke": ("api_key.revoke",),
     "webhooks endpoint add": ("endpoint.create", "endpoint.secret.create"),
+    "cache invalidate": ("cache.invalidate",),
     "webhooks resend": ("delivery.resend",),
 }
 """Command -> what its entries are called; the actor is `cli:<account>`, or the key that a server was asked with."""
@@ -25,6 +26,9 @@ NOT_AUDITED: Final[dict[str, str]] = {
     "doctor": "reads only",
     "failpoints": "reads only",
     "tenant list": "reads only",
+    "cache stats": "reads only",
+    "cache graph": "reads only",
+    "cache probe": "calls the program's own loaders, which read",
     "key list": "reads only, and no secret",
     "webhooks send": "a message is its own record: it is kept with its time, and every attempt of it is appended",
     "webhooks list": "reads only",

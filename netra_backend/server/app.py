@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ..errors import NetraError, NotFound
+from . import cache as cache_routes
 from . import errors, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
 from .access import ACCESS, Access
 from .edge import Edge
@@ -27,6 +28,7 @@ ROUTERS: Final = (
     svix_attempt.router,
     keys.router,
     native.router,
+    cache_routes.router,
     probes.router,
 )
 

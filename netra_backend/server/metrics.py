@@ -28,12 +28,19 @@ DELIVERIES: Final = "netra_webhook_deliveries_total"
 QUEUE_DEPTH: Final = "netra_webhook_queue_depth"
 OLDEST_DUE: Final = "netra_webhook_oldest_due_seconds"
 BREAKERS: Final = "netra_breaker_state"
+CACHE_REQUESTS: Final = "netra_cache_requests_total"
+CACHE_LAG: Final = "netra_cache_applied_lag_seconds"
+CACHE_BYTES: Final = "netra_cache_bytes"
 
 KNOWN: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
     DELIVERIES: tuple({"outcome": outcome} for outcome in ("delivered", "failed", "dead", "skipped", "cancelled")),
+    CACHE_REQUESTS: tuple({"tier": tier, "result": result} for tier in ("l1", "l2") for result in ("hit", "miss")),
 }
 HELP: Final[Mapping[str, str]] = {
     DELIVERIES: "Outcomes of deliveries in this process; failed ones are tried again.",
+    CACHE_REQUESTS: "Questions to each tier of this process's cache, counted where they are scraped.",
+    CACHE_LAG: "How long this process's last look at the log took, in seconds, until it was applied.",
+    CACHE_BYTES: "What the cache's tier in this process holds by its own accounting.",
     QUEUE_DEPTH: "Deliveries of the installation that are due or on their way.",
     BREAKERS: "Endpoints of the installation whose breaker is open, half open or in a slow start, or that asked for a pause (gated).",
     OLDEST_DUE: "Age of the delivery that has been due for longest, in seconds; 0 if none is.",
@@ -79,13 +86,25 @@ class Gauges:
         self._metrics = metrics if isinstance(metrics, PrometheusMetrics) else PrometheusMetrics()
         self._netra = netra
         self._read_at = float("-inf")
+        self._cache_seen: dict[tuple[str, str], int] = {}
         self._reading = asyncio.Lock()
 
     async def exposition(self) -> bytes:
         """Prometheus' text format, rendered off the event loop."""
         async with self._reading:
             await self._read_queue()
+            self._read_cache()
         return await asyncio.to_thread(self._metrics.render)
+
+    def _read_cache(self) -> None:
+        """Hits are plain integers, so that one costs nothing: what was added since the last scrape is counted here."""
+        tiers = self._netra.cache.tiers()
+        for tier in ("l1", "l2"):
+            for result, member in (("hit", "hits"), ("miss", "misses")):
+                now = int(tiers[tier][member])
+                self._metrics.count(CACHE_REQUESTS, now - self._cache_seen.get((tier, member), 0), tier=tier, result=result)
+                self._cache_seen[tier, member] = now
+        self._metrics.gauge(CACHE_BYTES, tiers["l1"]["bytes"])
 
     async def _read_queue(self) -> None:
         clock = self._netra.runtime.clock

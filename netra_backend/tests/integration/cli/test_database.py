@@ -56,6 +56,14 @@ def test_a_tenant_is_made_once_and_listed(ask):
     assert [each["id"] for each in ask("tenant", "list").document["tenants"]] == [made.document["id"]]
 
 
+def test_the_cache_is_invalidated_and_looked_at(ask, acme):
+    assert ask("cache", "invalidate", "--tenant", "acme", "org:7", "user:1").document == {"seq": 1}
+    assert ask("cache", "stats", "--tenant", "acme").document["l1"]["hits"] == 0
+    assert ask("cache", "graph", "--tenant", "acme").document == {"nodes": [], "edges": []}
+    assert ask("cache", "probe", "--tenant", "acme").document == {"sampled": 0, "stale": []}
+    assert ask("cache", "invalidate", "--tenant", "acme").code == 2
+
+
 def test_a_key_is_shown_once_and_revoked(ask, acme):
     made = ask("key", "create", "--tenant", "acme", "--scope", "endpoint:secret").document
     assert made["key"].startswith("netra_tk_")
@@ -162,6 +170,7 @@ def test_each_audited_command_leaves_its_entries_under_the_accounts_name(ask, ac
     key = ask("key", "create", "--tenant", "acme").document["id"]
     ask("key", "revoke", key, "--tenant", "acme")
     ask("webhooks", "resend", message, acme["id"], "--tenant", "acme")
+    ask("cache", "invalidate", "--tenant", "acme", "org:7")
     entries = audited(data, "acme")
     assert {action for actions in audit_map.AUDITED.values() for action in actions} == {action for action, _ in entries}
     assert {actor.partition(":")[0] for _, actor in entries} == {"cli"}

@@ -65,7 +65,15 @@ def test_the_commands_work_through_a_server_as_they_do_on_the_database(ask, inst
     assert key["id"] in {each["id"] for each in ask("key", "list", "--tenant", "acme").document["keys"]}
     assert ask("key", "revoke", key["id"], "--tenant", "acme").code == 0
     assert ask("webhooks", "dead", "--tenant", "acme").document == {"dead": []}
-    for words in (["webhooks", "list"], ["webhooks", "show", sent.document["id"]], ["webhooks", "endpoint", "list"]):
+    assert ask("cache", "invalidate", "--tenant", "acme", "org:7").document == {"seq": 1}
+    assert ask("cache", "probe", "--tenant", "acme").document == {"sampled": 0, "stale": []}
+    for words in (
+        ["cache", "stats"],
+        ["cache", "graph"],
+        ["webhooks", "list"],
+        ["webhooks", "show", sent.document["id"]],
+        ["webhooks", "endpoint", "list"],
+    ):
         there = ask(*words, "--tenant", "acme").document
         here = run(capsys, *words, "--tenant", "acme", "--data", data, "--json").document
         assert _members(there) == _members(here), words
@@ -92,6 +100,7 @@ def test_every_command_that_can_ask_a_server_was_asked_here():
     remote = {path for path, command in leaves() if any(each.name == "server" for each in command.params)}
     asked = {"tenant create", "tenant list", "key create", "key list", "key revoke"}
     asked |= {f"webhooks {name}" for name in ("send", "list", "show", "dead", "resend", "endpoint add", "endpoint list")}
+    asked |= {f"cache {name}" for name in ("stats", "graph", "probe", "invalidate")}
     assert remote == asked
 
 

@@ -50,6 +50,7 @@ async def test_each_audited_route_writes_what_it_says(app, operator):
         "PATCH /api/v1/event-type/{event_type_name}": {"description": "e"},
         "POST /api/v1/keys": {"name": "b"},
         "POST /api/v1/tenants": {"uid": "another"},
+        "POST /api/v1/tenants/{tenant}/cache/invalidate": {"deps": ["org:7"]},
         "POST /api/v1/tenants/{tenant}/keys": {"name": "b"},
     }
     last = ["DELETE /api/v1/app/{app_id}/endpoint/{endpoint_id}", "DELETE /api/v1/app/{app_id}"]

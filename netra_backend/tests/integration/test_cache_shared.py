@@ -1,0 +1,197 @@
+"""The shared tier on a real Valkey: one load for a fleet, and nothing stale or lost when it dies, stalls, forgets or goes back in time."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+
+import pytest
+
+from netra_backend import Netra
+from netra_backend.cache import valkey
+from netra_backend.errors import CannotStart
+
+from ..support.adopting import settings_of
+from ..support.cache.server import Server
+from ..support.places import File, Shared
+from ..support.storage import eventually
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with closing(Server(tmp_path_factory.mktemp("valkey"))) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request, tmp_path):
+    if request.param == "sqlite":
+        yield File(tmp_path / "netra.db")
+        return
+    postgres = request.getfixturevalue("postgres_server")
+    with postgres.database() as name:
+        yield Shared(postgres, name)
+
+
+@pytest.fixture(autouse=True)
+def _patient(request, monkeypatch):
+    """A slow machine must not look like a dead server, save where the server is dead or slow."""
+    if "stalls_or_is_dead" not in request.node.name:
+        monkeypatch.setattr(valkey, "ANSWER_S", 20.0)
+
+
+@asynccontextmanager
+async def opened(place, tmp_path, server, count, **settings):
+    options = {**settings_of(tmp_path), "disk_reserve_bytes": 0, "cache_url": server.url, "cache_lease": "60s", **settings}
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(Netra(place.url, workers=False, environ={}, **options)) for _ in range(count)]
+        stack.enter_context(nodes[0].scope(tenant="acme"))
+        yield nodes
+
+
+@pytest.fixture
+async def nodes(place, tmp_path, server):
+    async with opened(place, tmp_path, server, 2) as nodes:
+        yield nodes
+
+
+class Source:
+    def __init__(self):
+        self.value = 1
+        self.reads = 0
+
+    async def read(self):
+        self.reads += 1
+        await asyncio.sleep(0)
+        return {"v": self.value}
+
+    async def get(self, netra, key="card"):
+        return (await netra.cache.get_or_load(key, self.read, ttl="10m", depends_on=["org:7"]))["v"]
+
+
+async def invalidate(tx, netra):
+    await netra.cache.invalidate(tx, "org:7")
+
+
+async def change(source, netra):
+    """Commit a change, and wait until it has its number."""
+    source.value += 1
+    await netra.write(invalidate, netra, tenant="acme")
+    await eventually(lambda: numbered(netra))
+
+
+async def numbered(netra):
+    await netra.cache.follower.look()
+    return not netra.cache.node.pending
+
+
+def forget(netra):
+    """What this process keeps itself is gone: the shared tier is asked."""
+    netra.cache.node.drop_everything()
+
+
+async def answering(netra):
+    """The tier is asked again, and has been handed what it missed."""
+    await netra.cache.follower.look()
+    return netra.cache.shared._breaker.state.phase == "closed" and await netra.cache.shared._client.ping()
+
+
+async def test_what_one_process_loaded_another_is_given_until_it_is_invalidated(nodes):
+    one, two = nodes
+    source = Source()
+    assert [await source.get(one), await source.get(two)] == [1, 1]
+    assert (source.reads, two.cache.tiers()["l2"]["hits"]) == (1, 1)
+    await change(source, one)
+    await two.cache.follower.look()
+    assert [await source.get(two), await source.get(one)] == [2, 2]
+    assert source.reads == 2
+
+
+async def test_a_value_filled_late_is_refused_by_the_tier_itself(nodes):
+    one, two = nodes
+    source = Source()
+    await source.get(one)
+    found = await one.cache.shared.read("acme|card", one.cache.node.begin(0))
+    late = two.cache.node.begin(0)
+    await change(source, one)
+    assert not await two.cache.shared.fill("acme|card", found, late)
+    assert await one.cache.shared.read("acme|card", one.cache.node.begin(0)) is None
+
+
+async def test_a_hundred_callers_of_four_processes_cause_one_load(place, tmp_path, server):
+    async with opened(place, tmp_path, server, 4) as nodes:
+        for node in nodes:
+            await node.cache.position()
+        source = Source()
+        got = await asyncio.gather(*(source.get(node) for node in nodes for _ in range(25)))
+        assert (set(got), source.reads) == ({1}, 1)
+
+
+async def test_a_tier_that_forgot_everything_or_went_back_in_time_serves_nothing_old(nodes, server):
+    one, two = nodes
+    source = Source()
+    await source.get(one)
+    server.remember()
+    await change(source, one)
+    assert await source.get(one) == 2
+    server.roll_back()
+    forget(one)
+    forget(two)
+    assert await source.get(two) == 2
+    await eventually(lambda: answering(one))
+    await eventually(lambda: answering(two))
+    forget(two)
+    assert await source.get(two) == 2
+    assert int(server.client().hget(one.cache.shared._keys("")[0], "pos")) == one.cache.node.applied
+    server.client().flushall()
+    forget(one)
+    assert await source.get(one) == 2
+    await one.cache.follower.look()
+    await two.cache.follower.look()
+    reads = source.reads
+    forget(one)
+    assert [await source.get(one), await source.get(two)] == [2, 2]
+    assert source.reads <= reads + 1
+
+
+async def test_a_tier_that_stalls_or_is_dead_is_passed_by_and_found_again(nodes, server):
+    one, two = nodes
+    source = Source()
+    server.stall()
+    try:
+        assert await source.get(one) == 1
+        await change(source, one)
+        forget(two)
+        await two.cache.follower.look()
+        assert await source.get(two) == 2
+    finally:
+        server.go_on()
+    await eventually(lambda: answering(one))
+    await eventually(lambda: answering(two))
+    server.kill()
+    try:
+        await change(source, one)
+        await two.cache.follower.look()
+        assert [await source.get(one), await source.get(two)] == [3, 3]
+        assert one.cache.tiers()["l2"]["errors"] > 0
+    finally:
+        server.start()
+    await eventually(lambda: answering(one))
+    forget(one)
+    assert await source.get(one) == 3
+
+
+async def test_each_tenants_names_are_its_own_in_the_tier_too(nodes):
+    one, two = nodes
+    source = Source()
+    await source.get(one)
+    with two.scope(tenant="globex"):
+        assert await two.cache.get("card") is None
+    assert await two.cache.get("card") == {"v": 1}
+
+
+async def test_a_server_that_evicts_keys_without_a_ttl_is_refused(tmp_path):
+    with closing(Server(tmp_path, **{"maxmemory-policy": "allkeys-lru"})) as server:
+        with pytest.raises(CannotStart, match="allkeys-lru"):
+            async with opened(File(tmp_path / "netra.db"), tmp_path, server, 1):
+                pass
