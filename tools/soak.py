@@ -50,6 +50,8 @@ class Round:
 
 
 KILLS = "netra_backend/tests/faults/test_kills.py::test_random_kills_lose_nothing"
+CACHE = "netra_backend/tests/faults/test_cache_faults.py"
+EXPLORER = "netra_backend/tests/unit/test_cache_explorer.py"
 RESTARTS = "netra_backend/tests/faults/test_postgres_server.py::test_a_server_that_comes_and_goes_loses_nothing"
 PARTS = {
     "storage": [
@@ -57,6 +59,10 @@ PARTS = {
         Round("two libraries, commits", "netra_backend/tests/faults/test_two_libraries.py", "NETRA_TWO_LIB_COMMITS", 10_000, 10_000),
     ],
     "webhooks": [Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="sqlite")],
+    "cache": [
+        Round("reads under faults", CACHE, "NETRA_CACHE_READS", 10_000_000, 500_000, cells=6, seed="NETRA_CACHE_SEED", only="no_read"),
+        Round("larger scopes of the explorer", EXPLORER, "NETRA_EXPLORE", 1, 1),
+    ],
     "postgres": [
         Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="postgres"),
         Round(
