@@ -13,6 +13,8 @@ AUDITED: Final[dict[str, tuple[str, ...]]] = {
     "key revoke": ("api_key.revoke",),
     "webhooks endpoint add": ("endpoint.create", "endpoint.secret.create"),
     "cache invalidate": ("cache.invalidate",),
+    "webhooks endpoint rotate": ("endpoint.secret.create", "endpoint.secret.expire"),
+    "webhooks endpoint secret": ("endpoint.secret.read",),
     "webhooks resend": ("delivery.resend",),
 }
 """Command -> what its entries are called; the actor is `cli:<account>`, or the key that a server was asked with."""

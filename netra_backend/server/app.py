@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from ..errors import NetraError, NotFound
 from . import cache as cache_routes
-from . import errors, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
+from . import errors, jwks, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
 from .access import ACCESS, Access
 from .edge import Edge
 from .errors import InvalidMembers, MalformedBody, problem
@@ -27,6 +27,7 @@ ROUTERS: Final = (
     svix_message.router,
     svix_attempt.router,
     keys.router,
+    jwks.router,
     native.router,
     cache_routes.router,
     probes.router,

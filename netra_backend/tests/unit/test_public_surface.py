@@ -20,7 +20,15 @@ def arguments(function):
 def test_the_package_exports_these_names_and_loads_them_on_use():
     assert sorted(netra_backend.__all__) == ["Netra", "NetraError"]
     assert all(getattr(netra_backend, name) for name in netra_backend.__all__)
-    assert sorted(webhooks.__all__) == ["SignatureRejected", "verify"]
+    assert sorted(webhooks.__all__) == [
+        "PayloadUnreadable",
+        "Received",
+        "SignatureMismatch",
+        "SignatureMissing",
+        "SignatureOutdated",
+        "SignatureRejected",
+        "verify",
+    ]
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():
