@@ -1,0 +1,95 @@
+"""S3-FIFO beside LRU: no worse where a few keys are asked for often, and much better where everything is asked for once in between."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import OrderedDict
+
+import pytest
+
+from netra_backend.cache.errors import CycleRefused
+from netra_backend.cache.graph import Graph
+from netra_backend.cache.tier import ENTRY_BYTES, Entry, Tier, weigh
+
+ROOM = 200
+
+
+def entry(name):
+    return Entry(name, None, p=0, deps=frozenset(), made=0, expires=1, stale_until=1, weight=1)
+
+
+def ratio_of_the_tier(names):
+    tier, hits = Tier(ROOM, lambda _: None), 0
+    for name in names:
+        found = tier.find(name)
+        if found is None:
+            tier.insert(entry(name))
+        else:
+            hits += 1
+            found.hits = min(found.hits + 1, 3)
+        assert tier.used_bytes == len(tier) <= ROOM
+    return hits / len(names)
+
+
+def ratio_of_lru(names):
+    kept, hits = OrderedDict(), 0
+    for name in names:
+        if name in kept:
+            hits += 1
+            kept.move_to_end(name)
+        else:
+            kept[name] = None
+            if len(kept) > ROOM:
+                kept.popitem(last=False)
+    return hits / len(names)
+
+
+def zipf(count, keys=2000):
+    weights = list(itertools.accumulate(1 / rank for rank in range(1, keys + 1)))
+    return [str(number) for number in random.Random(1).choices(range(keys), cum_weights=weights, k=count)]
+
+
+def with_scans(names):
+    scan = (f"scan {number}" for number in itertools.count())
+    return [each for at, name in enumerate(names) for each in ([name, *itertools.islice(scan, 300)] if at % 500 == 0 else [name])]
+
+
+@pytest.mark.parametrize(
+    ("workload", "least_gain"),
+    [("zipf", 0.03), ("zipf with scans", 0.05), ("loop", 0.0)],
+)
+def test_hit_ratios_beside_lru(workload, least_gain):
+    names = {"zipf": zipf(20_000), "zipf with scans": with_scans(zipf(20_000)), "loop": [str(n % 250) for n in range(10_000)]}[workload]
+    ours, lru = ratio_of_the_tier(names), ratio_of_lru(names)
+    print(f"{workload}: {ours:.3f}, LRU {lru:.3f}")
+    assert ours >= lru + least_gain
+
+
+def test_a_value_weighs_what_is_inside_it():
+    assert weigh("n", {"a": ["x" * 10_000]}) > 10_000 + ENTRY_BYTES
+    shared = "x" * 10_000
+    assert weigh("n", [shared, shared]) < 20_000
+
+
+def test_what_is_dropped_keeps_its_edges_while_something_depends_on_it():
+    graph = Graph()
+    graph.keep("card", ["org"])
+    graph.keep("page", ["card"])
+    graph.drop("card")
+    assert graph.closure(["org"]) == {"card", "page"}
+    graph.drop("page")
+    assert (len(graph), graph.closure(["org"])) == (0, set())
+
+
+def test_an_order_makes_everything_behind_what_it_is_made_from_whatever_the_edges():
+    chance = random.Random(1)
+    for _ in range(50):
+        graph, names = Graph(), [f"n{number}" for number in range(12)]
+        for at, name in enumerate(names):
+            graph.keep(name, chance.sample(names[:at], min(at, 2)) or ["root"])
+        ordered = graph.order(names)
+        assert sorted(ordered) == sorted(names)
+        assert all(ordered.index(dep) < ordered.index(name) for dep, name in graph.edges() if dep != "root")
+        with pytest.raises(CycleRefused):
+            graph.declare("root", [names[-1]])
