@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ..kernel.ids import to_text
 from ..kernel.scope import TraceContext
 from ..resilience.circuit_breaker import CLOSED, Breaker
+
+Ordering = Literal["none", "endpoint", "key"]
+"""How messages to an endpoint follow each other: in no order, all in one line, or in a line for each ordering key."""
 
 MOST_MATCHES: Final = 1000
 """Event types whose endpoints a snapshot remembers; names come from producers and must not fill the memory."""
@@ -29,8 +32,16 @@ class Endpoint:
     rate_limit: int | None
     metadata: Mapping[str, Any]
     headers: Mapping[str, str]
-    created_us: int
-    updated_us: int
+    ordering: Ordering = "none"
+    filter: str | None = None
+    created_us: int = 0
+    updated_us: int = 0
+
+    def line_of(self, ordering_key: str | None) -> str | None:
+        """Which line a message of this key stands in here; None where it waits for nobody."""
+        if self.ordering == "endpoint":
+            return ""
+        return ordering_key if self.ordering == "key" else None
 
     @property
     def text_id(self) -> str:
@@ -88,6 +99,7 @@ class NewMessage:
     channels: tuple[str, ...] | None = None
     tags: tuple[str, ...] | None = None
     deliver_at_us: int | None = None
+    ordering_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,7 @@ class Message:
     payload: str
     channels: tuple[str, ...] | None
     tags: tuple[str, ...] | None
+    ordering_key: str | None
     deliver_at_us: int | None
     created_us: int
     trace: TraceContext = field(default_factory=TraceContext)
@@ -129,6 +142,12 @@ class Delivery:
     number: int
     deadline_us: int
     manual: bool = False
+    line: str | None = None
+
+    @property
+    def in_line(self) -> tuple[str, bytes, str] | None:
+        """The line that it is the first of (`lines.py`), if it stands in one."""
+        return None if self.line is None else (self.message.tenant, self.endpoint_id, self.line)
 
     @property
     def key(self) -> tuple[str, bytes, bytes]:

@@ -81,12 +81,14 @@ class Webhooks:
         deliver_at: float | None = None,
         channels: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
+        ordering_key: str | None = None,
     ) -> str:
         """Store a message in the caller's transaction and return its id: it is delivered iff that commits.
 
         `payload` is anything JSON can say. `event_id` makes a repetition harmless: the same content returns the first
         message's id, other content raises `KeyReused`. `content_key=True` derives that key from tenant, type and
-        payload, for producers that cannot keep an id. `deliver_at` is epoch seconds.
+        payload, for producers that cannot keep an id. `deliver_at` is epoch seconds. Messages of one `ordering_key` reach
+        an endpoint that orders by key one after the other, in the order of their commits.
         """
         message = {
             "type": type,
@@ -96,6 +98,7 @@ class Webhooks:
             "deliver_at": deliver_at,
             "channels": channels,
             "tags": tags,
+            "ordering_key": ordering_key,
         }
         return (await self.send_many(tx, [message]))[0]
 
@@ -173,6 +176,7 @@ class Webhooks:
         deliver_at: float | None = None,
         channels: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
+        ordering_key: str | None = None,
     ) -> NewMessage:
         """Check what a producer gave and render its payload."""
         text = _render(payload)
@@ -186,6 +190,7 @@ class Webhooks:
                 channels=None if channels is None else tuple(channels),
                 tags=None if tags is None else tuple(tags),
                 deliver_at_us=None if deliver_at is None else _microseconds(deliver_at),
+                ordering_key=ordering_key,
             )
         )
 
@@ -198,6 +203,7 @@ class Webhooks:
         _check_names("a key", [new.idempotency_key] if new.idempotency_key is not None else [])
         _check_names("a channel", new.channels or ())
         _check_names("a tag", new.tags or ())
+        _check_names("an ordering key", [new.ordering_key] if new.ordering_key is not None else [])
         if new.event_id is None and new.idempotency_key is None:
             return new
         return replace(new, body_hash=intake.content_hash(new))
@@ -220,8 +226,9 @@ class Webhooks:
         targets = []
         for endpoint in snapshot.matching(new.event_type, new.channels):
             skip = "the endpoint is disabled" if endpoint.disabled else None
-            lease = skip is None and new.deliver_at_us is None and room((tenant, message_id, endpoint.id))
-            targets.append(Target(endpoint.id, lease, skip))
+            line = endpoint.line_of(new.ordering_key)
+            lease = skip is None and line is None and new.deliver_at_us is None and room((tenant, message_id, endpoint.id))
+            targets.append(Target(endpoint.id, lease, skip, line))
         return Intake(
             tenant,
             message_id,
