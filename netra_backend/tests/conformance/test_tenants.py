@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from netra_backend.errors import Conflict, InvalidInput, NotFound
+from netra_backend.kernel.scope import Scope
 from netra_backend.storage import tenants
 
 from ..support.storage import SYSTEM, opened
@@ -117,4 +118,4 @@ async def test_a_tenant_that_another_process_makes_between_two_looks_is_taken(en
 
     async with opened(engine, tmp_path) as database:
         monkeypatch.setattr(tenants, "find", find)
-        assert [await database.write(tenants.ensure, "acme", scope=SYSTEM)] == elsewhere
+        assert [await database.write(tenants.ensure, "acme", scope=Scope("acme", "tester"))] == elsewhere
