@@ -238,7 +238,7 @@ def endpoint_of(row: Row) -> Endpoint:
         rate_limit,
         orjson.loads(metadata),
         orjson.loads(headers),
-        ordering,
+        ordering or "none",
         filter_,
         created,
         updated,
@@ -256,7 +256,7 @@ def _columns(endpoint: Endpoint) -> dict[str, Any]:
         "rate_limit": endpoint.rate_limit,
         "metadata": orjson.dumps(endpoint.metadata).decode(),
         "headers": orjson.dumps(endpoint.headers).decode(),
-        "ordering": endpoint.ordering,
+        "ordering": None if endpoint.ordering == "none" else endpoint.ordering,
         "filter": endpoint.filter,
     }
 

@@ -29,7 +29,7 @@ from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
 from . import lines
 from .errors import DuplicateEventId
-from .model import Accepted, Delivery, Message, NewMessage
+from .model import NEVER_US, Accepted, Delivery, Message, NewMessage
 
 Q = Statements(__package__)
 
@@ -182,10 +182,8 @@ async def _store(tx: Tx, items: Sequence[Intake], hand_over: HandOver | None) ->
         for target in item.targets:
             leased = target.lease and item.node in living and due_us <= tx.now_us
             place, is_first = places.get((item.id, target.endpoint_id), (None, True))
-            row_due_us = due_us if is_first else lines.NEVER_US
-            rows.append(
-                _delivery_row(message, target, leased=leased, due_us=row_due_us, deadline_us=deadline_us, node=item.node, place=place)
-            )
+            turn_us = due_us if is_first else NEVER_US
+            rows.append(_delivery_row(message, target, leased=leased, due_us=turn_us, deadline_us=deadline_us, node=item.node, place=place))
             if leased:
                 handed.append(Delivery(message, target.endpoint_id, item.node, 0, deadline_us))
                 taken.append(item)
@@ -250,10 +248,10 @@ def _message(item: Intake, now_us: int) -> Message:
         new.payload,
         new.channels,
         new.tags,
-        new.ordering_key,
         new.deliver_at_us,
         now_us,
         item.trace,
+        new.ordering_key,
     )
 
 
@@ -292,10 +290,10 @@ def message_of(row: Row) -> Message:
         payload,
         _tuple(channels),
         _tuple(tags),
-        ordering_key,
         deliver_at_us,
         created_us,
         TraceContext(trace_id, span_id),
+        ordering_key,
     )
 
 

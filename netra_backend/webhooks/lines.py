@@ -27,11 +27,9 @@ from typing import Final
 from ..kernel.failpoints import declare
 from ..storage.statements import Statements
 from ..storage.transaction import Tx
+from .model import NEVER_US
 
 Q = Statements(__package__)
-
-NEVER_US: Final = 253_370_764_800_000_000
-"""9999-01-01: when a delivery is due that waits for the one before it."""
 
 PLACES_TAKEN: Final = declare("webhooks.places_taken", "numbers in their lines are taken, deliveries are not written")
 

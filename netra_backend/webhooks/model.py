@@ -13,6 +13,9 @@ from ..resilience.circuit_breaker import CLOSED, Breaker
 Ordering = Literal["none", "endpoint", "key"]
 """How messages to an endpoint follow each other: in no order, all in one line, or in a line for each ordering key."""
 
+NEVER_US: Final = 253_370_764_800_000_000
+"""9999-01-01: when a delivery is due that waits for the one before it in its line (`lines.py`)."""
+
 MOST_MATCHES: Final = 1000
 """Event types whose endpoints a snapshot remembers; names come from producers and must not fill the memory."""
 
@@ -113,10 +116,10 @@ class Message:
     payload: str
     channels: tuple[str, ...] | None
     tags: tuple[str, ...] | None
-    ordering_key: str | None
     deliver_at_us: int | None
     created_us: int
     trace: TraceContext = field(default_factory=TraceContext)
+    ordering_key: str | None = None
 
     @property
     def text_id(self) -> str:
@@ -249,6 +252,11 @@ class DeliveryRow:
     due_us: int
     last_status: int | None
     reason: str | None
+
+    @property
+    def next_us(self) -> int | None:
+        """When it is tried next; None where it is over or on its way, or waits for the one before it in its line."""
+        return self.due_us if self.state == "due" and self.due_us != NEVER_US else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,8 @@ where not exists (select 1 from alive a where a.id = r.owner)
 
 -- name: hold_lines
 -- Forced: a line whose row another transaction holds is passed over, for that may be a caller's own and last long.
-select l.tenant, l.endpoint_id, l.line from netra_line l
-where (l.tenant, l.endpoint_id, l.line) in (
-  select r.tenant, r.endpoint_id, r.line from rows(:rows, tenant text, endpoint_id uuid, line text) as r)
+select l.tenant, l.endpoint_id, l.line
+from rows(:rows, tenant text, endpoint_id uuid, line text) as r
+join netra_line l on l.tenant = r.tenant and l.endpoint_id = r.endpoint_id and l.line = r.line
 order by l.tenant, l.endpoint_id, l.line
-for update skip locked;
+for update of l skip locked;

@@ -155,7 +155,7 @@ select r.tenant, r.endpoint_id, r.line
 from rows(:rows, tenant text, endpoint_id uuid, line text) as r
 where exists (
   select 1 from netra_delivery d
-  where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.line = r.line and d.state in ('due', 'leased'));
+  where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.line = r.line and (d.state = 'due' or d.state = 'leased'));
 
 -- name: hold_lines
 -- fleet: coalesced acknowledgement; each row carries its tenant
@@ -175,14 +175,14 @@ set due_us = (
 where state = 'due' and due_us = :never_us and line is not null and (tenant, endpoint_id, line, place) in (
   select r.tenant, r.endpoint_id, r.line, (
     select d.place from netra_delivery d
-    where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.line = r.line and d.state in ('due', 'leased')
+    where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.line = r.line and (d.state = 'due' or d.state = 'leased')
     order by d.place limit 1)
   from rows(:rows, tenant text, endpoint_id uuid, line text) as r);
 
 -- name: next_line
 -- fleet: the sweep looks at the first of every line, one index seek a line
 select tenant, endpoint_id, line, due_us from netra_delivery
-where line is not null and state in ('due', 'leased')
+where line is not null and (state = 'due' or state = 'leased')
   and (tenant, endpoint_id, line) > (:after_tenant, :after_endpoint, :after_line)
 order by tenant, endpoint_id, line, place limit 1;
 
@@ -546,7 +546,7 @@ order by a.id limit :limit;
 -- name: destinations_of_message
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
   e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
-  e.created_us, e.updated_us
+  e.ordering, e.filter, e.created_us, e.updated_us
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id > :after
 order by d.endpoint_id limit :limit;
@@ -554,7 +554,7 @@ order by d.endpoint_id limit :limit;
 -- name: destinations_of_message_back
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
   e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
-  e.created_us, e.updated_us
+  e.ordering, e.filter, e.created_us, e.updated_us
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id < :after
 order by d.endpoint_id desc limit :limit;

@@ -21,6 +21,7 @@ from ..storage.transaction import Tx
 from . import endpoints, inbox, intake
 from .endpoints import check_event_type
 from .errors import PayloadTooLarge, UnknownEventType
+from .filters import wanting
 from .inbox import Received
 from .intake import Answer, Intake, StaleSnapshot, Target
 from .model import Accepted, Delivery, NewMessage, Snapshot
@@ -224,7 +225,7 @@ class Webhooks:
         if not trace.trace_id:  # nobody traces the caller: the message begins a trace of its own
             trace = TraceContext(self._runtime.ids.new().hex(), message_id[8:].hex())
         targets = []
-        for endpoint in snapshot.matching(new.event_type, new.channels):
+        for endpoint in wanting(snapshot.matching(new.event_type, new.channels), new):
             skip = "the endpoint is disabled" if endpoint.disabled else None
             line = endpoint.line_of(new.ordering_key)
             lease = skip is None and line is None and new.deliver_at_us is None and room((tenant, message_id, endpoint.id))

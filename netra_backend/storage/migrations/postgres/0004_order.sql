@@ -1,8 +1,8 @@
 -- Deliveries in order, and filters over payloads.
 
--- How messages to an endpoint follow each other: in no order, all in one line, or in a line for each ordering key. `filter` is an
+-- How messages to an endpoint follow each other: in no order (null), all in one line, or in a line for each ordering key. `filter` is an
 -- expression over a message (kernel/expression.py); only messages that it holds for go there.
-alter table netra_endpoint add column ordering text collate "C" not null default 'none' check (ordering in ('none', 'endpoint', 'key'));
+alter table netra_endpoint add column ordering text collate "C" check (ordering in ('endpoint', 'key'));
 alter table netra_endpoint add column filter text collate "C";
 
 drop trigger netra_endpoint_audit_update on netra_endpoint;
@@ -16,8 +16,7 @@ alter table netra_message add column ordering_key text collate "C";
 -- Where a delivery stands in its line; see webhooks/lines.py. One that waits for the one before it is due in the year 9999.
 alter table netra_delivery add column line text collate "C";
 alter table netra_delivery add column place bigint;
-create unique index netra_delivery_line on netra_delivery (tenant, endpoint_id, line, place)
-where line is not null and state in ('due', 'leased');
+create unique index netra_delivery_line on netra_delivery (tenant, endpoint_id, line, place) where line is not null and (state = 'due' or state = 'leased');
 
 -- The last number that was given out in each line, changed in the transaction that takes it: its row is the line's lock.
 create table netra_line (
