@@ -10,6 +10,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from .batch import registry
+from .batch.service import Batch
+from .batch.settings import BatchSettings
 from .errors import MissingTenant, NetraError
 from .kernel.ids import try_from_text
 from .kernel.runtime import Runtime
@@ -145,6 +148,7 @@ class Netra:
         if self.workers:
             self._in_background(self._rewrap())
         await self._start_webhooks()
+        await self._start_batch()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -184,6 +188,15 @@ class Netra:
         if dispatcher is not None:
             await dispatcher.start()
             self._stack.push_async_callback(dispatcher.stop)
+
+    async def _start_batch(self) -> None:
+        options = BatchSettings.of(self.settings)
+        self.batch = Batch(self.database, self.runtime, options, self.membership, self._scope_of)
+        if self.workers:
+            registry.load(options.jobs)
+            self.batch.worker = self.batch.new_worker()
+            await self.batch.worker.start()
+            self._stack.push_async_callback(self.batch.worker.stop)
 
     def _new_database(self) -> Database:
         settings = self.settings
