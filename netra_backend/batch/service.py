@@ -16,11 +16,9 @@ from ..storage.database import Database
 from ..storage.membership import Membership
 from ..storage.transaction import Tx
 from . import registry, store
-from .errors import NothingToRerun
 from .model import DeadLetter, Run, RunId, Totals
 from .registry import Job
 from .settings import BatchSettings
-from .states import FINISHED
 from .worker import BatchWorker
 
 LONGEST_KEY: Final = 256
@@ -117,7 +115,7 @@ class Batch:
     async def rerun(self, run: str, *, tenant: str | None = None) -> RunId:
         """Process the dead letters of a finished run again, as a child run; its id. Asked twice it is one child run."""
         scope, run_id = await self._found(run, tenant)
-        made: bytes = await self._database.write(_rerun, run_id, scope=scope)
+        made: bytes = await self._database.write(store.rerun, run_id, scope=scope)
         return RunId(to_text("run", made), scope.tenant)
 
     async def _decide(self, run: str, tenant: str | None, event: str) -> str:
@@ -135,18 +133,6 @@ class Batch:
             if owner is None:
                 raise NotFound(f"there is no run {run}") from None
             return await self._scope_of(owner), run_id
-
-
-async def _rerun(tx: Tx, run_id: bytes) -> bytes:
-    """The child run for a finished run's dead letters. A finished run's never change, so they may be counted first."""
-    run, totals = await store.run_and_totals(tx, run_id)
-    if run.state not in FINISHED:
-        raise NothingToRerun(f"{run.text_id} is {run.state}", fix="Wait for its end, or cancel it first.")
-    if not totals.failed:
-        raise NothingToRerun(f"{run.text_id} has no dead letters")
-    made, _ = await store.start(tx, run.job, f"rerun:{run.text_id}", run.params, 1, parent=run.id)
-    tx.wake_others()
-    return made
 
 
 def status_of(run: Run, totals: Totals, now_us: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ..storage import nodes
 from ..storage.audit_append import audit_append
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
+from .errors import NothingToRerun
 from .model import ActiveRun, DeadLetter, Lease, Part, Run, Totals
 from .states import FINISHED, RUN
 
@@ -64,6 +65,18 @@ async def start(
         audit_id=entry,
     )
     return run_id, True
+
+
+async def rerun(tx: Tx, run_id: bytes) -> bytes:
+    """The child run for a finished run's dead letters. A finished run's never change, so they may be counted first."""
+    parent, found = await run_and_totals(tx, run_id)
+    if parent.state not in RUN.terminal:
+        raise NothingToRerun(f"{parent.text_id} is {parent.state}", fix="Wait for its end, or cancel it; a failed one may be resumed.")
+    if not found.failed:
+        raise NothingToRerun(f"{parent.text_id} has no dead letters")
+    made, _ = await start(tx, parent.job, f"rerun:{parent.text_id}", parent.params, 1, parent=parent.id)
+    tx.wake_others()
+    return made
 
 
 async def plan(tx: Tx, run_id: bytes, parts: Sequence[Part], chunk_size: int) -> bool:

@@ -27,6 +27,7 @@ COMMANDS: Final = (
     Command("tenant", "tenant", "Make and list tenants."),
     Command("key", "key", "Make, list and revoke API keys."),
     Command("webhooks", "webhooks", "Send, look at, resend and receive messages."),
+    Command("batch", "batch", "Run jobs, look at their runs, pause, resume and rerun them."),
     Command("demo", "demo", "Run the main job on real data, with a process killed half-way."),
     Command("failpoints", "failpoints", "List the places where a test may stop a process."),
 )

@@ -36,6 +36,11 @@ AUDITED: Final[Mapping[str, tuple[str, ...]]] = {
     "POST /api/v1/tenants/{tenant}/keys": ("api_key.create",),
     "POST /api/v1/tenants/{tenant}/keys/{key_id}/revoke": ("api_key.revoke",),
     "POST /api/v1/tenants/{tenant}/keys/{key_id}/rotate": ("api_key.expire", "api_key.create"),
+    "POST /api/v1/tenants/{tenant}/batch/runs": ("run.start",),
+    "POST /api/v1/tenants/{tenant}/batch/runs/{run}/pause": ("run.pause",),
+    "POST /api/v1/tenants/{tenant}/batch/runs/{run}/resume": ("run.resume",),
+    "POST /api/v1/tenants/{tenant}/batch/runs/{run}/cancel": ("run.cancel",),
+    "POST /api/v1/tenants/{tenant}/batch/runs/{run}/rerun": ("run.rerun",),
 }
 """Route -> the actions that it may write, each in the transaction of its effect."""
 
@@ -66,6 +71,10 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
     "GET /api/v1/tenants/{tenant}/keys": _READS,
     "GET /api/v1/tenants/{tenant}/webhooks/dead": _READS,
     "GET /api/v1/tenants/{tenant}/audit": _READS,
+    "GET /api/v1/tenants/{tenant}/batch/runs": _READS,
+    "GET /api/v1/tenants/{tenant}/batch/runs/{run}": _READS,
+    "GET /api/v1/tenants/{tenant}/batch/runs/{run}/failures": _READS,
+    "GET /api/v1/tenants/{tenant}/batch/runs/{run}/events": _READS,
     "GET /api/v1/audit": _READS,
     "GET /api/v1/health": _PROBE,
     "HEAD /api/v1/health": _PROBE,
