@@ -7,7 +7,7 @@ owner goes on behind the cursor, so at most one chunk is done again (B5).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -42,7 +42,7 @@ class Partition:
         """The run's tenant and trace."""
         return self._source.scope
 
-    async def work(self, keep_going: Callable[[], bool], committed: Callable[[Committed], None]) -> bool:
+    async def work(self, keep_going: Callable[[], bool], committed: Callable[[Committed], Awaitable[None]]) -> bool:
         """Chunk after chunk; True once the partition is done, False where it was told not to keep going."""
         items: Iterator[Read] | AsyncIterator[Read] = self._reader.read(self._source, self.lease.spec, self.lease.cursor)
         left: Chunk | None = None
@@ -52,7 +52,7 @@ class Partition:
             if not keep_going():
                 return False
             done = await self._commit(chunk)
-            committed(done)
+            await committed(done)
             if done.finished:
                 return True
             self.lease = replace(

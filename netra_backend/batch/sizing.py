@@ -22,7 +22,7 @@ def next_size(size: int, items: int, held_s: float, target_s: float, most: int) 
     """The next chunk's size: towards `target_s` of held writer, at most doubled, at least 1 and at most `most` items."""
     if items < 1:
         return min(size, most)
-    fitting = int(items * target_s / held_s) if held_s > 0 else 2 * size
+    fitting = int(items * target_s / max(held_s, 1e-6))
     return max(1, min(fitting, 2 * size, most))
 
 

@@ -10,7 +10,7 @@ chunks' own transactions change, so that no two processes ever wait for one coun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -141,16 +141,19 @@ async def decide(tx: Tx, run_id: bytes, event: str) -> str:
     return state
 
 
-async def settle(tx: Tx, run_id: bytes) -> str | None:
-    """End a running run whose partitions are all done; its last state, or None where it goes on or has ended before.
+async def settle(tx: Tx, run_id: bytes, too_many: Callable[[int, int], str]) -> str | None:
+    """End a running run that has too many dead letters, or whose partitions are all done; its last state, None if it goes on.
 
-    A partition that is done stays so, so what is counted here holds until the commit.
+    `too_many(failed, ended)` gives the reason. A partition that is done stays so, and a dead letter too, so what is counted here
+    holds until the commit.
     """
     found = await totals(tx, run_id)
-    if found.open:
+    reason = too_many(found.failed, found.done + found.failed)
+    if found.open and not reason:
         return None
-    state = RUN.transitions["complete_with_failures" if found.failed else "complete"][1]
-    return state if await _end(tx, run_id, state, None) else None
+    event = "fail" if reason else "complete_with_failures" if found.failed else "complete"
+    state = RUN.transitions[event][1]
+    return state if await _end(tx, run_id, state, reason or None) else None
 
 
 async def fail(tx: Tx, run_id: bytes, reason: str) -> bool:

@@ -126,12 +126,12 @@ class BatchWorker:
         await self._database.write(store.plan, run.id, parts, job.chunk, scope=scope)
 
     async def _claim(self, active: ActiveRun, scope: Scope) -> None:
+        job = registry.named(active.job)
         if not await self._database.read(store.has_free, active.id, scope=scope):
-            await self._settle(active.id, scope)
+            await self._settle(job, active.id, scope)
             return
         run: Run = await self._database.read(store.run, active.id, scope=scope)
         scope = Scope(run.tenant, scope.actor, run.trace)
-        job = registry.named(run.job)
         reader = await self._reader(job, run, scope)
         free = self._settings.slots - len(self._working)
         leases: list[Lease] = await self._database.write(store.claim, run.id, self._membership.id, free, scope=scope)
@@ -160,12 +160,15 @@ class BatchWorker:
 
     async def _work(self, partition: Partition, job: Job) -> None:
         run_id, scope = partition.lease.run_id, partition.scope
+
+        async def committed(done: Committed) -> None:
+            self._count(done)
+            if done.failed or done.finished:
+                await self._settle(job, run_id, scope)
+
         try:
-            done = await partition.work(self._keeps_going, lambda committed: self._count(committed, job))
-            if not done:
+            if not await partition.work(self._keeps_going, committed):
                 await partition.give_back()
-            elif not await self._too_many(job, run_id, scope):
-                await self._settle(run_id, scope)
         except (LeaseLost, RunStopped) as ended:
             self._runtime.log.info("%s", ended)
             if isinstance(ended, RunStopped):
@@ -179,21 +182,16 @@ class BatchWorker:
     def _keeps_going(self) -> bool:
         return not self._stopping and not self._membership.quiet
 
-    def _count(self, committed: Committed, job: Job) -> None:
-        for outcome, amount in (("done", committed.end - committed.failed), ("failed", committed.failed)):
+    def _count(self, done: Committed) -> None:
+        for outcome, amount in (("done", done.end - done.failed), ("failed", done.failed)):
             if amount:
                 self._runtime.metrics.count("netra_batch_items_total", amount, outcome=outcome)
-        del job
 
-    async def _too_many(self, job: Job, run_id: bytes, scope: Scope) -> bool:
+    async def _settle(self, job: Job, run_id: bytes, scope: Scope) -> None:
+        """End the run if it is over; asked of a reader first, because most chunks end nothing."""
         totals = await self._database.read(store.totals, run_id, scope=scope)
-        reason = job.too_many(totals.failed, totals.done + totals.failed)
-        return bool(reason) and bool(await self._database.write(store.fail, run_id, reason, scope=scope))
-
-    async def _settle(self, run_id: bytes, scope: Scope) -> None:
-        totals = await self._database.read(store.totals, run_id, scope=scope)
-        if not totals.open:
-            await self._database.write(store.settle, run_id, scope=scope)
+        if not totals.open or job.too_many(totals.failed, totals.done + totals.failed):
+            await self._database.write(store.settle, run_id, job.too_many, scope=scope)
 
     async def _fail(self, run_id: bytes, scope: Scope, error: Exception) -> None:
         if isinstance(error, UnknownJob):

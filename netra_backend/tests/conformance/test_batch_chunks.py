@@ -75,7 +75,7 @@ async def test_a_clean_chunk_is_written_and_ends_its_partition(database):
     assert (done.end, done.failed, done.finished) == (4, 0, True)
     assert await written(database) == [0, 1, 3]
     assert await figures(database, run_id) == (4, 0, 1)
-    assert await database.write(store.settle, run_id, scope=ACME) == "completed"
+    assert await database.write(store.settle, run_id, JOB.too_many, scope=ACME) == "completed"
     assert (await database.read(store.run, run_id, scope=ACME)).state == "completed"
 
 
@@ -89,7 +89,7 @@ async def test_one_poison_item_costs_one_dead_letter(database, place):
     assert (letter.offset, letter.payload, letter.cause, letter.attempts) == (place, "bad", "error", 1)
     assert letter.error.startswith("ConstraintViolated")
     assert letter.place == (place or None)
-    assert await database.write(store.settle, run_id, scope=ACME) == "completed_with_failures"
+    assert await database.write(store.settle, run_id, JOB.too_many, scope=ACME) == "completed_with_failures"
 
 
 async def test_what_process_refused_and_what_the_table_refused_are_dead_letters_together(database):
@@ -186,7 +186,7 @@ async def test_a_partition_of_a_paused_run_is_claimed_by_nobody_and_after_the_re
 async def test_what_is_final_is_not_decided_about(database):
     run_id, (lease,) = await a_run(database)
     await commit(database, lease, chunk_of([]))
-    await database.write(store.settle, run_id, scope=ACME)
+    await database.write(store.settle, run_id, JOB.too_many, scope=ACME)
     for event in ("pause", "resume", "cancel"):
         with pytest.raises(IllegalTransition):
             await database.write(store.decide, run_id, event, scope=ACME)
