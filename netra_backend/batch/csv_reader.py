@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv as standard
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,7 +36,7 @@ class CsvReader:
             begin, size = header.at, self.path.stat().st_size
             starts = [start for start, _ in ranges(begin, max(begin, size), partitions)]
             edges = sorted({begin, size, *_behind_rows(file, starts[1:])})
-        return [Part([start, end]) for start, end in zip(edges, edges[1:], strict=False)] or [Part([begin, begin])]
+        return [Part([start, end]) for start, end in pairwise(edges)] or [Part([begin, begin])]
 
     def read(self, source: Source, spec: Any, cursor: Cursor) -> Iterator[Read]:
         """See `Reader.read`: each row as a dict of text by the header's names; the cursor is the next row's offset in bytes."""

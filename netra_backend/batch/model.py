@@ -19,6 +19,8 @@ LONGEST_ERROR: Final = 2000
 class RunId(str):
     """A run's id as text, `run_...`, which knows its tenant so that `status(run)` need not be told."""
 
+    __slots__ = ("tenant",)
+
     tenant: str
 
     def __new__(cls, text: str, tenant: str) -> RunId:  # noqa: PYI034  (Self would say less)

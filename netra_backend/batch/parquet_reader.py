@@ -51,8 +51,7 @@ def _rows(file: Any, group: int, number: int, at: int) -> Iterator[Read]:
     for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group]):
         if number + batch.num_rows > at:
             skipped = max(0, at - number)
-            for place, row in enumerate(batch.slice(skipped).to_pylist(), number + skipped + 1):
-                yield place, row
+            yield from enumerate(batch.slice(skipped).to_pylist(), number + skipped + 1)
         number += batch.num_rows
 
 

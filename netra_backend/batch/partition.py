@@ -28,7 +28,9 @@ PAUSES: Final = Exponential(base_s=0.1, cap_s=5.0)
 class Partition:
     """See the module's docstring. `keep_going` is asked before each chunk."""
 
-    def __init__(self, database: Database, runtime: Runtime, lease: Lease, job: Job, reader: Reader, source: Source, target_s: float) -> None:
+    def __init__(
+        self, database: Database, runtime: Runtime, lease: Lease, job: Job, reader: Reader, source: Source, target_s: float
+    ) -> None:
         self.lease = lease
         self._database = database
         self._runtime = runtime

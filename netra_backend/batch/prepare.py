@@ -91,7 +91,7 @@ def _each(call: Callable[[Any], Any], items: Sequence[Any], indexes: Sequence[in
     for index in indexes:
         try:
             outcomes.append((index, call(items[index]), None))
-        except Exception as error:  # noqa: BLE001, PERF203  (whatever it is, it is this item's)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is this item's)
             outcomes.append((index, None, error))
     return outcomes
 
@@ -101,7 +101,7 @@ async def _each_async(call: Callable[[Any], Any], items: Sequence[Any], indexes:
     for index in indexes:
         try:
             outcomes.append((index, await call(items[index]), None))
-        except Exception as error:  # noqa: BLE001, PERF203  (as above)
+        except Exception as error:  # noqa: BLE001  (as above)
             outcomes.append((index, None, error))
     return outcomes
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -53,7 +54,7 @@ def ranges(start: int, end: int, parts: int) -> list[tuple[int, int]]:
     """`start` to `end` as at most `parts` half-open ranges of nearly the same length, none of them empty; one if all is empty."""
     count = max(1, min(parts, end - start))
     edges = [start + (end - start) * index // count for index in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class NdjsonReader:
         with self.path.open("rb") as file:
             edges = [_line_behind(file, start) if start else 0 for start, _ in ranges(0, self.path.stat().st_size, partitions)]
         edges = sorted({*edges, self.path.stat().st_size})
-        return [Part([start, end]) for start, end in zip(edges, edges[1:], strict=False)] or [Part([0, 0])]
+        return [Part([start, end]) for start, end in pairwise(edges)] or [Part([0, 0])]
 
     def read(self, source: Source, spec: Any, cursor: Cursor) -> Iterator[Read]:
         """See `Reader.read`; the cursor is the offset of the next line in bytes. Empty lines are no items."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
@@ -14,7 +14,7 @@ from .model import Rows
 from .readers import Reader
 
 Process = Callable[[Any], Any]
-Write = Callable[[Tx, Rows], Awaitable[Any]]
+Write = Callable[[Tx, Rows], Coroutine[Any, Any, Any]]
 ReaderOf = Callable[[Mapping[str, Any]], Reader]
 
 TRANSIENT: Final[tuple[type[Exception], ...]] = (ConnectionError, TimeoutError, Unavailable)
@@ -38,7 +38,7 @@ class Job:
     chunk: int = 1000
     retry: int = 3
     retry_on: tuple[type[Exception], ...] = TRANSIENT
-    skip_limit: float | None = None
+    skip_limit: int | float | None = None
     partitions: int = 1
 
     def reader(self, params: Mapping[str, Any]) -> Reader:
@@ -66,7 +66,7 @@ def job(
     chunk: int = 1000,
     retry: int = 3,
     retry_on: tuple[type[Exception], ...] = TRANSIENT,
-    skip_limit: float | None = None,
+    skip_limit: int | float | None = None,  # noqa: PYI041  (as above)
     partitions: int = 1,
 ) -> Job:
     """Make a job and register it under `name`.

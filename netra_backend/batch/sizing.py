@@ -37,4 +37,3 @@ def first_parts(items: int, failure_ppm: int) -> list[tuple[int, int]]:
     """The chunk as half-open ranges to be tried in order."""
     length = max(1, min(items, int(0.7 * PPM / failure_ppm))) if failure_ppm else max(1, items)
     return [(start, min(start + length, items)) for start in range(0, items, length)]
-

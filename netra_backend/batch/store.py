@@ -38,9 +38,7 @@ RELEASED: Final = declare("batch.released_before_commit", "a partition is given 
 ENDED: Final = declare("batch.run_ended_before_commit", "the run has its last state, nothing is committed")
 
 
-async def start(
-    tx: Tx, job: str, key: str, params: Mapping[str, Any], partitions: int, parent: bytes | None = None
-) -> tuple[bytes, bool]:
+async def start(tx: Tx, job: str, key: str, params: Mapping[str, Any], partitions: int, parent: bytes | None = None) -> tuple[bytes, bool]:
     """The run of this job with this key, made if there is none; its id, and whether it was made."""
     row = await tx.one(Q.run_by_key, job=job, key=key)
     if row is not None:
@@ -223,7 +221,9 @@ async def count_failures(tx: Tx, run_id: bytes) -> int:
 
 def _run(row: Row) -> Run:
     tenant, run_id, job, key, params, *rest, trace_id, span_id = row
-    return Run(tenant, run_id, job, key, _value(params), *rest, TraceContext(trace_id, span_id))
+    parent, state, wanted, partitions, reason, created_us, started_us, finished_us = rest
+    times = (created_us, started_us, finished_us)
+    return Run(tenant, run_id, job, key, _value(params), parent, state, wanted, partitions, reason, *times, TraceContext(trace_id, span_id))
 
 
 def _dead_letter(row: Row) -> DeadLetter:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Final
 
 from ..errors import NetraError, OutcomeUnknown, Unavailable
@@ -144,7 +145,7 @@ class BatchWorker:
                 former.cancel()
             task = asyncio.create_task(self._work(partition, job))
             self._working[place] = task
-            task.add_done_callback(lambda ended, place=place: self._ended(place, ended))
+            task.add_done_callback(partial(self._ended, place))
 
     def _ended(self, place: _Place, task: asyncio.Task[None]) -> None:
         if self._working.get(place) is task:

@@ -52,7 +52,8 @@ async def start_run(caller: Caller, body: RunIn) -> Response:
         return run_id, await again(tx, run_id)
 
     async def again(tx: Tx, ref: bytes) -> dict[str, Any]:
-        return status_of(*await store.run_and_totals(tx, ref), tx.now_us)
+        run, totals = await store.run_and_totals(tx, ref)
+        return status_of(run, totals, tx.now_us)
 
     shown, replayed = await once(caller, caller.scope, "POST /tenants/{tenant}/batch/runs", make, again)
     return answer(shown, 201, replayed=replayed)
@@ -119,7 +120,7 @@ async def cancel_run(caller: Caller, run: RunRef) -> Response:
 async def rerun_run(caller: Caller, run: RunRef) -> Response:
     """Process a finished run's dead letters again, as a child run. Asked twice it is one child run."""
     child = await caller.write(store.rerun, from_text("run", run))
-    return answer(status_of(*await caller.read(store.run_and_totals, child), caller.edge.netra.runtime.clock.wall_us()), 201)
+    return answer(await _shown(caller, child), 201)
 
 
 async def _decided(caller: Access, run: str, event: str) -> Response:
@@ -128,7 +129,11 @@ async def _decided(caller: Access, run: str, event: str) -> Response:
 
 
 async def _status(caller: Access, run: str) -> dict[str, Any]:
-    found, totals = await caller.read(store.run_and_totals, from_text("run", run))
+    return await _shown(caller, from_text("run", run))
+
+
+async def _shown(caller: Access, run_id: bytes) -> dict[str, Any]:
+    found, totals = await caller.read(store.run_and_totals, run_id)
     return status_of(found, totals, caller.edge.netra.runtime.clock.wall_us())
 
 

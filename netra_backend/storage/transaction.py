@@ -106,7 +106,7 @@ class Tx(ABC):
     async def execute(self, statement: Statement, **params: Any) -> int:
         """The number of rows that the statement changed."""
 
-    async def attempt(self, fn: StoreFunction, *args: Any) -> Exception | None:
+    async def attempt(self, fn: StoreFunction, *args: Any) -> Exception | None:  # noqa: ARG002  (an engine's own transaction does it)
         """Run a store function in a savepoint: None if it stands; if it raised, its error, and all that it did is undone.
 
         For work of which a part may fail without the rest, such as one item of a chunk. It is the one place where a store

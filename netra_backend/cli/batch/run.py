@@ -34,7 +34,9 @@ Workers = Annotated[int, typer.Option("--workers", min=1, max=64, help="How many
 async def run(
     place: Place,
     job: Reference,
-    param: Annotated[list[str] | None, typer.Option("--param", metavar="K=V", help="A parameter; a value that is JSON is taken so.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="K=V", help="A parameter; a value that is JSON is taken so.")
+    ] = None,
     partitions: Annotated[int | None, typer.Option("--partitions", min=1, help="Into how many parts its input is cut.")] = None,
     workers: Workers = 1,
     key: Annotated[str | None, typer.Option("--key", metavar="K", help="The run's identity, in place of its parameters.")] = None,

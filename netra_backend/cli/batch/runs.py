@@ -87,7 +87,9 @@ async def cancel(place: Place, run: RunRef) -> None:
 
 @command(app, "rerun", TENANT)
 async def rerun(
-    place: Place, run: RunRef, failed: Annotated[bool, typer.Option("--failed", help="Only its dead letters: there is nothing else to rerun.")] = False
+    place: Place,
+    run: RunRef,
+    failed: Annotated[bool, typer.Option("--failed", help="Only its dead letters: there is nothing else to rerun.")] = False,
 ) -> None:
     """Process a finished run's dead letters again, as a child run that a worker takes up."""
     if not failed:

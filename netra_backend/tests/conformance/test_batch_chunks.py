@@ -235,7 +235,9 @@ async def _outbox(tx):
     return await tx.all(Q.outbox_items)
 
 
-@pytest.mark.parametrize("failpoint", ["batch.rows_written_before_cursor", "batch.cursor_moved_before_commit", "batch.part_undone_mid_bisection"])
+@pytest.mark.parametrize(
+    "failpoint", ["batch.rows_written_before_cursor", "batch.cursor_moved_before_commit", "batch.part_undone_mid_bisection"]
+)
 async def test_an_error_at_any_boundary_leaves_nothing_of_the_chunk(database, failpoint):
     run_id, (lease,) = await a_run(database)
     database._runtime.failpoints.arm(failpoint, "raise")

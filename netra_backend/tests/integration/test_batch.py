@@ -311,7 +311,8 @@ async def test_the_log_hears_of_start_chunks_failures_and_the_end(netra):
 
 async def test_a_run_started_in_a_users_own_transaction_stands_or_falls_with_it(prepared, engine):
     if engine == "postgres":
-        return await _started_by_a_shop(prepared)
+        await _started_by_a_shop(prepared)
+        return
     path = prepared / "netra.db"
     async with platform(prepared, sqlite_driver="sqlite3") as netra:
         await netra.tenant("acme")

@@ -64,7 +64,7 @@ async def test_a_csv_file_is_read_whole_in_parts_and_from_any_row(tmp_path_facto
     await assert_restartable(reader, partitions)
 
 
-@pytest.mark.parametrize("body", ["a,b\n1,2\n3\n4,5,6\n\n7,8", 'a,b\r\n1,2\r\n3\r\n4,5,6\r\n7,8\r\n', "\ufeffa,b\n1,2\n3\n4,5,6\n7,8\n"])
+@pytest.mark.parametrize("body", ["a,b\n1,2\n3\n4,5,6\n\n7,8", "a,b\r\n1,2\r\n3\r\n4,5,6\r\n7,8\r\n", "\ufeffa,b\n1,2\n3\n4,5,6\n7,8\n"])
 async def test_a_row_of_another_length_is_malformed_and_the_rest_is_read(tmp_path, body):
     (tmp_path / "t.csv").write_text(body, encoding="utf-8", newline="")
     found = await everything(batch.csv(tmp_path / "t.csv"))

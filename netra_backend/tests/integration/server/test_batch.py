@@ -119,7 +119,9 @@ async def test_another_tenants_key_finds_no_run(app, operator):
         assert (await globex.get(f"{API}/tenants/globex/batch/runs")).json()["data"] == []
 
 
-@pytest.mark.parametrize("body", [{}, {"job": ""}, {"job": "a\x00"}, {"job": "j", "partitions": 0}, {"job": "j", "extra": 1}, {"job": "j", "key": ""}])
+@pytest.mark.parametrize(
+    "body", [{}, {"job": ""}, {"job": "a\x00"}, {"job": "j", "partitions": 0}, {"job": "j", "extra": 1}, {"job": "j", "key": ""}]
+)
 async def test_what_is_no_run_is_refused(operator, body):
     assert (await operator.post(RUNS, json=body)).status_code in {400, 422}
 
