@@ -68,6 +68,9 @@ def test_public_calls_take_these_arguments(function, expected):
 
 def test_every_public_call_says_what_it_does():
     public = [
-        value for cls in (Netra, SyncDoor, Webhooks, Batch) for name, value in vars(cls).items() if callable(value) and not name.startswith("_")
+        value
+        for cls in (Netra, SyncDoor, Webhooks, Batch)
+        for name, value in vars(cls).items()
+        if callable(value) and not name.startswith("_")
     ]
     assert [value.__qualname__ for value in public if not inspect.getdoc(value)] == []
