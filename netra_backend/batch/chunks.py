@@ -1,14 +1,15 @@
 """One transaction per chunk: the writer's rows, the dead letters, the cursor and the counters, or nothing of them.
 
 Protocol. A chunk was read and processed before; here nothing is computed but what the writer does.
+0. Is this node still alive, and does the partition bear its name and this fence? The row is locked, so nobody claims it before
+   this transaction ends. Asked first, because whoever lost it would run into the rows of whoever has it.
 1. The items are written in parts, each in a savepoint. A part that fails is undone and halved, down to the one item that is
    guilty, which becomes a dead letter. A chunk in which nothing fails is one part.
 2. The dead letters are written.
-3. Three questions, each of which rolls everything back when the answer is no: is the run still running, is this node still
-   alive, does the partition still bear its name and this fence? The last one is the update that moves the cursor.
+3. Is the run still running? Then the cursor moves, under name and fence once more. A no rolls everything back.
 
 So output, dead letters, cursor and counters cannot disagree (B1, B2), and whoever lost the partition while he slept commits
-nothing (B3). What is asked at the end is asked at the end because it holds locks: a pause waits for it, and for no more.
+nothing (B3). The run is asked for at the end because that locks it: a pause waits for it, and for no more.
 
 A chunk may end before its last item: where so many parts stand that PostgreSQL would have to look for them on disk, or where
 the transaction takes twice its time. Then what was written is committed with a cursor behind it, and the rest is the next
@@ -25,7 +26,6 @@ import orjson
 
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
-from ..storage import nodes
 from ..storage.statements import Row
 from ..storage.transaction import Tx
 from . import store
@@ -52,6 +52,8 @@ class _Written:
 
 async def commit(tx: Tx, lease: Lease, job: Job, chunk: Chunk, target_s: float) -> Committed:
     """Write a chunk, or the beginning of one; `LeaseLost` or `RunStopped` where nothing may be committed."""
+    if not await store.holds(tx, lease):
+        raise LeaseLost(f"{lease.words} is another process's by now")
     clock = tx.runtime.clock
     begun = clock.monotonic()
     written = await _write(tx, lease, job.write, chunk, begun + 2 * target_s)
@@ -155,7 +157,7 @@ async def _advance(
     if await tx.one(Q.run_is_running, id=lease.run_id) is None:
         raise RunStopped(f"{lease.words} does not run any more")
     skipped = sum(1 for index in range(end) if chunk.values[index] is None and index not in failures)
-    moved = await nodes.is_live(tx, lease.node) and await tx.execute(
+    moved = await tx.execute(
         Q.advance_partition,
         run_id=lease.run_id,
         number=lease.number,

@@ -13,6 +13,7 @@ from typing import Final
 
 from ..errors import OutcomeUnknown, Unavailable
 from ..kernel.backoff import Exponential
+from ..kernel.failpoints import declare
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
 from ..storage.database import Database
@@ -22,6 +23,7 @@ from .prepare import prepare
 from .readers import Read, Reader, Source
 from .registry import Job
 
+PROCESSED: Final = declare("batch.processed_before_write", "a chunk is read and processed, its transaction has not begun")
 PAUSES: Final = Exponential(base_s=0.1, cap_s=5.0)
 
 
@@ -69,6 +71,7 @@ class Partition:
 
     async def _commit(self, chunk: Chunk) -> Committed:
         """In the bulk lane, and again while the database refuses: nothing of it is stored then, and the lease is asked each time."""
+        self._runtime.failpoints.hit(PROCESSED)
         tries = 0
         while True:
             try:

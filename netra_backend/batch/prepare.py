@@ -14,14 +14,12 @@ from itertools import islice
 from typing import Any, Final
 
 from ..kernel.backoff import Exponential
-from ..kernel.failpoints import declare
 from ..kernel.runtime import Runtime
 from .chunks import words
 from .model import Again, Chunk, Cursor, Failure, Malformed
 from .readers import Read
 from .registry import Job
 
-PROCESSED: Final = declare("batch.processed_before_write", "a chunk is read and processed, its transaction has not begun")
 PAUSES: Final = Exponential(base_s=0.05, cap_s=5.0)
 
 _Outcomes = list[tuple[int, Any, Exception | None]]
@@ -37,7 +35,6 @@ async def prepare(source: Iterator[Read] | AsyncIterator[Read], job: Job, runtim
         items = [item.item for item in items]
     chunk = Chunk(start, before, items, [after for after, _ in pairs], [None] * len(items), {}, last=len(pairs) < size, keys=keys)
     await _process(chunk, job, runtime)
-    runtime.failpoints.hit(PROCESSED)
     return chunk
 
 

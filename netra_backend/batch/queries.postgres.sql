@@ -23,3 +23,9 @@ from candidate c
 where tenant = :tenant and run_id = :run_id and state = 'open' and netra_job_partition.number = c.number
   and (owner is null or not exists (select 1 from netra_node n where n.id = netra_job_partition.owner))
 returning netra_job_partition.number, fence, spec, cursor, position, chunk_size, failure_ppm;
+
+-- name: hold_partition
+-- Forced: nobody claims it until this transaction ends; claims skip it meanwhile, and nobody waits.
+select 1 from netra_job_partition
+where tenant = :tenant and run_id = :run_id and number = :number and state = 'open' and owner = :node and fence = :fence
+for no key update;

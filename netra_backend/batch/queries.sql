@@ -70,6 +70,10 @@ where tenant = :tenant and run_id = :run_id and state = 'open'
     order by p.number limit :limit)
 returning number, fence, spec, cursor, position, chunk_size, failure_ppm;
 
+-- name: hold_partition
+select 1 from netra_job_partition
+where tenant = :tenant and run_id = :run_id and number = :number and state = 'open' and owner = :node and fence = :fence;
+
 -- name: advance_partition
 update netra_job_partition
 set state = :state, cursor = :cursor, position = :position, done = done + :done, failed = failed + :failed, skipped = skipped + :skipped,

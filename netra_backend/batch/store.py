@@ -154,9 +154,23 @@ async def settle(tx: Tx, run_id: bytes, too_many: Callable[[int, int], str]) -> 
     return state if await _end(tx, run_id, state, reason or None) else None
 
 
-async def fail(tx: Tx, run_id: bytes, reason: str) -> bool:
-    """End a run as failed; False where it has ended, or was paused or cancelled, before."""
-    return await _end(tx, run_id, RUN.transitions["fail"][1], reason[:2000])
+async def holds(tx: Tx, lease: Lease) -> bool:
+    """Whether the partition is still this lease's, and stays so until this transaction ends."""
+    given = {"run_id": lease.run_id, "number": lease.number, "node": lease.node, "fence": lease.fence}
+    return await nodes.is_live(tx, lease.node) and await tx.one(Q.hold_partition, **given) is not None
+
+
+async def fail(tx: Tx, run_id: bytes, reason: str, lease: Lease | None) -> bool:
+    """End a run as failed: by whoever holds a partition of it, or while it is queued by whoever could not plan it.
+
+    False where nothing was changed: the lease is lost, or the run has begun, ended, or was paused or cancelled meanwhile.
+    """
+    if lease is not None:
+        entitled = await holds(tx, lease)
+    else:
+        row = await tx.one(Q.hold_run, id=run_id)
+        entitled = row is not None and row[0] == RUN.initial
+    return entitled and await _end(tx, run_id, RUN.transitions["fail"][1], reason[:2000])
 
 
 async def _end(tx: Tx, run_id: bytes, state: str, reason: str | None) -> bool:

@@ -115,7 +115,7 @@ class BatchWorker:
         except (Unavailable, OutcomeUnknown):
             raise
         except Exception as error:  # noqa: BLE001  (told in the run, where whoever started it looks)
-            await self._fail(active.id, scope, error)
+            await self._fail(active.id, scope, error, None)
 
     async def _plan(self, active: ActiveRun, scope: Scope) -> None:
         run: Run = await self._database.read(store.run, active.id, scope=scope)
@@ -177,7 +177,7 @@ class BatchWorker:
         except OutcomeUnknown as error:
             self._runtime.log.warning("%s: %s", partition.lease.words, error)
         except Exception as error:  # noqa: BLE001  (told in the run)
-            await self._fail(run_id, scope, error)
+            await self._fail(run_id, scope, error, partition.lease)
             await self._guarded_give_back(partition)
 
     def _keeps_going(self) -> bool:
@@ -194,12 +194,12 @@ class BatchWorker:
         if not totals.open or job.too_many(totals.failed, totals.done + totals.failed):
             await self._database.write(store.settle, run_id, job.too_many, scope=scope)
 
-    async def _fail(self, run_id: bytes, scope: Scope, error: Exception) -> None:
+    async def _fail(self, run_id: bytes, scope: Scope, error: Exception, lease: Lease | None) -> None:
         if isinstance(error, UnknownJob):
             return
         self._runtime.log.warning("a run fails", exc_info=error)
         with contextlib.suppress(NetraError):  # then it is tried again, and fails again
-            await self._database.write(store.fail, run_id, chunks.words(error), scope=scope)
+            await self._database.write(store.fail, run_id, chunks.words(error), lease, scope=scope)
 
     async def _guarded_give_back(self, partition: Partition) -> None:
         with contextlib.suppress(NetraError):  # it lapses with this node

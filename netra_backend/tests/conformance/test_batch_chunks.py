@@ -155,6 +155,17 @@ async def test_a_lost_lease_commits_nothing(database):
     assert await written(database) == [0]
 
 
+async def test_whoever_lost_a_partition_fails_no_run(database):
+    run_id, (lease,) = await a_run(database)
+    await reap(database, lease.node)
+    assert not await database.write(store.fail, run_id, "mine", lease, scope=ACME)
+    assert not await database.write(store.fail, run_id, "nobody's", None, scope=ACME)
+    (second,) = await database.write(store.claim, run_id, await live_node(database), 5, scope=ACME)
+    assert not await database.write(store.fail, run_id, "mine", lease, scope=ACME)
+    assert await database.write(store.fail, run_id, "theirs", second, scope=ACME)
+    assert (await database.read(store.run, run_id, scope=ACME)).reason == "theirs"
+
+
 async def test_a_node_that_was_declared_dead_commits_nothing_although_nobody_has_its_partition_yet(database):
     _, (lease,) = await a_run(database)
     await reap(database, lease.node)

@@ -71,6 +71,7 @@ CASES: Final[dict[str, Case]] = {
     "batch.insert_partitions": case(run_id=r.RUN, rows=[(7, "null", None)], chunk_size=10),
     "batch.free_partition": case(run_id=r.RUN),
     "batch.claim_partitions": case(run_id=r.RUN, node=r.NODE, limit=1),
+    "batch.hold_partition": case(**_LEASE),
     "batch.advance_partition": case(state="open", **_LEASE, **_MOVED),
     "batch.release_partition": case(**_LEASE),
     "batch.partition_spec": case(run_id=r.RUN, number=0),
