@@ -51,12 +51,18 @@ class Round:
 
 KILLS = "netra_backend/tests/faults/test_kills.py::test_random_kills_lose_nothing"
 RESTARTS = "netra_backend/tests/faults/test_postgres_server.py::test_a_server_that_comes_and_goes_loses_nothing"
+BATCH_KILLS = "netra_backend/tests/faults/test_batch_kills.py::test_random_kills_lose_and_double_nothing"
+FLIGHTS = "netra_backend/tests/faults/test_batch_flights.py::test_a_year_of_flights_survives_kills_row_by_row"
 PARTS = {
     "storage": [
         Round("crash images", "netra_backend/tests/faults/test_crash_images.py", "NETRA_CRASH_IMAGES", 2000, 500),
         Round("two libraries, commits", "netra_backend/tests/faults/test_two_libraries.py", "NETRA_TWO_LIB_COMMITS", 10_000, 10_000),
     ],
     "webhooks": [Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="sqlite")],
+    "batch": [
+        Round("random kills", BATCH_KILLS, "NETRA_KILLS", 1000, 120, cells=4, seed="NETRA_KILL_SEED"),
+        Round("kills while a year of flights is loaded", FLIGHTS, "NETRA_FLIGHT_ROWS", 2 * 336_776, 336_776, cells=2),
+    ],
     "postgres": [
         Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="postgres"),
         Round(

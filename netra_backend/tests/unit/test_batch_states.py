@@ -38,6 +38,10 @@ def test_the_schemas_check_is_the_tables_states(table, states):
     assert tuple(re.findall(r"'(\w+)'", check[1])) == states
 
 
+def test_the_page_draws_the_table():
+    assert RUN.mermaid() in (MIGRATIONS.parents[3] / "docs/batch.md").read_text()
+
+
 def test_what_has_an_end_is_what_no_worker_touches():
     assert set(FINISHED) == {*RUN.terminal, "failed"}
 
