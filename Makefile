@@ -3,7 +3,7 @@
 #
 #   make demo      the main job on real data, with a process killed half-way; under two minutes
 #                  (ARGS=--postgres: three processes on a PostgreSQL server from a wheel, out of the tests' environment)
-#   make test      all tests                     (ARGS="-k sweep" goes to pytest)
+#   make test      all tests, a file in one of two processes (ARGS="-k sweep" goes to pytest; ARGS="-n 0" for one process)
 #   make check     lint, types, import law, sizes, docs
 #   make bench     the benchmarks, peers beside  (ARGS goes to benchmarks/run.py)
 #   make soak      long fault runs               (PART=name for one of them)
@@ -37,7 +37,7 @@ demo: $(VENV)/.env $(if $(findstring --postgres,$(ARGS)),$(VENV)/.env-test)
 
 test: $(VENV)/.env-test
 	@$(PY) $(REPORT) test --junit build/report/test.xml -- \
-		$(PY) -m pytest --junit-xml=build/report/test.xml $(ARGS) netra_backend/tests
+		$(PY) -m pytest --numprocesses=2 --dist=loadfile --junit-xml=build/report/test.xml $(ARGS) netra_backend/tests
 
 check: $(VENV)/.env-test
 	@$(PY) $(REPORT) check -- $(PY) -m tools.check

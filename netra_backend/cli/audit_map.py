@@ -12,6 +12,8 @@ AUDITED: Final[dict[str, tuple[str, ...]]] = {
     "key create": ("api_key.create",),
     "key revoke": ("api_key.revoke",),
     "webhooks endpoint add": ("endpoint.create", "endpoint.secret.create"),
+    "webhooks endpoint rotate": ("endpoint.secret.create", "endpoint.secret.expire"),
+    "webhooks endpoint secret": ("endpoint.secret.read",),
     "webhooks resend": ("delivery.resend",),
     "batch run": ("run.start", "run.resume"),
     "batch pause": ("run.pause",),

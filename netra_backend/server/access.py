@@ -98,6 +98,8 @@ def rule_of(method: str, segments: Sequence[str], *, dev: bool = False) -> Rule:
     if tuple(segments) in PUBLIC or (dev and tuple(segments) == ("metrics",)):
         return "public"
     match segments:
+        case ("webhooks", _, _, "jwks.json") if method == "GET":
+            return "public"
         case ("api", "v1", "event-type", *_) if method == "GET":
             return "any"
         case ("api", "v1", "app" | "tenants", _) if method != "GET":

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ..errors import NetraError, NotFound
-from . import batch, errors, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
+from . import batch, errors, jwks, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
 from .access import ACCESS, Access
 from .edge import Edge
 from .errors import InvalidMembers, MalformedBody, problem
@@ -26,6 +26,7 @@ ROUTERS: Final = (
     svix_message.router,
     svix_attempt.router,
     keys.router,
+    jwks.router,
     native.router,
     batch.router,
     probes.router,

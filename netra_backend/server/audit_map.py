@@ -53,6 +53,7 @@ _LEDGER: Final = (
 NOT_AUDITED: Final[Mapping[str, str]] = {
     "POST /api/v1/app/{app_id}/msg": _LEDGER,
     "POST /api/v1/app/{app_id}/msg/batch": _LEDGER,
+    "GET /webhooks/{app_id}/{endpoint_id}/jwks.json": "reads public keys only",
     "GET /api/v1/app": _READS,
     "GET /api/v1/app/{app_id}": _READS,
     "GET /api/v1/app/{app_id}/endpoint": _READS,

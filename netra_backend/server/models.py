@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from ..errors import InvalidInput
 from ..webhooks.endpoints import check_event_type, check_url
-from ..webhooks.signing import decode_secret
+from ..webhooks.keys import KeyKind, decode_secret
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\t\x80-\xff]{0,4096}\Z")
@@ -133,9 +133,10 @@ class EndpointUpsert(Body):
 
 
 class EndpointIn(EndpointUpsert):
-    """A new endpoint."""
+    """A new endpoint. `keyKind` is what it signs by where no secret is given: `hmac` (`v1`) or `ed25519` (`v1a`)."""
 
     secret: SecretText | None = None
+    key_kind: KeyKind = "hmac"
     headers: Headers | None = None
 
 
@@ -158,16 +159,14 @@ class EndpointPatch(Body):
 
 
 class SecretRotate(Body):
-    """A new secret of the caller's, or none to have one made."""
+    """A new secret of the caller's, or none to have one made, of `keyKind` if that is to change.
+
+    The former secrets sign beside it for `gracePeriodSeconds`, 24 hours unless given; 0 revokes them at once.
+    """
 
     key: SecretText | None = None
-    grace_period_seconds: int | None = None
-
-    @model_validator(mode="after")
-    def _overlap_is_fixed(self) -> Self:
-        if self.grace_period_seconds not in {None, 24 * 3600}:
-            raise ValueError("the former secret signs for 24 hours; other grace periods are not supported")
-        return self
+    key_kind: KeyKind | None = None
+    grace_period_seconds: Annotated[int, Field(ge=0, le=7 * 24 * 3600, strict=True)] | None = None
 
 
 class EventTypeUpsert(Body):

@@ -14,8 +14,8 @@ from ..storage.sealing import Sealer
 from ..storage.transaction import Tx
 from ..webhooks import endpoints
 from ..webhooks.health import with_health
+from ..webhooks.keys import decode_secret, told
 from ..webhooks.model import WELL, Endpoint, EndpointHealth
-from ..webhooks.signing import decode_secret, encode_secret
 from .access import Access
 from .models import EndpointIn, EndpointPatch, EndpointUpsert, SecretRotate
 from .pagination import CREATED, DEFAULT_LIMIT, FIRST, LAST, Asked, Iterator, Limit, Order, Window, page
@@ -87,38 +87,39 @@ async def delete_endpoint(caller: Caller, endpoint_id: str) -> Response:
 
 @router.get("/{endpoint_id}/secret", operation_id="v1.endpoint.get-secret")
 async def get_secret(caller: Caller, endpoint_id: str) -> Response:
-    """The newest signing secret. A write, because reading a secret is audited in its own transaction."""
+    """What a receiver verifies by: the newest shared secret, or the public key of the newest pair.
+
+    A write, because reading a secret is audited in its own transaction.
+    """
     key: bytes = await caller.write(endpoints.disclose_secret, caller.edge.netra.sealer, endpoint_id)
-    return answer({"key": encode_secret(key)})
+    return answer({"key": told(key)})
 
 
 @router.post("/{endpoint_id}/secret/rotate", operation_id="v1.endpoint.rotate-secret")
 async def rotate_secret(caller: Caller, endpoint_id: str, body: SecretRotate | None = None) -> Response:
-    """Give the endpoint a new secret and return it; the former one signs beside it for 24 hours.
+    """Give the endpoint a new secret and return it; the former ones sign beside it for 24 hours, or as the body says.
 
     Who brings the secret knows it; to be told one that is made here takes the scope `endpoint:secret`.
     """
-    given = body.key if body is not None else None
-    if given is None:
+    wanted = body or SecretRotate()
+    if wanted.key is None:
         caller.require("endpoint:secret")
     sealer = caller.edge.netra.sealer
+    overlap_s = endpoints.ROTATION_OVERLAP_S if wanted.grace_period_seconds is None else wanted.grace_period_seconds
 
     async def make(tx: Tx) -> tuple[bytes, bytes]:
-        await endpoints.rotate_secret(tx, sealer, endpoint_id, given)
+        await endpoints.rotate_secret(tx, sealer, endpoint_id, wanted.key, wanted.key_kind, overlap_s)
         endpoint = await endpoints.get(tx, endpoint_id)
-        return endpoint.id, await told(tx, endpoint.id)
+        return endpoint.id, await again(tx, endpoint.id)
 
     async def again(tx: Tx, ref: bytes) -> bytes:
-        return await told(tx, ref)
-
-    async def told(tx: Tx, ref: bytes) -> bytes:
-        if given is not None:  # never the newest one: by the time of a repetition that may be another, which was made here
-            return decode_secret(given)
+        if wanted.key is not None:  # never the newest one: by the time of a repetition that may be another, which was made here
+            return decode_secret(wanted.key)
         return await endpoints.disclose_secret(tx, sealer, to_text("ep", ref))
 
     key, replayed = await once(caller, caller.scope, "POST /app/{app_id}/endpoint/{endpoint_id}/secret/rotate", make, again)
     _changed(caller)
-    return answer({"key": encode_secret(key)}, replayed=replayed)
+    return answer({"key": told(key)}, replayed=replayed)
 
 
 def _changed(access: Access) -> None:
@@ -144,7 +145,7 @@ def _place(found: Found) -> tuple[int, bytes]:
 async def _create(tx: Tx, sealer: Sealer, body: EndpointIn) -> Endpoint:
     columns = {"uid": None, **body.changes()}
     new = Endpoint(tenant=tx.tenant, id=b"", headers=body.headers or {}, created_us=0, updated_us=0, **columns)
-    return await endpoints.create(tx, sealer, new, body.secret)
+    return await endpoints.create(tx, sealer, new, body.secret, body.key_kind)
 
 
 async def _upsert(tx: Tx, sealer: Sealer, reference: str, body: EndpointUpsert) -> tuple[Endpoint, bool]:

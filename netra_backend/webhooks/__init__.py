@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from .signing import SignatureRejected, verify
+from .inbox import Received
+from .signing import PayloadUnreadable, SignatureMismatch, SignatureMissing, SignatureOutdated, SignatureRejected, verify
 
-__all__ = ["SignatureRejected", "verify"]
+__all__ = [
+    "PayloadUnreadable",
+    "Received",
+    "SignatureMismatch",
+    "SignatureMissing",
+    "SignatureOutdated",
+    "SignatureRejected",
+    "verify",
+]

@@ -20,14 +20,13 @@ from ..storage.audit_append import audit_append
 from ..storage.sealing import Place, Sealer
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
+from .keys import KeyKind, decode_secret, jwk, kind_of, new_key
 from .model import Endpoint, EventType, Secret, Snapshot
-from .signing import decode_secret
 
 Q = Statements(__package__)
 TABLE: Final = "netra_endpoint"
 SECRET_TABLE: Final = "netra_endpoint_secret"  # noqa: S105  (a table's name)
 EVENT_TYPE_TABLE: Final = "netra_event_type"
-SECRET_BYTES: Final = 24
 MOST_ENDPOINTS: Final = 100_000
 LIVE_SECRETS: Final = 5
 """How many keys of an endpoint sign at once, the newest included."""
@@ -56,15 +55,14 @@ def check_url(url: str) -> str:
     return url
 
 
-async def create(tx: Tx, sealer: Sealer, endpoint: Endpoint, secret: str | None) -> Endpoint:
-    """Add an endpoint and its first signing secret, made here unless one is given."""
+async def create(tx: Tx, sealer: Sealer, endpoint: Endpoint, secret: str | None, kind: KeyKind = "hmac") -> Endpoint:
+    """Add an endpoint and its first signing key: `secret` (`whsec_...` or `whsk_...`), or one of this kind that is made here."""
     if endpoint.uid is not None and await tx.one(Q.endpoint_by_uid, uid=endpoint.uid) is not None:
         raise Conflict(f"an endpoint with the uid {endpoint.uid!r} exists already")
     made = replace(endpoint, tenant=tx.tenant, id=tx.new_id(), created_us=tx.now_us, updated_us=tx.now_us)
     entry = await audit_append(tx, "endpoint.create", made.id, table=TABLE, after=_facts(made))
     await tx.execute(Q.insert_endpoint, id=made.id, now_us=tx.now_us, audit_id=entry, **_columns(made))
-    key = decode_secret(secret) if secret is not None else tx.runtime.chance.token(SECRET_BYTES)
-    await _add_secret(tx, sealer, made.id, key)
+    await _add_secret(tx, sealer, made.id, _key(tx, secret, kind))
     await tx.execute(Q.bump_version)
     return made
 
@@ -136,7 +134,7 @@ async def live_secrets(tx: Tx, sealer: Sealer, endpoint_id: bytes) -> list[Secre
 
 
 async def disclose_secret(tx: Tx, sealer: Sealer, reference: str) -> bytes:
-    """The newest signing key of an endpoint, with an audit entry of who read it."""
+    """The newest signing key of an endpoint, with an audit entry of who asked for it."""
     endpoint = await get(tx, reference)
     secrets = await live_secrets(tx, sealer, endpoint.id)
     if not secrets:
@@ -145,20 +143,37 @@ async def disclose_secret(tx: Tx, sealer: Sealer, reference: str) -> bytes:
     return secrets[0].key
 
 
-async def rotate_secret(tx: Tx, sealer: Sealer, reference: str, secret: str | None) -> None:
-    """Give the endpoint a new key; the former ones sign beside it for the overlap, then no more."""
+async def rotate_secret(
+    tx: Tx, sealer: Sealer, reference: str, secret: str | None, kind: KeyKind | None = None, overlap_s: float = ROTATION_OVERLAP_S
+) -> None:
+    """Give the endpoint a new key; the former ones sign beside it for the overlap, then no more.
+
+    A key that is made here is of the kind of the newest one unless another is named. An overlap of 0 revokes the former at
+    once, also those whose overlap still runs: for a secret that somebody else knows.
+    """
     endpoint = await _get_to_change(tx, reference)
-    key = decode_secret(secret) if secret is not None else tx.runtime.chance.token(SECRET_BYTES)
-    expires_us = tx.now_us + ROTATION_OVERLAP_S * 1_000_000
-    for age, former in enumerate(await live_secrets(tx, sealer, endpoint.id), 1):
-        if age >= LIVE_SECRETS:  # each one signs every request: the oldest have had their overlap cut short
-            entry = await audit_append(tx, "endpoint.secret.expire", former.id, table=SECRET_TABLE, after={"expires_us": tx.now_us})
-            await tx.execute(Q.expire_secret, id=former.id, expires_us=tx.now_us, audit_id=entry)
-        elif former.expires_us is None:
-            entry = await audit_append(tx, "endpoint.secret.expire", former.id, table=SECRET_TABLE, after={"expires_us": expires_us})
-            await tx.execute(Q.expire_secret, id=former.id, expires_us=expires_us, audit_id=entry)
-    await _add_secret(tx, sealer, endpoint.id, key)
+    expires_us = tx.now_us + int(overlap_s * 1_000_000)
+    former = await live_secrets(tx, sealer, endpoint.id)
+    for age, each in enumerate(former, 1):
+        # Each one signs every request: of many rotations in a row the oldest have their overlap cut short.
+        until_us = tx.now_us if age >= LIVE_SECRETS else expires_us
+        if each.expires_us is None or each.expires_us > until_us:
+            entry = await audit_append(tx, "endpoint.secret.expire", each.id, table=SECRET_TABLE, after={"expires_us": until_us})
+            await tx.execute(Q.expire_secret, id=each.id, expires_us=until_us, audit_id=entry)
+    kind = kind or (kind_of(former[0].key) if former else "hmac")
+    await _add_secret(tx, sealer, endpoint.id, _key(tx, secret, kind))
     await tx.execute(Q.bump_version)
+
+
+def _key(tx: Tx, secret: str | None, kind: KeyKind) -> bytes:
+    return decode_secret(secret) if secret is not None else new_key(tx.runtime.chance, kind)
+
+
+async def public_keys(tx: Tx, sealer: Sealer, endpoint_id: bytes) -> list[dict[str, str]]:
+    """The public halves of the Ed25519 pairs that sign for an endpoint just now, as JSON Web Keys; none where it is gone."""
+    if await tx.one(Q.endpoint_by_id, id=endpoint_id) is None:
+        return []
+    return [jwk(secret.key) for secret in await live_secrets(tx, sealer, endpoint_id) if kind_of(secret.key) == "ed25519"]
 
 
 async def snapshot(tx: Tx, sealer: Sealer) -> Snapshot:

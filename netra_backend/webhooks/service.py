@@ -18,9 +18,10 @@ from ..storage.database import Database
 from ..storage.membership import Membership
 from ..storage.sealing import Sealer
 from ..storage.transaction import Tx
-from . import endpoints, intake
+from . import endpoints, inbox, intake
 from .endpoints import check_event_type
 from .errors import PayloadTooLarge, UnknownEventType
+from .inbox import Received
 from .intake import Answer, Intake, StaleSnapshot, Target
 from .model import Accepted, Delivery, NewMessage, Snapshot
 from .sender import Sender
@@ -115,6 +116,17 @@ class Webhooks:
             if not any(isinstance(answer, StaleSnapshot) for answer in answers):  # all are, or none: one tenant, one version
                 return [to_text("msg", _accepted(answer).message.id) for answer in answers]
         raise _too_quick()
+
+    async def receive(
+        self, tx: Tx, headers: Mapping[str, str], body: bytes | str, secret: str | Sequence[str], *, source: str = ""
+    ) -> Received:
+        """For a receiver of webhooks, Netra's or anybody's of the Standard Webhooks: verify, and say whether this one is new.
+
+        Its id is taken in the caller's transaction, so that what the caller does there for a new one happens once however often
+        it arrives; a rollback gives it back. `source` keeps apart senders whose ids may be equal. Raises as `verify` does.
+        """
+        async with tx.verb():
+            return await inbox.receive(tx, headers, body, secret, source=source)
 
     async def accept(self, scope: Scope, news: Sequence[NewMessage]) -> list[Answer]:
         """Store messages from the network, each by itself, in the transactions of everybody who waits just now.

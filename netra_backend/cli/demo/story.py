@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from ...errors import UsageError
 from ...kernel.runtime import Runtime
 from ...resilience.egress import Egress
-from ...webhooks.signing import encode_secret
+from ...webhooks.keys import SECRET_BYTES, encode_secret
 from ..output import NO, Output
 from ..rest import RestClient
 from . import verdict
@@ -54,7 +54,6 @@ RECEIVERS: Final = {
 ENDS_AFTER_S: Final = 100.0
 TELL_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.1
-SECRET_BYTES: Final = 24
 
 
 class Story:

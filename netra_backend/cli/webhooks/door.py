@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from ...webhooks.keys import KeyKind
 from ..options import Place
 
 Shape = dict[str, Any]
@@ -34,8 +35,16 @@ class Door(Protocol):
         """Make a delivery due now."""
         ...
 
-    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None) -> Shape:
-        """Add an endpoint; its `secret` stands in this one answer."""
+    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None, kind: KeyKind) -> Shape:
+        """Add an endpoint; its `secret` stands in this one answer, or the public key of the pair that it signs by."""
+        ...
+
+    async def secret(self, endpoint: str) -> Shape:
+        """`key`: what a receiver verifies the endpoint's newest signatures by."""
+        ...
+
+    async def rotate(self, endpoint: str, secret: str | None, kind: KeyKind | None, overlap_s: int) -> Shape:
+        """Give an endpoint a new key; `key` is what a receiver verifies by."""
         ...
 
     async def endpoints(self, limit: int) -> list[Shape]:

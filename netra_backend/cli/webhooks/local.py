@@ -14,8 +14,8 @@ from ...storage.transaction import Tx
 from ...webhooks import endpoints, store
 from ...webhooks.endpoints import check_event_type, check_url
 from ...webhooks.health import with_health
+from ...webhooks.keys import KeyKind, told
 from ...webhooks.model import Endpoint, EndpointHealth, NewMessage
-from ...webhooks.signing import encode_secret
 from . import shapes
 from .door import Shape
 
@@ -61,7 +61,7 @@ class LocalDoor:
         """See `Door.resend`."""
         await self._write(_resend, from_text("msg", message_id), endpoint, self._netra.webhooks.settings.deadline_s)
 
-    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None) -> Shape:
+    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None, kind: KeyKind) -> Shape:
         """See `Door.add_endpoint`."""
         types = tuple(check_event_type(name) for name in event_types) or None
         wanted = Endpoint(
@@ -79,8 +79,16 @@ class LocalDoor:
             created_us=0,
             updated_us=0,
         )
-        made, key = await self._write(_add_endpoint, self._netra.sealer, wanted, secret)
-        return {**endpoint_out(made), "secret": encode_secret(key)}
+        made, key = await self._write(_add_endpoint, self._netra.sealer, wanted, secret, kind)
+        return {**endpoint_out(made), "secret": told(key)}
+
+    async def secret(self, endpoint: str) -> Shape:
+        """See `Door.secret`."""
+        return {"key": told(await self._write(endpoints.disclose_secret, self._netra.sealer, endpoint))}
+
+    async def rotate(self, endpoint: str, secret: str | None, kind: KeyKind | None, overlap_s: int) -> Shape:
+        """See `Door.rotate`."""
+        return {"key": told(await self._write(_rotate, self._netra.sealer, endpoint, secret, kind, overlap_s))}
 
     async def endpoints(self, limit: int) -> list[Shape]:
         """See `Door.endpoints`."""
@@ -103,6 +111,11 @@ async def _resend(tx: Tx, message_id: bytes, reference: str, deadline_s: float) 
     await store.resend(tx, message_id, endpoint.id, deadline_s)
 
 
-async def _add_endpoint(tx: Tx, sealer: Any, wanted: Endpoint, secret: str | None) -> tuple[Endpoint, bytes]:
-    made = await endpoints.create(tx, sealer, wanted, secret)
+async def _add_endpoint(tx: Tx, sealer: Any, wanted: Endpoint, secret: str | None, kind: KeyKind) -> tuple[Endpoint, bytes]:
+    made = await endpoints.create(tx, sealer, wanted, secret, kind)
     return made, (await endpoints.live_secrets(tx, sealer, made.id))[0].key
+
+
+async def _rotate(tx: Tx, sealer: Any, reference: str, secret: str | None, kind: KeyKind | None, overlap_s: int) -> bytes:
+    await endpoints.rotate_secret(tx, sealer, reference, secret, kind, overlap_s)
+    return (await endpoints.live_secrets(tx, sealer, (await endpoints.get(tx, reference)).id))[0].key

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
+from ...webhooks.keys import KeyKind, decode_secret, told
 from ..rest import RestClient
 from .door import Shape
 
@@ -46,14 +47,24 @@ class RemoteDoor:
         """See `Door.resend`."""
         await self._client.post(*self._app, "msg", message_id, "endpoint", endpoint, "resend", body={})
 
-    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None) -> Shape:
+    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None, kind: KeyKind) -> Shape:
         """See `Door.add_endpoint`."""
-        given = {"url": url, "uid": uid, "filterTypes": list(event_types) or None, "secret": secret}
+        given = {"url": url, "uid": uid, "filterTypes": list(event_types) or None, "secret": secret, "keyKind": kind}
         made: Shape = await self._client.post(
             *self._app, "endpoint", body={name: value for name, value in given.items() if value is not None}
         )
-        told: dict[str, Any] = await self._client.get(*self._app, "endpoint", made["id"], "secret") if secret is None else {"key": secret}
-        return {**made, "secret": told["key"]}
+        return {**made, "secret": told(decode_secret(secret)) if secret is not None else (await self.secret(made["id"]))["key"]}
+
+    async def secret(self, endpoint: str) -> Shape:
+        """See `Door.secret`."""
+        found: Shape = await self._client.get(*self._app, "endpoint", endpoint, "secret")
+        return found
+
+    async def rotate(self, endpoint: str, secret: str | None, kind: KeyKind | None, overlap_s: int) -> Shape:
+        """See `Door.rotate`."""
+        body = {"key": secret, "keyKind": kind, "gracePeriodSeconds": overlap_s}
+        made: Shape = await self._client.post(*self._app, "endpoint", endpoint, "secret", "rotate", body=body)
+        return made
 
     async def endpoints(self, limit: int) -> list[Shape]:
         """See `Door.endpoints`."""

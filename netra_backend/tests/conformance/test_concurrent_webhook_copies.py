@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).parents[2]
 READS = {
     "api_keys.by_hash", "api_keys.has_operator_key", "api_keys.page", "endpoints.changed", "endpoints.current_snapshot",
     "endpoints.event_types", "endpoints.get", "endpoints.get_event_type", "endpoints.live_secrets", "endpoints.page",
+    "endpoints.public_keys",
     "endpoints.snapshot", "health.counts", "health.health_of", "health.unwell", "health.with_health", "log.cursor", "log.last_seq", "log.read_after", "nodes.is_live", "nodes.living", "search.attempts_of_endpoint", "search.attempts_of_message", "search.destinations",
     "search.messages", "search.messages_by_id", "search.queue", "store.attempt", "store.attempts_of_endpoint",
     "store.attempts_of_message", "store.dead_letters", "store.deliveries", "store.delivery", "store.due_lanes", "store.message",
@@ -41,6 +42,7 @@ ELSEWHERE = {
     "health.settle": "test_endpoint_health: of two swaps at once from one state one is made",
     "probes.give_up": "test_endpoint_health: two sweeps at once give a dead node's probe up once",
     "probes.take": "test_endpoint_health: of two processes at once one takes the probe",
+    "inbox.receive": "test_webhook_inbox: of copies that arrive at once one is new",
     "intake.ingest": "test_webhook_intake: copies at once through two doors make one message",
     "nodes.forget": "run by whoever may, as often as he likes: test_postgres_zombies ends what a dead node has open",
     "tenants.make": "what tenants.create does once it has looked",

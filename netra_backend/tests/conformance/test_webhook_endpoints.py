@@ -12,6 +12,7 @@ from netra_backend.kernel.scope import SYSTEM_TENANT
 from netra_backend.testing.clock import FakeClock
 from netra_backend.webhooks import endpoints
 from netra_backend.webhooks.endpoints import check_event_type, check_url
+from netra_backend.webhooks.keys import jwk, kind_of
 from netra_backend.webhooks.model import EventType
 
 from ..support.storage import ENGINES, SYSTEM, Q, opened, outcome_of
@@ -110,6 +111,37 @@ async def test_a_rotation_lets_both_keys_sign_for_a_day_and_then_only_the_new_on
         assert await keys_of(database, endpoint) == [new, old]
         await clock.advance(1)
         assert await keys_of(database, endpoint) == [new]
+
+
+async def test_a_revoked_secret_signs_no_more_nor_does_one_whose_overlap_runs(database):
+    endpoint = await endpoint_of(database)
+    await database.write(endpoints.rotate_secret, SEALER, endpoint.text_id, None, scope=ACME)
+    assert len(await keys_of(database, endpoint)) == 2
+    await database.write(endpoints.rotate_secret, SEALER, endpoint.text_id, None, None, 0, scope=ACME)
+    (only,) = await keys_of(database, endpoint)
+    assert only == await database.write(endpoints.disclose_secret, SEALER, endpoint.text_id, scope=ACME)
+
+
+async def test_a_key_that_is_made_is_of_the_kind_of_the_former_one_unless_another_is_named(database):
+    endpoint = await endpoint_of(database)
+    kinds = []
+    for kind in ("ed25519", None, "hmac", None):
+        await database.write(endpoints.rotate_secret, SEALER, endpoint.text_id, None, kind, 0, scope=ACME)
+        kinds += [kind_of(key) for key in await keys_of(database, endpoint)]
+    assert kinds == ["ed25519", "ed25519", "hmac", "hmac"]
+
+
+async def test_the_public_keys_of_an_endpoint_are_those_of_its_live_pairs(database):
+    await endpoint_of(database)
+    endpoint = await database.write(endpoints.create, SEALER, described(), None, "ed25519", scope=ACME)
+    await database.write(endpoints.rotate_secret, SEALER, endpoint.text_id, None, scope=ACME)
+    await database.write(endpoints.rotate_secret, SEALER, endpoint.text_id, None, "hmac", scope=ACME)
+    public = await database.read(endpoints.public_keys, SEALER, endpoint.id, scope=ACME)
+    assert public == [jwk(key) for key in await keys_of(database, endpoint) if kind_of(key) == "ed25519"]
+    assert len(public) == 2
+    assert await database.read(endpoints.public_keys, SEALER, endpoint.id, scope=in_tenant("globex")) == []
+    await database.write(endpoints.bury, endpoint.text_id, scope=ACME)
+    assert await database.read(endpoints.public_keys, SEALER, endpoint.id, scope=ACME) == []
 
 
 async def test_however_often_a_secret_is_rotated_few_keys_sign(database):

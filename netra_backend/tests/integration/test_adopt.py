@@ -11,6 +11,8 @@ import pytest_asyncio
 from netra_backend.errors import InvalidInput, KeyReused
 from netra_backend.storage.adopted.errors import OneTenant
 from netra_backend.webhooks.errors import PayloadTooLarge
+from netra_backend.webhooks.keys import decode_secret
+from netra_backend.webhooks.signing import SignatureMismatch, signature_header
 
 from ..support.adopting import houses
 from ..support.shops import KINDS, opened
@@ -60,6 +62,24 @@ async def test_a_rollback_takes_everything_of_ours_with_it(kind):
     await shop.rollback()
     assert house.rows_of(tenant) == {}
     assert f"{tenant}-1" not in house.orders()
+
+
+async def test_a_received_message_is_new_until_a_transaction_that_took_it_commits(kind):
+    shop, house = kind
+    tenant, secret, body = house.new_tenant(), "whsec_" + "QUJD" * 10, b'{"n":1}'
+    now_s = house.netra.runtime.clock.wall_us() // 1_000_000
+    signature = signature_header([decode_secret(secret)], "msg_1", now_s, body)
+    request = {"webhook-id": "msg_1", "webhook-timestamp": str(now_s), "webhook-signature": signature}, body, secret
+    tx = house.netra.adopt(shop.guest, tenant=tenant)
+    seen = []
+    for end in (shop.rollback, shop.commit, shop.commit):
+        await shop.begin()
+        await shop.order(f"{tenant}-{len(seen)}")
+        with pytest.raises(SignatureMismatch):
+            await shop.receive(house.netra, tx, request[0], b"{}", secret)
+        seen.append((await shop.receive(house.netra, tx, *request)).new)
+        await end()
+    assert seen == [True, True, False]
 
 
 async def test_an_error_of_one_call_leaves_the_transaction_and_its_other_calls_as_they_were(kind):

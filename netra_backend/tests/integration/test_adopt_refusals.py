@@ -438,10 +438,10 @@ from netra_backend import Netra
 
 path, root_keys = sys.argv[1:]
 
-def child(netra, tx):
+def child(netra, connection, tx):
     said = []
     for call in (
-        lambda: netra.adopt(sqlite3.connect(path), tenant="acme"),
+        lambda: netra.adopt(connection, tenant="acme"),
         lambda: netra.sync.webhooks.send(tx, "order.made", {}),
         lambda: netra.sync.tenant("acme"),
     ):
@@ -453,10 +453,11 @@ def child(netra, tx):
     print(*said, flush=True)
 
 with Netra("sqlite:///" + path, workers=False, root_keys=root_keys) as netra:
-    tx = netra.adopt(sqlite3.connect(path), tenant="acme")
+    connection = sqlite3.connect(path)  # before: SQLite's own locks, which a thread may hold just now, stay held in a child
+    tx = netra.adopt(connection, tenant="acme")
     pid = os.fork()
     if pid == 0:
-        child(netra, tx)
+        child(netra, connection, tx)
         os._exit(0)
     os.waitpid(pid, 0)
 """

@@ -17,8 +17,8 @@ from ...netra import Netra
 from ...testing.clock import FakeClock, SeededChance
 from ...webhooks import endpoints, store
 from ...webhooks.intake import Accepted
+from ...webhooks.keys import encode_secret
 from ...webhooks.model import DeliveryRow, Endpoint
-from ...webhooks.signing import encode_secret
 from .storage import SYSTEM, Q, database_url, eventually, query
 from .world import FAST, TTL_S
 

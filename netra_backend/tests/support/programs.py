@@ -27,8 +27,8 @@ from ...netra import Netra
 from ...testing.ledger import Ledger
 from ...webhooks import endpoints
 from ...webhooks.intake import Accepted
+from ...webhooks.keys import encode_secret
 from ...webhooks.model import Endpoint
-from ...webhooks.signing import encode_secret
 from .dying import backing_up, restoring
 
 __all__ = ["backing_up", "platform", "receiver", "restoring"]

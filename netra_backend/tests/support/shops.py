@@ -114,6 +114,12 @@ class Shop(ABC):
             return await self.do(lambda: netra.sync.webhooks.send(tx, type, payload, **options))
         return await netra.webhooks.send(tx, type, payload, **options)
 
+    async def receive(self, netra, tx, *request: Any) -> Any:
+        """Through the door that fits."""
+        if self.synchronous:
+            return await self.do(lambda: netra.sync.webhooks.receive(tx, *request))
+        return await netra.webhooks.receive(tx, *request)
+
     async def send_many(self, netra, tx, payloads: list[Any], event_ids: list[str | None]) -> list[str]:
         """Several at once."""
         messages = [{"type": "order.made", "payload": each, "event_id": key} for each, key in zip(payloads, event_ids, strict=True)]

@@ -20,7 +20,15 @@ def arguments(function):
 def test_the_package_exports_these_names_and_loads_them_on_use():
     assert sorted(netra_backend.__all__) == ["Netra", "NetraError", "batch"]
     assert all(getattr(netra_backend, name) for name in netra_backend.__all__)
-    assert sorted(webhooks.__all__) == ["SignatureRejected", "verify"]
+    assert sorted(webhooks.__all__) == [
+        "PayloadUnreadable",
+        "Received",
+        "SignatureMismatch",
+        "SignatureMissing",
+        "SignatureOutdated",
+        "SignatureRejected",
+        "verify",
+    ]
     assert sorted(batch.__all__) == ["Job", "Malformed", "Rows", "csv", "iterate", "job", "ndjson", "parquet", "query", "sequence", "sql"]
     assert all(getattr(batch, name) for name in batch.__all__)
 

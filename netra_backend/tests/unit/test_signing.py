@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netra_backend.errors import InvalidInput
-from netra_backend.webhooks.signing import SignatureRejected, decode_secret, encode_secret, signature_header, verify
+from netra_backend.webhooks.keys import decode_secret, encode_secret
+from netra_backend.webhooks.signing import (
+    MOST_SIGNATURES,
+    PayloadUnreadable,
+    SignatureMismatch,
+    SignatureMissing,
+    SignatureOutdated,
+    SignatureRejected,
+    signature_header,
+    verify,
+)
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 KEY = decode_secret(SECRET)
@@ -102,6 +112,40 @@ def test_missing_and_malformed_fields_are_rejected_and_never_an_error_of_ours(mi
         headers[missing] = instead
     with pytest.raises(SignatureRejected):
         verify(headers, b"{}", SECRET, now_s=NOW)
+
+
+def test_each_cause_has_an_error_of_its_own():
+    headers = headers_of("msg_1", b"{}", at=NOW)
+    with pytest.raises(SignatureMissing) as missing:
+        verify({}, b"{}", SECRET, now_s=NOW)
+    with pytest.raises(SignatureOutdated) as outdated:
+        verify(headers, b"{}", SECRET, now_s=NOW + 301)
+    with pytest.raises(SignatureMismatch) as mismatch:
+        verify(headers, b"[]", SECRET, now_s=NOW)
+    codes = {each.value.code for each in (missing, outdated, mismatch)}
+    assert codes == {"signature_missing", "signature_outdated", "signature_mismatch"}
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_a_signed_body_that_is_not_json_is_not_taken_for_a_wrong_signature(body):
+    with pytest.raises(PayloadUnreadable):
+        verify(headers_of("msg_1", body, at=NOW), body, SECRET, now_s=NOW)
+
+
+def test_a_body_may_be_text_and_a_receiver_may_hold_several_secrets():
+    body = '{"name":"Zoë"}'
+    headers = headers_of("msg_1", body.encode(), at=NOW)
+    assert verify(headers, body, [encode_secret(OTHER), SECRET], now_s=NOW) == {"name": "Zoë"}
+    with pytest.raises(InvalidInput):
+        verify(headers, body, [], now_s=NOW)
+
+
+def test_of_a_list_of_signatures_without_end_only_the_first_are_looked_at():
+    headers = headers_of("msg_1", b"{}", at=NOW)
+    good, junk = headers["webhook-signature"], ["v1,AAAA"] * (MOST_SIGNATURES - 1)
+    assert verify({**headers, "webhook-signature": " ".join([*junk, good])}, b"{}", SECRET, now_s=NOW) == {}
+    with pytest.raises(SignatureMismatch):
+        verify({**headers, "webhook-signature": " ".join([*junk, "v1,AAAA", good])}, b"{}", SECRET, now_s=NOW)
 
 
 @pytest.mark.parametrize("size", [24, 32, 64])

@@ -8,10 +8,11 @@ import pytest
 
 from netra_backend.kernel.runtime import Runtime
 from netra_backend.testing.clock import FakeClock
+from netra_backend.webhooks.keys import encode_secret
 from netra_backend.webhooks.model import Delivery, Message, Secret, Snapshot
 from netra_backend.webhooks.sender import Sender
 from netra_backend.webhooks.settings import WebhookSettings
-from netra_backend.webhooks.signing import SignatureRejected, encode_secret, verify
+from netra_backend.webhooks.signing import SignatureRejected, verify
 
 from ..support.webhooks import IDS, described
 

@@ -60,6 +60,9 @@ def test_the_commands_work_through_a_server_as_they_do_on_the_database(ask, inst
     assert (arrived["webhookId"], arrived["body"], arrived["signatureOk"]) == (sent.document["id"], '{"amount": 1.50}', None)
     assert ask("webhooks", "resend", sent.document["id"], endpoint["id"], "--tenant", "acme").code == 0
     assert receiver.line()["webhookId"] == sent.document["id"]
+    public = ask("webhooks", "endpoint", "rotate", endpoint["id"], "--key-kind", "ed25519", "--tenant", "acme").document["key"]
+    assert public.startswith("whpk_")
+    assert ask("webhooks", "endpoint", "secret", endpoint["id"], "--tenant", "acme").document == {"key": public}
     key = ask("key", "create", "--tenant", "acme").document
     assert key["key"].startswith("netra_tk_")
     assert key["id"] in {each["id"] for each in ask("key", "list", "--tenant", "acme").document["keys"]}
@@ -91,7 +94,8 @@ def test_a_key_that_is_not_one_is_4_and_an_unknown_tenant_is_1(installation, ask
 def test_every_command_that_can_ask_a_server_was_asked_here():
     remote = {path for path, command in leaves() if any(each.name == "server" for each in command.params)}
     asked = {"tenant create", "tenant list", "key create", "key list", "key revoke"}
-    asked |= {f"webhooks {name}" for name in ("send", "list", "show", "dead", "resend", "endpoint add", "endpoint list")}
+    asked |= {f"webhooks {name}" for name in ("send", "list", "show", "dead", "resend")}
+    asked |= {f"webhooks endpoint {name}" for name in ("add", "list", "secret", "rotate")}
     assert remote == asked
 
 
@@ -135,13 +139,18 @@ def test_listen_verifies_writes_its_ledger_and_ends_at_sigterm(tmp_path, install
     with ExitStack() as stack:
         right = stack.enter_context(netra("webhooks", "listen", "--json", "--secret", secret, "--ledger", ledger))
         wrong = stack.enter_context(netra("webhooks", "listen", "--json", "--secret", "whsec_" + "WFla" * 10))
+        pair = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+        public = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+        paired = stack.enter_context(netra("webhooks", "listen", "--json", "--secret", public))
         ask("tenant", "create", "verified")
+        made = ask("webhooks", "endpoint", "add", paired.line()["url"], "--secret", pair, "--tenant", "verified").document
+        assert made["secret"] == public
         for process in (right, wrong):
             ask("webhooks", "endpoint", "add", process.line()["url"], "--secret", secret, "--tenant", "verified")
         (tmp_path / "payload").write_text('{"a": 1}')
         ask("webhooks", "send", tmp_path / "payload", "--type", "a.b", "--tenant", "verified")
-        assert (right.line()["signatureOk"], wrong.line()["signatureOk"]) == (True, False)
-        assert (right.ends(), wrong.ends(signal.SIGINT)) == (0, 0)
+        assert (right.line()["signatureOk"], wrong.line()["signatureOk"], paired.line()["signatureOk"]) == (True, False, True)
+        assert (right.ends(), wrong.ends(signal.SIGINT), paired.ends()) == (0, 0, 0)
     assert [json.loads(line)["signature_ok"] for line in ledger.read_text().splitlines()] == [True]
 
 
