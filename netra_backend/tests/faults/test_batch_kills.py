@@ -184,3 +184,15 @@ def test_a_paused_run_does_no_work_and_goes_on_where_it_stood(small_world):
     assert world.status(run)["done"] == before[0]["done"]
     world.decide(run, "resume")
     world.verify(run, ITEMS)
+
+
+def test_a_server_that_ends_every_connection_costs_no_item(zygote, tmp_path, postgres_server):
+    """What a restart of PostgreSQL does to the processes, five times in one run."""
+    with closing(BatchWorld(zygote, tmp_path, Shared(postgres_server, postgres_server.create_database()))) as world:
+        world.fill(2)
+        n = 3 * ITEMS
+        run = world.begin(n, "cut", partitions=2)
+        for cut in range(1, 6):
+            until(lambda: world.has_come(run, n * cut // 8), f"it goes on after {cut - 1} cuts", 60)  # noqa: B023
+            postgres_server.terminate_backends(world.place.name)
+        world.verify(run, n)

@@ -13,6 +13,7 @@ from netra_backend.batch import registry
 from netra_backend.errors import InvalidInput, MissingTenant, NotFound
 from netra_backend.kernel.states import IllegalTransition
 from netra_backend.storage import log
+from netra_backend.storage.errors import DiskFull
 
 from ..support.batches import ENDED
 from ..support.platform import platform
@@ -344,6 +345,21 @@ async def _started_by_a_shop(prepared):
             await connection.close()
         assert (await ended(netra, run))["total"] == 2
         assert len(await netra.batch.runs(tenant="acme")) == 1
+
+
+async def test_a_full_disk_makes_no_dead_letters_and_the_run_goes_on_when_there_is_room(netra):
+    full = [True, True]
+
+    async def write_when_there_is_room(tx, rows):
+        await write(tx, rows)
+        if full:
+            full.pop()
+            raise DiskFull
+
+    job = batch.job("full", read=batch.sequence(range(20)), process=lambda n: ("who", n, ""), write=write_when_there_is_room, chunk=10)
+    status = await ended(netra, await start(netra, job))
+    assert (status["state"], status["done"], status["failed"]) == ("completed", 20, 0)
+    assert await written(netra) == list(range(20))
 
 
 async def test_what_is_no_run_is_refused(netra):
