@@ -60,9 +60,7 @@ async def write(tx: Any, rows: batch.Rows) -> None:
     await tx.execute(INSERT, rows=list(rows))
 
 
-JOB: Final = batch.job(
-    "bench-load", read=lambda params: batch.csv(params["file"]), process=made_of, write=write, chunk=CHUNK, partitions=1
-)
+JOB: Final = batch.job("bench-load", read=lambda params: batch.csv(params["file"]), process=made_of, write=write, chunk=CHUNK, partitions=1)
 
 
 class Cell(NamedTuple):
@@ -97,14 +95,12 @@ class Bench:
     def measured(self, cell: Cell) -> float:
         """Items per second from the start to the last commit."""
         with self.database(cell.engine) as (run_url, owner_url):
-            started = time.perf_counter()
             if cell.who == "netra":
-                asyncio.run(self._ours(run_url, cell.file))
+                taken_s = asyncio.run(self._ours(run_url, cell.file))
             elif cell.engine == "sqlite":
-                self._sqlite_loop(run_url, cell.file)
+                taken_s = self._sqlite_loop(run_url, cell.file)
             else:
-                asyncio.run(self._postgres_loop(owner_url, cell.file))
-            taken_s = time.perf_counter() - started
+                taken_s = asyncio.run(self._postgres_loop(owner_url, cell.file))
             assert self.stored(owner_url) == self.good, f"{cell}: {self.stored(owner_url)} of {self.good}"
             return self.counts[cell.file] / taken_s
 
@@ -140,20 +136,23 @@ class Bench:
                 return connection.execute("select count(*) from loaded").fetchone()[0]
         return asyncio.run(_count(url))
 
-    async def _ours(self, url: str, name: str) -> None:
+    async def _ours(self, url: str, name: str) -> float:
         async with Netra(url, data=self.folder / "data", role="cli", environ={}) as netra:
+            started = time.perf_counter()
             async with netra.transaction(tenant="bench") as tx:
                 run = await netra.batch.start(tx, JOB, {"file": str(self.file(name))})
             while (status := await netra.batch.status(run))["state"] in {"queued", "running"}:
                 await asyncio.sleep(0.02)
             assert status["failed"] == self.counts[name] - self.good, status
+            return time.perf_counter() - started
 
-    def _sqlite_loop(self, url: str, name: str) -> None:
+    def _sqlite_loop(self, url: str, name: str) -> float:
         insert = BY_HAND.format(", ".join("?" * 6))
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
             for pragma in ("synchronous = full", "foreign_keys = on"):
                 connection.execute(f"pragma {pragma}")
             connection.execute("insert into place values ('bench', 0)")
+            started = time.perf_counter()
             for number, part in enumerate(self._chunks(name)):
                 connection.execute("begin immediate")
                 try:
@@ -164,6 +163,7 @@ class Bench:
                     connection.execute("begin immediate")
                 connection.execute("update place set at = ?", (number,))
                 connection.execute("commit")
+            return time.perf_counter() - started
 
     def _scan(self, connection: sqlite3.Connection, insert: str, part: list[Any], number: int) -> None:
         for item in part:
@@ -174,10 +174,11 @@ class Bench:
                 connection.execute("insert into letter values (?, ?)", (number, str(error)))
             connection.execute("commit")
 
-    async def _postgres_loop(self, url: str, name: str) -> None:
+    async def _postgres_loop(self, url: str, name: str) -> float:
         insert = BY_HAND.format(", ".join(f"${n}" for n in range(1, 7)))
         connection = await asyncpg.connect(url)
         await connection.execute("insert into place values ('bench', 0)")
+        started = time.perf_counter()
         for number, part in enumerate(self._chunks(name)):
             try:
                 async with connection.transaction():
@@ -190,7 +191,9 @@ class Bench:
                     except asyncpg.ForeignKeyViolationError as error:
                         await connection.execute("insert into letter values ($1, $2)", number, str(error))
                 await connection.execute("update place set at = $1", number)
+        taken_s = time.perf_counter() - started
         await connection.close()
+        return taken_s
 
     def _chunks(self, name: str) -> Iterator[list[Any]]:
         with self.file(name).open(newline="", encoding="utf-8") as file:

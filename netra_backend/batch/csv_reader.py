@@ -32,7 +32,7 @@ class CsvReader:
         del source
         with self.path.open("rb") as file:
             header = self._rows(file, 0)
-            next(header, None)
+            next(header.reader, None)
             begin, size = header.at, self.path.stat().st_size
             starts = [start for start, _ in ranges(begin, max(begin, size), partitions)]
             edges = sorted({begin, size, *_behind_rows(file, starts[1:])})
@@ -46,20 +46,20 @@ class CsvReader:
             names = self._names(file)
             rows = self._rows(file, start if cursor is None else cursor)
             while rows.at < end:
-                row = next(rows, None)
-                if row is None:
+                before = rows.at
+                try:
+                    yield from _dicts(rows, names, end)
+                except standard.Error as error:
+                    yield rows.at, Malformed(f"a row between bytes {before} and {rows.at}", str(error))
+                    rows.begin_again()
+                else:
                     return
-                if isinstance(row, Malformed):
-                    yield rows.at, row
-                elif len(row) == len(names):
-                    yield rows.at, dict(zip(names, row, strict=True))
-                elif row:  # an empty line is no row
-                    yield rows.at, _odd(row, names)
 
     def _names(self, file: IO[bytes]) -> list[str]:
-        header = next(self._rows(file, 0), [])
-        if isinstance(header, Malformed):
-            raise InvalidInput(f"{self.path} has no header: {header.error}")
+        try:
+            header = next(self._rows(file, 0).reader, [])
+        except standard.Error as error:
+            raise InvalidInput(f"{self.path} has no header: {error}") from error
         return [name.removeprefix("\ufeff") for name in header]
 
     def _rows(self, file: IO[bytes], at: int) -> _Rows:
@@ -75,26 +75,29 @@ class _Rows:
         self._file = file
         self._encoding = encoding
         self._delimiter = delimiter
-        self._reader = self._new_reader()
+        self.begin_again()
 
-    def __iter__(self) -> _Rows:
-        return self
-
-    def __next__(self) -> list[str] | Malformed:
-        before = self.at
-        try:
-            return next(self._reader)
-        except standard.Error as error:
-            self._reader = self._new_reader()
-            return Malformed(f"bytes {before} to {self.at}", str(error))
-
-    def _new_reader(self) -> Iterator[list[str]]:
-        return standard.reader(self._lines(), delimiter=self._delimiter, strict=True)
+    def begin_again(self) -> None:
+        """A new reader behind what the last one took: one that has raised is in the middle of a row."""
+        self.reader = standard.reader(self._lines(), delimiter=self._delimiter, strict=True)
 
     def _lines(self) -> Iterator[str]:
-        for line in iter(self._file.readline, b""):
+        encoding = self._encoding
+        for line in self._file:
             self.at += len(line)
-            yield line.decode(self._encoding, errors="surrogateescape")
+            yield line.decode(encoding, errors="surrogateescape")
+
+
+def _dicts(rows: _Rows, names: Sequence[str], end: int) -> Iterator[Read]:
+    """The rows up to `end`; a million times the same, so without a call for each."""
+    width = len(names)
+    for row in rows.reader:
+        if len(row) == width:
+            yield rows.at, dict(zip(names, row, strict=False))
+        elif row:  # an empty line is no row
+            yield rows.at, _odd(row, names)
+        if rows.at >= end:
+            return
 
 
 def _odd(row: Sequence[str], names: Sequence[str]) -> Malformed:

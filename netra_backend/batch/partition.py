@@ -7,7 +7,8 @@ owner goes on behind the cursor, so at most one chunk is done again (B5).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -49,6 +50,17 @@ class Partition:
     async def work(self, keep_going: Callable[[], bool], committed: Callable[[Committed], Awaitable[None]]) -> bool:
         """Chunk after chunk; True once the partition is done, False where it was told not to keep going."""
         items: Iterator[Read] | AsyncIterator[Read] = self._reader.read(self._source, self.lease.spec, self.lease.cursor)
+        try:
+            return await self._work(items, keep_going, committed)
+        finally:
+            await _close(items)
+
+    async def _work(
+        self,
+        items: Iterator[Read] | AsyncIterator[Read],
+        keep_going: Callable[[], bool],
+        committed: Callable[[Committed], Awaitable[None]],
+    ) -> bool:
         left: Chunk | None = None
         while keep_going():
             lease = self.lease
@@ -90,3 +102,12 @@ class Partition:
     async def give_back(self) -> None:
         """Let others claim it at once."""
         await self._database.write(store.release, self.lease, scope=self.scope)
+
+
+async def _close(items: Iterator[Read] | AsyncIterator[Read]) -> None:
+    """Let a reader that is a generator close its file now; one that still runs in its thread does so when it is collected."""
+    with contextlib.suppress(ValueError, RuntimeError):
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
+        elif isinstance(items, Generator):
+            items.close()

@@ -22,8 +22,8 @@ from .registry import Job
 
 PAUSES: Final = Exponential(base_s=0.05, cap_s=5.0)
 
-_Outcomes = list[tuple[int, Any, Exception | None]]
-"""(index, value, error) of each item that was tried."""
+_Errors = list[tuple[int, Exception]]
+"""(index, error) of each item that was refused; what was not refused stands in the chunk's values."""
 
 
 async def prepare(source: Iterator[Read] | AsyncIterator[Read], job: Job, runtime: Runtime, start: int, before: Cursor, size: int) -> Chunk:
@@ -61,10 +61,8 @@ async def _process(chunk: Chunk, job: Job, runtime: Runtime) -> None:
     while waiting:
         tries += 1
         again: list[int] = []
-        for index, value, error in await _try(chunk.items, waiting, job):
-            if error is None:
-                chunk.values[index] = value
-            elif isinstance(error, job.retry_on) and tries < job.retry:
+        for index, error in await _try(chunk, waiting, job):
+            if isinstance(error, job.retry_on) and tries < job.retry:
                 again.append(index)
             else:
                 chunk.failures[index] = Failure(words(error), tries)
@@ -73,58 +71,64 @@ async def _process(chunk: Chunk, job: Job, runtime: Runtime) -> None:
             await runtime.clock.sleep(PAUSES.delay_s(tries, runtime.chance))
 
 
-async def _try(items: Sequence[Any], indexes: Sequence[int], job: Job) -> _Outcomes:
-    if job.process is None and job.process_chunk is None:
-        return [(index, items[index], None) for index in indexes]
+async def _try(chunk: Chunk, indexes: Sequence[int], job: Job) -> _Errors:
     call = job.process_chunk or job.process
-    assert call is not None
+    if call is None:
+        chunk.values[:] = [None if index in chunk.failures else item for index, item in enumerate(chunk.items)]
+        return []
     if inspect.iscoroutinefunction(call):
-        return await (_whole_async(call, items, indexes) if job.process_chunk else _each_async(call, items, indexes))
-    return await asyncio.to_thread(_whole if job.process_chunk else _each, call, items, indexes)
+        return await (_whole_async if job.process_chunk else _each_async)(call, chunk, indexes)
+    return await asyncio.to_thread(_whole if job.process_chunk else _each, call, chunk, indexes)
 
 
-def _each(call: Callable[[Any], Any], items: Sequence[Any], indexes: Sequence[int]) -> _Outcomes:
-    outcomes: _Outcomes = []
+def _each(call: Callable[[Any], Any], chunk: Chunk, indexes: Sequence[int]) -> _Errors:
+    items, values = chunk.items, chunk.values
+    errors: _Errors = []
     for index in indexes:
         try:
-            outcomes.append((index, call(items[index]), None))
+            values[index] = call(items[index])
         except Exception as error:  # noqa: BLE001  (whatever it is, it is this item's)
-            outcomes.append((index, None, error))
-    return outcomes
+            errors.append((index, error))
+    return errors
 
 
-async def _each_async(call: Callable[[Any], Any], items: Sequence[Any], indexes: Sequence[int]) -> _Outcomes:
-    outcomes: _Outcomes = []
+async def _each_async(call: Callable[[Any], Any], chunk: Chunk, indexes: Sequence[int]) -> _Errors:
+    errors: _Errors = []
     for index in indexes:
         try:
-            outcomes.append((index, await call(items[index]), None))
+            chunk.values[index] = await call(chunk.items[index])
         except Exception as error:  # noqa: BLE001  (as above)
-            outcomes.append((index, None, error))
-    return outcomes
+            errors.append((index, error))
+    return errors
 
 
-def _whole(call: Callable[[Sequence[Any]], Any], items: Sequence[Any], indexes: Sequence[int]) -> _Outcomes:
+def _whole(call: Callable[[Sequence[Any]], Any], chunk: Chunk, indexes: Sequence[int]) -> _Errors:
     """All at once; where that fails, each half, down to the guilty item."""
     try:
-        return _matched(indexes, call([items[index] for index in indexes]))
+        _keep(chunk, indexes, call([chunk.items[index] for index in indexes]))
     except Exception as error:  # noqa: BLE001  (as above)
         if len(indexes) == 1:
-            return [(indexes[0], None, error)]
+            return [(indexes[0], error)]
+    else:
+        return []
     middle = len(indexes) // 2
-    return _whole(call, items, indexes[:middle]) + _whole(call, items, indexes[middle:])
+    return _whole(call, chunk, indexes[:middle]) + _whole(call, chunk, indexes[middle:])
 
 
-async def _whole_async(call: Callable[[Sequence[Any]], Any], items: Sequence[Any], indexes: Sequence[int]) -> _Outcomes:
+async def _whole_async(call: Callable[[Sequence[Any]], Any], chunk: Chunk, indexes: Sequence[int]) -> _Errors:
     try:
-        return _matched(indexes, await call([items[index] for index in indexes]))
+        _keep(chunk, indexes, await call([chunk.items[index] for index in indexes]))
     except Exception as error:  # noqa: BLE001  (as above)
         if len(indexes) == 1:
-            return [(indexes[0], None, error)]
+            return [(indexes[0], error)]
+    else:
+        return []
     middle = len(indexes) // 2
-    return await _whole_async(call, items, indexes[:middle]) + await _whole_async(call, items, indexes[middle:])
+    return await _whole_async(call, chunk, indexes[:middle]) + await _whole_async(call, chunk, indexes[middle:])
 
 
-def _matched(indexes: Sequence[int], values: Sequence[Any]) -> _Outcomes:
+def _keep(chunk: Chunk, indexes: Sequence[int], values: Sequence[Any]) -> None:
     if len(values) != len(indexes):
         raise ValueError(f"process_chunk returned {len(values)} values for {len(indexes)} items")
-    return [(index, value, None) for index, value in zip(indexes, values, strict=True)]
+    for index, value in zip(indexes, values, strict=True):
+        chunk.values[index] = value
