@@ -18,7 +18,7 @@ from ..kernel.failpoints import declare
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
 from ..storage.database import Database
-from . import chunks, store
+from . import chunks
 from .model import Chunk, Committed, Lease
 from .prepare import prepare
 from .readers import Read, Reader, Source
@@ -67,7 +67,7 @@ class Partition:
             chunk = left or await prepare(items, self._job, self._runtime, lease.position, lease.cursor, lease.chunk_size)
             if not keep_going():
                 return False
-            done = await self._commit(chunk)
+            done = await self._commit(chunk, keep_going)
             await committed(done)
             if done.finished:
                 return True
@@ -81,8 +81,11 @@ class Partition:
             left = chunk.rest(done.end) if done.end < len(chunk) or (chunk.last and not done.finished) else None
         return False
 
-    async def _commit(self, chunk: Chunk) -> Committed:
-        """In the bulk lane, and again while the database refuses: nothing of it is stored then, and the lease is asked each time."""
+    async def _commit(self, chunk: Chunk, keep_going: Callable[[], bool]) -> Committed:
+        """In the bulk lane, and again while the database refuses: nothing of it is stored then, and the lease is asked each time.
+
+        `Unavailable` once this process is not to keep going: it stops, or its last beat is too old.
+        """
         self._runtime.failpoints.hit(PROCESSED)
         tries = 0
         while True:
@@ -95,13 +98,11 @@ class Partition:
             except Unavailable as error:
                 tries += 1
                 self._runtime.log.warning("%s waits for the database: %s", self.lease.words, error)
+                if not keep_going():
+                    raise
                 await self._runtime.clock.sleep(PAUSES.delay_s(tries, self._runtime.chance))
             else:
                 return done
-
-    async def give_back(self) -> None:
-        """Let others claim it at once."""
-        await self._database.write(store.release, self.lease, scope=self.scope)
 
 
 async def _close(items: Iterator[Read] | AsyncIterator[Read]) -> None:

@@ -17,7 +17,6 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 
-from ..errors import InvalidInput
 from ..kernel.scope import Scope
 from ..storage.database import Database
 from .model import Cursor, Malformed, Part
@@ -136,9 +135,7 @@ class IterateReader:
 
     async def split(self, source: Source, partitions: int) -> Sequence[Part]:
         """One partition: nobody else knows how to cut it."""
-        del self, source
-        if partitions > 1:
-            raise InvalidInput("this reader cannot be cut into partitions", fix="Start the run with one partition.")
+        del source, partitions
         return [Part(None)]
 
     def read(self, source: Source, spec: Any, cursor: Cursor) -> Iterator[Read] | AsyncIterator[Read]:

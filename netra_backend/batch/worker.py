@@ -54,6 +54,7 @@ class BatchWorker:
         self._stopping = False
         self._version = -1
         self._looked_at = 0.0
+        self._owed: list[tuple[Lease, Scope]] = []
         self._wake = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
 
@@ -76,6 +77,7 @@ class BatchWorker:
         """What this process held belongs to its former life: drop it, it is due for everybody."""
         for task in self._working.values():
             task.cancel()
+        self._owed = []
         self._look_soon()
 
     def _look_soon(self) -> None:
@@ -100,6 +102,9 @@ class BatchWorker:
         if version == self._version and now - self._looked_at < LOOK_ANYWAY_S:
             return
         self._version, self._looked_at = version, now
+        owed, self._owed = self._owed, []
+        for lease, scope in owed:
+            await self._give_back(lease, scope)
         for run in await self._database.read(store.active, scope=_SCOPE):
             if self._stopping or self._membership.quiet or len(self._working) >= self._settings.slots:
                 return
@@ -168,17 +173,21 @@ class BatchWorker:
                 await self._settle(job, run_id, scope)
 
         try:
-            if not await partition.work(self._keeps_going, committed):
-                await partition.give_back()
-        except (LeaseLost, RunStopped) as ended:
-            self._runtime.log.info("%s", ended)
-            if isinstance(ended, RunStopped):
-                await self._guarded_give_back(partition)
-        except OutcomeUnknown as error:
+            done = await partition.work(self._keeps_going, committed)
+        except LeaseLost as lost:
+            self._runtime.log.info("%s", lost)
+            return
+        except OutcomeUnknown as error:  # this life ends with it, and the partition is due for everybody
             self._runtime.log.warning("%s: %s", partition.lease.words, error)
+            return
+        except (RunStopped, Unavailable) as stopped:
+            self._runtime.log.info("%s", stopped)
         except Exception as error:  # noqa: BLE001  (told in the run)
             await self._fail(run_id, scope, error, partition.lease)
-            await self._guarded_give_back(partition)
+        else:
+            if done:
+                return
+        await self._give_back(partition.lease, scope)
 
     def _keeps_going(self) -> bool:
         return not self._stopping and not self._membership.quiet
@@ -201,6 +210,10 @@ class BatchWorker:
         with contextlib.suppress(NetraError):  # then it is tried again, and fails again
             await self._database.write(store.fail, run_id, chunks.words(error), lease, scope=scope)
 
-    async def _guarded_give_back(self, partition: Partition) -> None:
-        with contextlib.suppress(NetraError):  # it lapses with this node
-            await partition.give_back()
+    async def _give_back(self, lease: Lease, scope: Scope) -> None:
+        """Let others claim it at once. What the database refuses is owed until the next look: this node lives, so nobody else may."""
+        try:
+            await self._database.write(store.release, lease, scope=scope)
+        except NetraError as error:
+            self._runtime.log.warning("%s is not given back yet: %s", lease.words, error)
+            self._owed.append((lease, scope))

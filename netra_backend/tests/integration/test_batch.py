@@ -9,11 +9,11 @@ from contextlib import closing
 import pytest
 
 from netra_backend import batch
-from netra_backend.batch import registry
+from netra_backend.batch import registry, store
 from netra_backend.errors import InvalidInput, MissingTenant, NotFound
 from netra_backend.kernel.states import IllegalTransition
 from netra_backend.storage import log
-from netra_backend.storage.errors import DiskFull
+from netra_backend.storage.errors import DatabaseUnreachable, DiskFull
 
 from ..support.batches import ENDED
 from ..support.platform import platform
@@ -245,6 +245,32 @@ async def test_a_reader_that_fails_fails_the_run_and_a_resume_goes_on_behind_its
     assert await netra.batch.resume(run) == "queued"
     assert (await ended(netra, run))["state"] == "completed"
     assert await written(netra) == list(range(30))
+
+
+async def test_a_database_that_is_away_for_a_while_fails_no_run(netra):
+    """Neither while an input is read from it, nor while a partition is given back."""
+    away = ["reading", "releasing"]
+
+    def reads(params, cursor):
+        for n in range(cursor or 0, 12):
+            if n == 8 and "reading" in away:
+                away.remove("reading")
+                raise DatabaseUnreachable
+            yield n + 1, ("who", n, "")
+
+    release, write_of = store.release, netra.database.write
+
+    async def refuses(fn, *args, **options):
+        if fn is release and "releasing" in away:
+            away.remove("releasing")
+            raise DatabaseUnreachable
+        return await write_of(fn, *args, **options)
+
+    netra.database.write = refuses
+    job = batch.job("away", read=batch.iterate(reads), write=write, chunk=4)
+    status = await ended(netra, await start(netra, job))
+    assert (status["state"], status["done"], away) == ("completed", 12, [])
+    assert await written(netra) == list(range(12))
 
 
 async def test_a_cancelled_run_keeps_what_it_has_and_does_no_more(netra):
