@@ -18,8 +18,8 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = (
-    Command("serve", "serve", "Serve the API and make deliveries, in this process."),
-    Command("worker", "worker", "Make deliveries, without the API."),
+    Command("serve", "serve", "Serve the API, make deliveries and work on runs, in this process."),
+    Command("worker", "worker", "Make deliveries and work on runs, without the API."),
     Command("migrate", "migrate", "Bring the database's schema up to date."),
     Command("backup", "backup", "Copy the database to one file, while everything goes on."),
     Command("restore", "restore", "Put a backup in the database's place."),

@@ -25,15 +25,18 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FRESH_S: Final = 2.0
 DELIVERIES: Final = "netra_webhook_deliveries_total"
+BATCH_ITEMS: Final = "netra_batch_items_total"
 QUEUE_DEPTH: Final = "netra_webhook_queue_depth"
 OLDEST_DUE: Final = "netra_webhook_oldest_due_seconds"
 BREAKERS: Final = "netra_breaker_state"
 
 KNOWN: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
     DELIVERIES: tuple({"outcome": outcome} for outcome in ("delivered", "failed", "dead", "skipped", "cancelled")),
+    BATCH_ITEMS: tuple({"outcome": outcome} for outcome in ("done", "failed")),
 }
 HELP: Final[Mapping[str, str]] = {
     DELIVERIES: "Outcomes of deliveries in this process; failed ones are tried again.",
+    BATCH_ITEMS: "Items of batches that ended in this process: in the output, or as dead letters.",
     QUEUE_DEPTH: "Deliveries of the installation that are due or on their way.",
     BREAKERS: "Endpoints of the installation whose breaker is open, half open or in a slow start, or that asked for a pause (gated).",
     OLDEST_DUE: "Age of the delivery that has been due for longest, in seconds; 0 if none is.",

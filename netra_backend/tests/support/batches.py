@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ... import batch
 from .places import File, Place, Shared
-from .world import FAST, TENANT, TTL_S
+from .world import FAST, TENANT
 from .zygote import Child, Zygote, until
 
 TABLE: Final = "create table if not exists batch_out (run text not null, n bigint not null, v text not null check (v <> 'bad'))"
@@ -23,6 +23,7 @@ INSERT: Final = batch.sql("insert into batch_out (run, n, v) select r.run, r.n, 
 ENDED: Final = {"completed", "completed_with_failures", "failed", "cancelled"}
 
 LOOK_EVERY_S: Final = 0.02
+LINGERED_S: Final = 5.0
 BAD_EVERY: Final = 19
 """Every 19th item is refused by the table, every 23rd by `process`; every 29th is left out."""
 
@@ -61,7 +62,7 @@ def note(item: tuple[int, str]) -> tuple[int, str]:
 def linger(item: tuple[int, str]) -> tuple[int, str]:
     """As `note`, and the first item takes longer than a lease lasts."""
     if item[0] == 0:
-        time.sleep(2 * TTL_S)
+        time.sleep(LINGERED_S)
     return note(item)
 
 
@@ -154,7 +155,7 @@ class BatchWorld:
         time.sleep(LOOK_EVERY_S)
         return self.client.ask("run_status", run=run, tenant=TENANT)
 
-    def ended(self, run: str, within_s: float = 60.0) -> dict[str, Any]:
+    def ended(self, run: str, within_s: float = 120.0) -> dict[str, Any]:
         """Its status once it has ended."""
         until(lambda: self.state(run) in ENDED, f"{run} ends", within_s)
         return self.status(run)
