@@ -60,16 +60,27 @@ async def create(
     rate_limit: int | None = None,
 ) -> Tenant:
     """Add a tenant; `Conflict` where the uid is taken."""
+    free = uid is not None and await name_is_free(tx, uid)
     if uid is not None and await find(tx, check_tenant(uid)) is not None:
         raise Conflict(f"a tenant with the uid {uid!r} exists already", fix="Take another uid, or get the existing one.")
-    return await make(tx, name, uid, metadata, rate_limit)
+    return await make(tx, name, uid, metadata, rate_limit, free=free)
 
 
-async def make(tx: Tx, name: str, uid: str | None, metadata: Mapping[str, Any] | None = None, rate_limit: int | None = None) -> Tenant:
-    """Add a tenant without a look for another of that uid: of two at once, the unique key refuses the second."""
+async def name_is_free(tx: Tx, name: str) -> bool:
+    """Whether no tenant has or had this name.
+
+    To be asked before `find`: of two copies at once the second then finds what the first has made, or is refused by a
+    unique key and runs again. Asked afterwards, it may hear of a name that was taken since, and make a second tenant.
+    """
+    return await tx.one(Q.tenant_name_is_taken, tenant=name) is None
+
+
+async def make(
+    tx: Tx, name: str, uid: str | None, metadata: Mapping[str, Any] | None = None, rate_limit: int | None = None, *, free: bool = True
+) -> Tenant:
+    """Add a tenant without a look for another of that uid. Its uid is its name where that is `free`, else its id is."""
     id_ = tx.new_id()
     app_id = to_text("app", id_)
-    free = uid is not None and await tx.one(Q.tenant_name_is_taken, tenant=uid) is None
     tenant = uid if uid is not None and free else app_id
     made = Tenant(tenant, id_, uid, name, dict(metadata or {}), rate_limit, tx.now_us, tx.now_us)
     entry = await audit_append(tx, "tenant.create", tenant, table=TABLE, after=made.facts(), tenant=tenant)
@@ -107,8 +118,9 @@ async def get(tx: Tx, reference: str) -> Tenant:
 
 async def ensure(tx: Tx, reference: str) -> Tenant:
     """The tenant of that reference, made now if there is none: what the library does on first use."""
-    found = await find(tx, check_tenant(reference))
-    return found if found is not None else await make(tx, reference, reference)
+    free = await name_is_free(tx, check_tenant(reference))
+    found = await find(tx, reference)
+    return found if found is not None else await make(tx, reference, reference, free=free)
 
 
 async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Tenant:

@@ -28,7 +28,7 @@ from .. import outbox, tenants
 from ..errors import ConstraintViolated, DatabaseError
 from ..meta import INSTALL_ID
 from ..statements import Row, Statement, Statements
-from ..transaction import ForeignTenant, Tx
+from ..transaction import Tx
 from . import turns
 from .driver import Driver
 from .errors import NoTransaction, OneTenant, OtherDatabase, OutsideVerb
@@ -237,14 +237,14 @@ class AdoptedTx(Tx, ABC):
 
     async def _first_use(self) -> None:
         """Make the tenant. Of two transactions that do so at once, the second waits for the first and takes what it made."""
-        if await self.one(Q.tenant_name_is_taken, tenant=self.tenant) is not None:
+        if not await tenants.name_is_free(self, self.tenant):
             if await self.one(Q.tenant_by_name) is not None:  # made since we looked for it
                 return
             raise NotFound(f"the tenant {self.tenant!r} was deleted", fix=f"Make it anew: netra tenant create {self.tenant}")
         await self._control(f"savepoint {FIRST_USE}")
         try:
             await tenants.make(self, self.tenant, self.tenant)
-        except (DatabaseError, ForeignTenant) as error:  # the name was taken a moment ago, so that `make` would use another
+        except DatabaseError as error:  # the name was taken a moment ago, or is another tenant's uid
             await self._control(f"rollback to savepoint {FIRST_USE}")
             self._failed = None
             self._emissions = []
@@ -252,7 +252,7 @@ class AdoptedTx(Tx, ABC):
                 raise self._no_first_use(error) from error
         await self._control(f"release savepoint {FIRST_USE}")
 
-    def _no_first_use(self, error: DatabaseError | ForeignTenant) -> NetraError:
+    def _no_first_use(self, error: DatabaseError) -> NetraError:
         taken = isinstance(error, ConstraintViolated)
         return Conflict(f"{self.tenant!r} is another tenant's uid", fix="Adopt it under that tenant's name.") if taken else error
 

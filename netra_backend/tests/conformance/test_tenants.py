@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import partial
 
 import pytest
 
 from netra_backend.errors import Conflict, InvalidInput, NotFound
+from netra_backend.kernel.scope import Scope
 from netra_backend.storage import tenants
 
-from ..support.storage import SYSTEM
+from ..support.storage import SYSTEM, opened
 
 
 async def create(database, name, **options):
@@ -96,3 +98,24 @@ async def test_a_text_that_cannot_name_a_tenant_is_refused(database, uid):
         await create(database, "x", uid=uid)
     with pytest.raises(InvalidInput):
         await database.write(tenants.ensure, uid, scope=SYSTEM)
+
+
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)  # on SQLite nobody else writes meanwhile
+async def test_a_tenant_that_another_process_makes_between_two_looks_is_taken(engine, tmp_path, monkeypatch):
+    look, elsewhere = tenants.find, []
+
+    async def made_elsewhere():
+        async with opened(engine, tmp_path) as database:
+            elsewhere.append(await database.write(tenants.ensure, "acme", scope=SYSTEM))
+
+    async def find(tx, reference):
+        found = await look(tx, reference)
+        if threading.current_thread() is threading.main_thread() and not elsewhere:
+            other = threading.Thread(target=asyncio.run, args=(made_elsewhere(),))
+            other.start()
+            other.join(60)
+        return found
+
+    async with opened(engine, tmp_path) as database:
+        monkeypatch.setattr(tenants, "find", find)
+        assert [await database.write(tenants.ensure, "acme", scope=Scope("acme", "tester"))] == elsewhere

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ....cli import audit_map
 from .driving import DEADLINE_S, Process, audited, environment, inside, netra, run
 
 JOBS = """
@@ -121,6 +122,7 @@ def test_runs_are_looked_at_decided_about_and_rerun(place, capsys):
     assert (refused.code, refused.error["code"]) == (1, "illegal_transition")
     assert ask("watch", child["run"]).code == 1
     told = [action for action, _ in audited(place, "acme") if action.startswith("run.")]
+    assert {action for command, actions in audit_map.AUDITED.items() if command.startswith("batch ") for action in actions} == {*told}
     assert told == ["run.start", "run.rerun", "run.pause", "run.resume", "run.cancel"]
 
 
