@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ....cli import audit_map
+from ....cli.reference import leaves
 from .driving import DEADLINE_S, Process, audited, environment, inside, netra, run
 
 JOBS = """
@@ -137,6 +138,11 @@ def test_what_is_no_job_is_a_usage_error(place, capsys):
 
 
 def test_a_server_with_the_jobs_works_on_runs_and_answers_the_same_commands(place, capsys):
+    async def start_what_nobody_knows(opened):
+        async with opened.transaction(tenant="acme") as tx:
+            return await opened.batch.start(tx, "nobody's job")
+
+    waiting = inside(place, start_what_nobody_knows)
     settings = {"NETRA_BATCH_JOBS": "batch_jobs_of_the_test", "PYTHONPATH": f"{place.parent}:{environment()['PYTHONPATH']}"}
     with netra("serve", "--data", place, "--dev", "--port", "0", **settings) as process:
         ready, before = process.until(event="ready")
@@ -146,8 +152,12 @@ def test_a_server_with_the_jobs_works_on_runs_and_answers_the_same_commands(plac
         watched = run(capsys, "batch", "watch", child, *server)
         assert (watched.code, json.loads(watched.out.splitlines()[-1])["failed"]) == (3, 2)
         assert len(run(capsys, "batch", "failures", child, *server).document["failures"]) == 2
-        assert len(run(capsys, "batch", "list", *server).document["runs"]) == 2
+        assert len(run(capsys, "batch", "list", *server).document["runs"]) == 3
         assert run(capsys, "batch", "show", "run_00000000000000000000000000", *server).code == 1
+        for event, state in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
+            assert run(capsys, "batch", event, waiting, *server).document["state"] == state
+    remote = {path for path, command in leaves() if path.startswith("batch ") and any(each.name == "server" for each in command.params)}
+    assert remote == {f"batch {name}" for name in ("list", "show", "watch", "failures", "pause", "resume", "cancel", "rerun")}
 
 
 def _until(condition):

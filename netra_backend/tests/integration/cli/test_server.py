@@ -97,7 +97,7 @@ def test_every_command_that_can_ask_a_server_was_asked_here():
     asked = {"tenant create", "tenant list", "key create", "key list", "key revoke"}
     asked |= {f"webhooks {name}" for name in ("send", "list", "show", "dead", "resend")}
     asked |= {f"webhooks endpoint {name}" for name in ("add", "list", "secret", "rotate")}
-    assert remote == asked
+    assert {each for each in remote if not each.startswith("batch ")} == asked  # those: test_batch
 
 
 @pytest.mark.parametrize("listener", [("--fail", "503:1")], indirect=True)
