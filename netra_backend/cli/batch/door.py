@@ -111,4 +111,6 @@ async def entered(place: Place) -> AsyncIterator[Door]:
 
     place.the_tenant()
     async with opened(place) as netra:
-        yield LocalDoor(netra, (await scope_of(netra, place)).tenant)
+        scope = await scope_of(netra, place)
+        with netra.scope(scope.tenant, scope.actor):  # who decides stands in the audit trail
+            yield LocalDoor(netra, scope.tenant)

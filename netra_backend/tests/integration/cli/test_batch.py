@@ -122,7 +122,9 @@ def test_runs_are_looked_at_decided_about_and_rerun(place, capsys):
     refused = ask("resume", child["run"])
     assert (refused.code, refused.error["code"]) == (1, "illegal_transition")
     assert ask("watch", child["run"]).code == 1
-    told = [action for action, _ in audited(place, "acme") if action.startswith("run.")]
+    entries = [entry for entry in audited(place, "acme") if entry[0].startswith("run.")]
+    assert {actor.partition(":")[0] for _, actor in entries} == {"cli"}
+    told = [action for action, _ in entries]
     assert {action for command, actions in audit_map.AUDITED.items() if command.startswith("batch ") for action in actions} == {*told}
     assert told == ["run.start", "run.rerun", "run.pause", "run.resume", "run.cancel"]
 
