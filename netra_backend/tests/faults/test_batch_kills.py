@@ -146,7 +146,7 @@ def test_a_chunk_that_takes_longer_than_a_lease_stays_with_the_process_that_beat
     with closing(BatchWorld(zygote, tmp_path, lease_ttl=f"{LINGERED_S - 1}s")) as world:
         world.fill(2)
         run = world.begin(80, "lingering", partitions=1, job="lingering")
-        status = world.ended(run)
+        status = world.ended(run, 60)
         assert (status["state"], status["restarts"]) == ("completed", 0)
         assert sorted(world.processed()) == world.output(run) == list(range(80))
 
