@@ -68,8 +68,8 @@ class BatchWorker:
     async def stop(self) -> None:
         """Claim nothing more, finish the chunks that are being worked on, give the partitions back."""
         self._stopping = True
-        if self._loop_task is not None:
-            self._loop_task.cancel()
+        self._wake.set()
+        if self._loop_task is not None:  # to the end of its look: a claim that is cut would leave a lease that nobody works under
             await asyncio.gather(self._loop_task, return_exceptions=True)
         await asyncio.gather(*self._working.values(), return_exceptions=True)
 
@@ -85,7 +85,7 @@ class BatchWorker:
         self._wake.set()
 
     async def _look_forever(self) -> None:
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 await self._look()
