@@ -55,6 +55,7 @@ class Reader:
             channels=self._labels(value.get("channels"), [*loc, "channels"]),
             tags=self._labels(value.get("tags"), [*loc, "tags"]),
             deliver_at_us=self._deliver_at(value.get("deliverAt"), [*loc, "deliverAt"]),
+            ordering_key=self._ordering_key(value.get("orderingKey"), [*loc, "orderingKey"]),
         )
         self._retention(value, loc)
         return self._netra.webhooks.checked(new) if len(self.problems) == found else new
@@ -76,6 +77,12 @@ class Reader:
         except InvalidInput as error:
             self._wrong([*loc, "eventType"], f"{error.detail}. {error.fix}")
             return ""
+
+    def _ordering_key(self, given: Any, loc: Sequence[str | int]) -> str | None:
+        if given is None or (isinstance(given, str) and given.isprintable() and _EVENT_ID.match(given)):
+            return given
+        self._wrong(loc, "1 to 256 printable characters are required")
+        return None
 
     def _event_id(self, given: Any, loc: Sequence[str | int]) -> str | None:
         if given is None:

@@ -10,7 +10,9 @@ from pydantic.alias_generators import to_camel
 
 from ..errors import InvalidInput
 from ..webhooks.endpoints import check_event_type, check_url
+from ..webhooks.filters import check_filter
 from ..webhooks.keys import KeyKind, decode_secret
+from ..webhooks.model import Ordering
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\t\x80-\xff]{0,4096}\Z")
@@ -57,6 +59,7 @@ EventTypeName = Annotated[str, AfterValidator(_as_value_error(check_event_type))
 EventTypes = Annotated[list[EventTypeName], Field(min_length=1, max_length=1000)]
 Channels = Annotated[list[Label], Field(min_length=1, max_length=10)]
 SecretText = Annotated[str, AfterValidator(_as_value_error(decode_secret))]
+Filter = Annotated[str, StringConstraints(min_length=1), AfterValidator(_as_value_error(check_filter))]
 Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(_headers)]
 
 _SYNONYMS: Final = {"filterTypes": "eventTypes", "rateLimit": "throttleRate", "featureFlag": "featureFlags"}
@@ -116,6 +119,8 @@ class EndpointUpsert(Body):
     event_types: EventTypes | None = None
     channels: Channels | None = None
     metadata: Metadata | None = None
+    ordering: Ordering | None = None
+    filter: Filter | None = None
 
     def changes(self) -> dict[str, Any]:
         """Every column, for an update that replaces; a uid that is not named stays."""
@@ -128,6 +133,8 @@ class EndpointUpsert(Body):
             "event_types": _tuple(self.event_types),
             "channels": _tuple(self.channels),
             "metadata": self.metadata or {},
+            "ordering": self.ordering or "none",
+            "filter": self.filter,
         }
         return found if "uid" in self.model_fields_set else _without_uid(found)
 
@@ -151,10 +158,12 @@ class EndpointPatch(Body):
     event_types: EventTypes | None = None
     channels: Channels | None = None
     metadata: Metadata | None = None
+    ordering: Ordering | None = None
+    filter: Filter | None = None
 
     def changes(self) -> dict[str, Any]:
         """The columns that were named; null clears uid, rate and filters and leaves the others unchanged."""
-        found = _named(self, {"throttle_rate": "rate_limit"}, keep=("url", "description", "disabled", "metadata"))
+        found = _named(self, {"throttle_rate": "rate_limit"}, keep=("url", "description", "disabled", "metadata", "ordering"))
         return {name: _tuple(value) if name in {"event_types", "channels"} else value for name, value in found.items()}
 
 

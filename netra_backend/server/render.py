@@ -57,6 +57,7 @@ def message_out(message: Message, *, with_content: bool = True) -> dict[str, Any
         "channels": message.channels,
         "tags": message.tags,
         "timestamp": timestamp(message.created_us),
+        "orderingKey": message.ordering_key,
         "deliverAt": None if message.deliver_at_us is None else timestamp(message.deliver_at_us),
     }
 
@@ -102,6 +103,8 @@ def endpoint_out(endpoint: Endpoint, health: EndpointHealth | None = None) -> di
         "throttleRate": endpoint.rate_limit,
         "rateLimit": endpoint.rate_limit,
         "metadata": endpoint.metadata,
+        "ordering": endpoint.ordering,
+        "filter": endpoint.filter,
         "createdAt": timestamp(endpoint.created_us),
         "updatedAt": timestamp(endpoint.updated_us),
         **({} if health is None else {"breaker": _breaker_out(health)}),

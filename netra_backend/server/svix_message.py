@@ -15,7 +15,7 @@ from ..webhooks.model import DeliveryRow, Endpoint, Message
 from ..webhooks.search import MessageFilter
 from .filters import Messages
 from .pagination import CREATED, DEFAULT_LIMIT, ID, Asked, Iterator, Limit, Window, page
-from .render import PENDING, STATUS_OF_STATE, STATUS_TEXT, endpoint_out, message_out, timestamp
+from .render import STATUS_OF_STATE, STATUS_TEXT, endpoint_out, message_out, timestamp
 from .routing import Caller, answer
 
 router: Final = APIRouter(prefix="/api/v1/app/{app_id}/msg", tags=["Message"])
@@ -76,7 +76,7 @@ def _destination_out(each: tuple[DeliveryRow, Endpoint]) -> dict[str, Any]:
         **endpoint_out(endpoint),
         "status": status,
         "statusText": STATUS_TEXT[status],
-        "nextAttempt": timestamp(delivery.due_us) if status == PENDING else None,
+        "nextAttempt": timestamp(delivery.next_us) if delivery.next_us is not None else None,
         "state": delivery.state,
         "attempts": delivery.number,
         "lastStatusCode": delivery.last_status or None,

@@ -110,7 +110,7 @@ async def _insert(tx: Tx, rows: Rows) -> None:
 
 def _endpoint(name: str) -> Endpoint:
     url = f"https://receiver.invalid/{name}"
-    return Endpoint("", b"", None, url, f"the {name} receiver", None, None, False, None, {}, {}, 0, 0)
+    return Endpoint("", b"", None, url, f"the {name} receiver", None, None, False, None, {}, {})
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -225,7 +225,7 @@ def _place(secret_id: bytes) -> Place:
 
 def endpoint_of(row: Row) -> Endpoint:
     """An endpoint from its row, in the column order of the queries."""
-    tenant, id_, uid, url, description, types, channels, disabled, rate_limit, metadata, headers, created, updated = row
+    tenant, id_, uid, url, description, types, channels, disabled, rate_limit, metadata, headers, ordering, filter_, created, updated = row
     return Endpoint(
         tenant,
         id_,
@@ -238,6 +238,8 @@ def endpoint_of(row: Row) -> Endpoint:
         rate_limit,
         orjson.loads(metadata),
         orjson.loads(headers),
+        ordering or "none",
+        filter_,
         created,
         updated,
     )
@@ -254,6 +256,8 @@ def _columns(endpoint: Endpoint) -> dict[str, Any]:
         "rate_limit": endpoint.rate_limit,
         "metadata": orjson.dumps(endpoint.metadata).decode(),
         "headers": orjson.dumps(endpoint.headers).decode(),
+        "ordering": None if endpoint.ordering == "none" else endpoint.ordering,
+        "filter": endpoint.filter,
     }
 
 

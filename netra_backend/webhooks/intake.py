@@ -27,8 +27,9 @@ from ..kernel.scope import TraceContext
 from ..storage import idempotency, nodes
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
+from . import lines
 from .errors import DuplicateEventId
-from .model import Accepted, Delivery, Message, NewMessage
+from .model import NEVER_US, Accepted, Delivery, Message, NewMessage
 
 Q = Statements(__package__)
 
@@ -50,11 +51,15 @@ class StaleSnapshot(NetraError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One endpoint of a fan-out. `lease` asks for a hand-over; a `skip` reason records it without sending."""
+    """One endpoint of a fan-out. `lease` asks for a hand-over; a `skip` reason records it without sending.
+
+    `line` is where it waits for those before it (`lines.py`), which is never leased at once.
+    """
 
     endpoint_id: bytes
     lease: bool = False
     skip: str | None = None
+    line: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +91,7 @@ Answer = Accepted | NetraError
 
 def content_hash(new: NewMessage) -> str:
     """What two calls with one key must share: everything but the keys themselves."""
-    parts = orjson.dumps([new.event_type, new.channels, new.tags, new.deliver_at_us])
+    parts = orjson.dumps([new.event_type, new.channels, new.tags, new.deliver_at_us, *([new.ordering_key] if new.ordering_key else [])])
     return hashlib.sha256(parts + b"\0" + new.payload.encode()).hexdigest()
 
 
@@ -167,6 +172,7 @@ async def _store(tx: Tx, items: Sequence[Intake], hand_over: HandOver | None) ->
     await tx.execute(Q.insert_messages, rows=sorted(_message_row(message) for message in messages))
     tx.runtime.failpoints.hit(MESSAGES_WRITTEN)
     living = await _living(tx, items) if hand_over is not None and tx.own else set()
+    places = await _places(tx, items)
     rows: list[Row] = []
     handed: list[Delivery] = []
     taken: list[Intake] = []
@@ -175,7 +181,9 @@ async def _store(tx: Tx, items: Sequence[Intake], hand_over: HandOver | None) ->
         deadline_us = due_us + int(item.deadline_s * 1_000_000)
         for target in item.targets:
             leased = target.lease and item.node in living and due_us <= tx.now_us
-            rows.append(_delivery_row(message, target, leased=leased, due_us=due_us, deadline_us=deadline_us, node=item.node))
+            place, is_first = places.get((item.id, target.endpoint_id), (None, True))
+            turn_us = due_us if is_first else NEVER_US
+            rows.append(_delivery_row(message, target, leased=leased, due_us=turn_us, deadline_us=deadline_us, node=item.node, place=place))
             if leased:
                 handed.append(Delivery(message, target.endpoint_id, item.node, 0, deadline_us))
                 taken.append(item)
@@ -188,6 +196,20 @@ async def _store(tx: Tx, items: Sequence[Intake], hand_over: HandOver | None) ->
     if handed and hand_over is not None:
         tx.after_commit(_handing(tx, handed, taken, hand_over))
     return messages
+
+
+async def _places(tx: Tx, items: Sequence[Intake]) -> dict[tuple[bytes, bytes], tuple[int, bool]]:
+    """(message, endpoint) -> the number in its line, and whether it is the first; in the order of the items."""
+    ordered = [
+        (item, target, (item.tenant, target.endpoint_id, target.line))
+        for item in items
+        for target in item.targets
+        if target.line is not None and target.skip is None
+    ]
+    if not ordered:
+        return {}
+    places = await lines.take_places(tx, [line for _, _, line in ordered])
+    return {(item.id, target.endpoint_id): place for (item, target, _), place in zip(ordered, places, strict=True)}
 
 
 def _handing(tx: Tx, handed: Sequence[Delivery], taken: Sequence[Intake], hand_over: HandOver) -> Callable[[], None]:
@@ -229,6 +251,7 @@ def _message(item: Intake, now_us: int) -> Message:
         new.deliver_at_us,
         now_us,
         item.trace,
+        new.ordering_key,
     )
 
 
@@ -241,6 +264,7 @@ def _message_row(message: Message) -> Row:
         message.payload,
         _list(message.channels),
         _list(message.tags),
+        message.ordering_key,
         message.deliver_at_us,
         message.created_us,
         message.trace.trace_id,
@@ -248,15 +272,16 @@ def _message_row(message: Message) -> Row:
     )
 
 
-def _delivery_row(message: Message, target: Target, *, leased: bool, due_us: int, deadline_us: int, node: bytes) -> Row:
+def _delivery_row(message: Message, target: Target, *, leased: bool, due_us: int, deadline_us: int, node: bytes, place: int | None) -> Row:
     state = "skipped" if target.skip else "leased" if leased else "due"
     owner = node if leased else None
-    return (message.tenant, message.id, target.endpoint_id, state, due_us, deadline_us, owner, target.skip)
+    line = target.line if place is not None else None
+    return (message.tenant, message.id, target.endpoint_id, state, due_us, deadline_us, owner, target.skip, line, place)
 
 
 def message_of(row: Row) -> Message:
     """A message from its row, in the column order of the queries."""
-    tenant, id_, event_type, event_id, payload, channels, tags, deliver_at_us, created_us, trace_id, span_id = row
+    tenant, id_, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id = row
     return Message(
         tenant,
         id_,
@@ -268,6 +293,7 @@ def message_of(row: Row) -> Message:
         deliver_at_us,
         created_us,
         TraceContext(trace_id, span_id),
+        ordering_key,
     )
 
 

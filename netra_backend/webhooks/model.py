@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ..kernel.ids import to_text
 from ..kernel.scope import TraceContext
 from ..resilience.circuit_breaker import CLOSED, Breaker
+
+Ordering = Literal["none", "endpoint", "key"]
+"""How messages to an endpoint follow each other: in no order, all in one line, or in a line for each ordering key."""
+
+NEVER_US: Final = 253_370_764_800_000_000
+"""9999-01-01: when a delivery is due that waits for the one before it in its line (`lines.py`)."""
 
 MOST_MATCHES: Final = 1000
 """Event types whose endpoints a snapshot remembers; names come from producers and must not fill the memory."""
@@ -29,8 +35,16 @@ class Endpoint:
     rate_limit: int | None
     metadata: Mapping[str, Any]
     headers: Mapping[str, str]
-    created_us: int
-    updated_us: int
+    ordering: Ordering = "none"
+    filter: str | None = None
+    created_us: int = 0
+    updated_us: int = 0
+
+    def line_of(self, ordering_key: str | None) -> str | None:
+        """Which line a message of this key stands in here; None where it waits for nobody."""
+        if self.ordering == "endpoint":
+            return ""
+        return ordering_key if self.ordering == "key" else None
 
     @property
     def text_id(self) -> str:
@@ -88,6 +102,7 @@ class NewMessage:
     channels: tuple[str, ...] | None = None
     tags: tuple[str, ...] | None = None
     deliver_at_us: int | None = None
+    ordering_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,7 @@ class Message:
     deliver_at_us: int | None
     created_us: int
     trace: TraceContext = field(default_factory=TraceContext)
+    ordering_key: str | None = None
 
     @property
     def text_id(self) -> str:
@@ -129,6 +145,12 @@ class Delivery:
     number: int
     deadline_us: int
     manual: bool = False
+    line: str | None = None
+
+    @property
+    def in_line(self) -> tuple[str, bytes, str] | None:
+        """The line that it is the first of (`lines.py`), if it stands in one."""
+        return None if self.line is None else (self.message.tenant, self.endpoint_id, self.line)
 
     @property
     def key(self) -> tuple[str, bytes, bytes]:
@@ -230,6 +252,11 @@ class DeliveryRow:
     due_us: int
     last_status: int | None
     reason: str | None
+
+    @property
+    def next_us(self) -> int | None:
+        """When it is tried next; None where it is over or on its way, or waits for the one before it in its line."""
+        return self.due_us if self.state == "due" and self.due_us != NEVER_US else None
 
 
 @dataclass(frozen=True, slots=True)

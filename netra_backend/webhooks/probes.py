@@ -20,7 +20,7 @@ from ..kernel.failpoints import declare
 from ..resilience.circuit_breaker import Breaker
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
-from . import store
+from . import lines, store
 from .model import Delivery, EndpointHealth
 from .store import Lane
 
@@ -42,10 +42,12 @@ class Probes(NamedTuple):
 
 async def take(tx: Tx, node: bytes, wanted: Sequence[tuple[Lane, EndpointHealth, EndpointHealth]]) -> Probes:
     """Become the prober of those endpoints, each as it was seen and as it is to be, whose oldest due delivery is then ours."""
-    lanes = sorted(lane for lane, _, _ in wanted)
-    expired = await tx.all(Q.bury_expired, lanes=lanes, now_us=tx.now_us, most=BURIED_AT_ONCE, reason=PAST_DEADLINE)
-    for tenant, message, endpoint, number in expired:
+    asked = sorted(lane for lane, _, _ in wanted)
+    expired = await tx.all(Q.bury_expired, lanes=asked, now_us=tx.now_us, most=BURIED_AT_ONCE, reason=PAST_DEADLINE)
+    for tenant, message, endpoint, number, _ in expired:
         store.announce(tx, tenant, message, endpoint, "dead", number)
+    if behind := {(tenant, endpoint, line) for tenant, _, endpoint, _, line in expired if line is not None}:
+        await lines.free_next(tx, behind)
     rows = sorted(_probe_row(lane, before.breaker, after.breaker) for lane, before, after in wanted)
     taken = {(row[0], row[1]) for row in await tx.all(Q.take_probes, rows=rows, node=node, now_us=tx.now_us)}
     deliveries = await store.claim(tx, node, [(lane, 1) for lane in taken]) if taken else []

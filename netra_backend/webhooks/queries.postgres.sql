@@ -28,7 +28,7 @@ from candidate c
 where netra_delivery.tenant = c.tenant and netra_delivery.message_id = c.message_id
   and netra_delivery.endpoint_id = c.endpoint_id and netra_delivery.state = 'due' and exists (select 1 from node)
 returning netra_delivery.tenant, netra_delivery.message_id, netra_delivery.endpoint_id, netra_delivery.number,
-  netra_delivery.deadline_us, netra_delivery.manual;
+  netra_delivery.deadline_us, netra_delivery.manual, netra_delivery.line;
 
 -- name: lost_leases
 -- Forced: the nodes' rows are locked against their reaping until this transaction ends, so that what is not lost now is
@@ -46,3 +46,11 @@ where not exists (select 1 from alive a where a.id = r.owner)
     select 1 from netra_delivery d
     where d.tenant = r.tenant and d.message_id = r.message_id and d.endpoint_id = r.endpoint_id
       and d.owner = r.owner and d.state = 'leased');
+
+-- name: hold_lines
+-- Forced: a line whose row another transaction holds is passed over, for that may be a caller's own and last long.
+select l.tenant, l.endpoint_id, l.line
+from rows(:rows, tenant text, endpoint_id uuid, line text) as r
+join netra_line l on l.tenant = r.tenant and l.endpoint_id = r.endpoint_id and l.line = r.line
+order by l.tenant, l.endpoint_id, l.line
+for update of l skip locked;

@@ -21,9 +21,9 @@ where coalesce(v.version, 0) <> r.version;
 
 -- name: insert_endpoint
 insert into netra_endpoint
-  (tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers,
+  (tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter,
    created_us, updated_us, audit_id)
-values (:tenant, :id, :uid, :url, :description, :event_types, :channels, :disabled, :rate_limit, :metadata, :headers,
+values (:tenant, :id, :uid, :url, :description, :event_types, :channels, :disabled, :rate_limit, :metadata, :headers, :ordering, :filter,
    :now_us, :now_us, :audit_id);
 
 -- name: hold_endpoint
@@ -39,6 +39,7 @@ update netra_endpoint set disabled = 1, updated_us = :now_us, audit_id = :audit_
 update netra_endpoint
 set uid = :uid, url = :url, description = :description, event_types = :event_types, channels = :channels,
     disabled = :disabled, rate_limit = :rate_limit, metadata = :metadata, headers = :headers,
+    ordering = :ordering, filter = :filter,
     updated_us = :now_us, audit_id = :audit_id
 where tenant = :tenant and id = :id and deleted_us is null;
 
@@ -47,21 +48,21 @@ update netra_endpoint set deleted_us = :now_us, updated_us = :now_us, audit_id =
 where tenant = :tenant and id = :id and deleted_us is null;
 
 -- name: endpoint_by_id
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
 from netra_endpoint where tenant = :tenant and id = :id and deleted_us is null;
 
 -- name: endpoint_by_uid
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
 from netra_endpoint where tenant = :tenant and uid = :uid and deleted_us is null;
 
 -- name: list_endpoints
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
 from netra_endpoint
 where tenant = :tenant and deleted_us is null and (created_us, id) > (:created_us, :id)
 order by created_us, id limit :limit;
 
 -- name: list_endpoints_back
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
 from netra_endpoint
 where tenant = :tenant and deleted_us is null and (created_us, id) < (:created_us, :id)
 order by created_us desc, id desc limit :limit;
@@ -122,21 +123,68 @@ order by name desc limit :limit;
 -- name: insert_messages
 -- fleet: coalesced ingest; each row carries its tenant
 insert into netra_message
-  (tenant, id, event_type, event_id, payload, channels, tags, deliver_at_us, created_us, trace_id, span_id)
-select r.tenant, r.id, r.event_type, r.event_id, r.payload, r.channels, r.tags, r.deliver_at_us, r.created_us,
+  (tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id)
+select r.tenant, r.id, r.event_type, r.event_id, r.payload, r.channels, r.tags, r.ordering_key, r.deliver_at_us, r.created_us,
   r.trace_id, r.span_id
 from rows(:rows, tenant text, id uuid, event_type text, event_id text?, payload text, channels text?, tags text?,
-  deliver_at_us int?, created_us int, trace_id text, span_id text) as r
+  ordering_key text?, deliver_at_us int?, created_us int, trace_id text, span_id text) as r
 where true;
 
 -- name: insert_deliveries
 -- fleet: coalesced ingest; each row carries its tenant
 insert into netra_delivery
-  (tenant, message_id, endpoint_id, state, number, due_us, deadline_us, manual, owner, reason)
-select r.tenant, r.message_id, r.endpoint_id, r.state, 0, r.due_us, r.deadline_us, 0, r.owner, r.reason
+  (tenant, message_id, endpoint_id, state, number, due_us, deadline_us, manual, owner, reason, line, place)
+select r.tenant, r.message_id, r.endpoint_id, r.state, 0, r.due_us, r.deadline_us, 0, r.owner, r.reason, r.line, r.place
 from rows(:rows, tenant text, message_id uuid, endpoint_id uuid, state text, due_us int, deadline_us int, owner uuid?,
-  reason text?) as r
+  reason text?, line text?, place int?) as r
 where true;
+
+-- name: take_places
+-- fleet: coalesced ingest; each row carries its tenant
+insert into netra_line (tenant, endpoint_id, line, last_place)
+select r.tenant, r.endpoint_id, r.line, r.count
+from rows(:rows, tenant text, endpoint_id uuid, line text, count int) as r
+where true
+order by r.tenant, r.endpoint_id, r.line
+on conflict (tenant, endpoint_id, line) do update set last_place = netra_line.last_place + excluded.last_place
+returning tenant, endpoint_id, line, last_place;
+
+-- name: lines_with_somebody
+-- fleet: coalesced ingest; each row carries its tenant
+select r.tenant, r.endpoint_id, r.line
+from rows(:rows, tenant text, endpoint_id uuid, line text) as r
+where exists (
+  select 1 from netra_delivery d
+  where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.line = r.line and (d.state = 'due' or d.state = 'leased'));
+
+-- name: hold_lines
+-- fleet: coalesced acknowledgement; each row carries its tenant
+select l.tenant, l.endpoint_id, l.line
+from rows(:rows, tenant text, endpoint_id uuid, line text) as r
+join netra_line l on l.tenant = r.tenant and l.endpoint_id = r.endpoint_id and l.line = r.line;
+
+-- name: free_heads
+-- fleet: coalesced acknowledgement; each row carries its tenant
+update netra_delivery
+set due_us = (
+  select max(m.due_us) from (
+    select :now_us as due_us
+    union all
+    select x.deliver_at_us from netra_message x
+    where x.tenant = netra_delivery.tenant and x.id = netra_delivery.message_id and x.deliver_at_us is not null) as m)
+where state = 'due' and due_us = :never_us and line is not null and (tenant, endpoint_id, line, place) in (
+  select r.tenant, r.endpoint_id, r.line, (
+    select d.place from netra_delivery d
+    where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.line = r.line and (d.state = 'due' or d.state = 'leased')
+    order by d.place limit 1)
+  from rows(:rows, tenant text, endpoint_id uuid, line text) as r);
+
+-- name: next_line
+-- fleet: the sweep looks at the first of every line, one index seek a line
+select tenant, endpoint_id, line, due_us from netra_delivery
+where line is not null and (state = 'due' or state = 'leased')
+  and (tenant, endpoint_id, line) > (:after_tenant, :after_endpoint, :after_line)
+order by tenant, endpoint_id, line, place limit 1;
 
 -- name: point_key_at
 update netra_idempotency set ref = :ref where tenant = :tenant and route = :route and key = :key;
@@ -146,29 +194,29 @@ delete from netra_idempotency where tenant = :tenant and route = :route and key 
 
 -- name: messages_by_id
 -- fleet: coalesced ingest renders replays; each row carries its tenant
-select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.deliver_at_us, m.created_us,
+select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
   m.trace_id, m.span_id
 from rows(:rows, tenant text, id uuid) as r
 join netra_message m on m.tenant = r.tenant and m.id = r.id;
 
 -- name: get_message
-select tenant, id, event_type, event_id, payload, channels, tags, deliver_at_us, created_us, trace_id, span_id
+select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id
 from netra_message where tenant = :tenant and id = :id;
 
 -- name: message_of_event_id
-select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.deliver_at_us, m.created_us,
+select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
   m.trace_id, m.span_id
 from netra_idempotency i join netra_message m on m.tenant = i.tenant and m.id = i.ref
 where i.tenant = :tenant and i.route = 'event_id' and i.key = :event_id;
 
 -- name: list_messages
-select tenant, id, event_type, event_id, payload, channels, tags, deliver_at_us, created_us, trace_id, span_id
+select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id
 from netra_message
 where tenant = :tenant and (created_us, id) < (:created_us, :id)
 order by created_us desc, id desc limit :limit;
 
 -- name: list_messages_back
-select tenant, id, event_type, event_id, payload, channels, tags, deliver_at_us, created_us, trace_id, span_id
+select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id
 from netra_message
 where tenant = :tenant and (created_us, id) > (:created_us, :id)
 order by created_us, id limit :limit;
@@ -203,7 +251,7 @@ update netra_delivery set state = 'leased', owner = :node
 where state = 'due' and exists (select 1 from netra_node n where n.id = :node)
   and (tenant, message_id, endpoint_id) in
     (select c.tenant, c.message_id, c.endpoint_id from candidate c where c.place <= c.free)
-returning tenant, message_id, endpoint_id, number, deadline_us, manual;
+returning tenant, message_id, endpoint_id, number, deadline_us, manual, line;
 
 -- name: acknowledge
 -- fleet: coalesced acknowledgement; each row carries its tenant and is fenced by its owner
@@ -294,7 +342,7 @@ where state = 'due' and deadline_us < :now_us and (tenant, message_id, endpoint_
      select x.message_id from netra_delivery x
      where x.tenant = l.tenant and x.endpoint_id = l.endpoint_id and x.state = 'due' and x.due_us <= :now_us
      order by x.due_us limit :most))
-returning tenant, message_id, endpoint_id, number;
+returning tenant, message_id, endpoint_id, number, line;
 
 -- name: unwell_endpoints
 -- fleet: each process knows which endpoints of the installation are not well, by a walk over the partial index
@@ -358,9 +406,13 @@ where state = 'leased' and owner = :node and (tenant, message_id, endpoint_id) i
 
 -- name: resend
 update netra_delivery
-set state = 'due', number = 0, due_us = :now_us, deadline_us = :deadline_us, manual = 1, reason = 'resent', audit_id = :audit_id
+set state = 'due', number = 0, due_us = :now_us, deadline_us = :deadline_us, manual = 1, reason = 'resent', audit_id = :audit_id,
+    line = null, place = null
 where tenant = :tenant and message_id = :message_id and endpoint_id = :endpoint_id
   and state in ('delivered', 'skipped', 'dead', 'cancelled', 'due');
+
+-- name: line_of
+select line from netra_delivery where tenant = :tenant and message_id = :message_id and endpoint_id = :endpoint_id;
 
 -- name: insert_resent
 insert into netra_delivery
@@ -418,7 +470,7 @@ from netra_attempt where tenant = :tenant and message_id = :message_id and id = 
 -- are spelled in the stored JSON, quotes included.
 
 -- name: find_messages
-select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.deliver_at_us, m.created_us,
+select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
   m.trace_id, m.span_id
 from netra_message m
 where m.tenant = :tenant and (m.created_us, m.id) < (:created_us, :id)
@@ -429,7 +481,7 @@ where m.tenant = :tenant and (m.created_us, m.id) < (:created_us, :id)
 order by m.created_us desc, m.id desc limit :limit;
 
 -- name: find_messages_back
-select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.deliver_at_us, m.created_us,
+select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
   m.trace_id, m.span_id
 from netra_message m
 where m.tenant = :tenant and (m.created_us, m.id) > (:created_us, :id)
@@ -494,7 +546,7 @@ order by a.id limit :limit;
 -- name: destinations_of_message
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
   e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
-  e.created_us, e.updated_us
+  e.ordering, e.filter, e.created_us, e.updated_us
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id > :after
 order by d.endpoint_id limit :limit;
@@ -502,7 +554,7 @@ order by d.endpoint_id limit :limit;
 -- name: destinations_of_message_back
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
   e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
-  e.created_us, e.updated_us
+  e.ordering, e.filter, e.created_us, e.updated_us
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id < :after
 order by d.endpoint_id desc limit :limit;

@@ -146,6 +146,8 @@ class Sender:
                 await self._settled(outcome.news)
         if kept and outcome.verdict.state == "due":
             self.retry_at((tenant, endpoint_id), outcome.verdict.due_us)
+        elif delivery.line is not None:
+            self.wants_claim((tenant, endpoint_id))  # the next of its line is due now
 
     async def _settled(self, news: News) -> None:
         if news.disable:

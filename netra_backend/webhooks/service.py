@@ -21,6 +21,7 @@ from ..storage.transaction import Tx
 from . import endpoints, inbox, intake
 from .endpoints import check_event_type
 from .errors import PayloadTooLarge, UnknownEventType
+from .filters import wanting
 from .inbox import Received
 from .intake import Answer, Intake, StaleSnapshot, Target
 from .model import Accepted, Delivery, NewMessage, Snapshot
@@ -81,12 +82,14 @@ class Webhooks:
         deliver_at: float | None = None,
         channels: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
+        ordering_key: str | None = None,
     ) -> str:
         """Store a message in the caller's transaction and return its id: it is delivered iff that commits.
 
         `payload` is anything JSON can say. `event_id` makes a repetition harmless: the same content returns the first
         message's id, other content raises `KeyReused`. `content_key=True` derives that key from tenant, type and
-        payload, for producers that cannot keep an id. `deliver_at` is epoch seconds.
+        payload, for producers that cannot keep an id. `deliver_at` is epoch seconds. Messages of one `ordering_key` reach
+        an endpoint that orders by key one after the other, in the order of their commits.
         """
         message = {
             "type": type,
@@ -96,6 +99,7 @@ class Webhooks:
             "deliver_at": deliver_at,
             "channels": channels,
             "tags": tags,
+            "ordering_key": ordering_key,
         }
         return (await self.send_many(tx, [message]))[0]
 
@@ -173,6 +177,7 @@ class Webhooks:
         deliver_at: float | None = None,
         channels: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
+        ordering_key: str | None = None,
     ) -> NewMessage:
         """Check what a producer gave and render its payload."""
         text = _render(payload)
@@ -186,6 +191,7 @@ class Webhooks:
                 channels=None if channels is None else tuple(channels),
                 tags=None if tags is None else tuple(tags),
                 deliver_at_us=None if deliver_at is None else _microseconds(deliver_at),
+                ordering_key=ordering_key,
             )
         )
 
@@ -198,6 +204,7 @@ class Webhooks:
         _check_names("a key", [new.idempotency_key] if new.idempotency_key is not None else [])
         _check_names("a channel", new.channels or ())
         _check_names("a tag", new.tags or ())
+        _check_names("an ordering key", [new.ordering_key] if new.ordering_key is not None else [])
         if new.event_id is None and new.idempotency_key is None:
             return new
         return replace(new, body_hash=intake.content_hash(new))
@@ -218,10 +225,11 @@ class Webhooks:
         if not trace.trace_id:  # nobody traces the caller: the message begins a trace of its own
             trace = TraceContext(self._runtime.ids.new().hex(), message_id[8:].hex())
         targets = []
-        for endpoint in snapshot.matching(new.event_type, new.channels):
+        for endpoint in wanting(snapshot.matching(new.event_type, new.channels), new):
             skip = "the endpoint is disabled" if endpoint.disabled else None
-            lease = skip is None and new.deliver_at_us is None and room((tenant, message_id, endpoint.id))
-            targets.append(Target(endpoint.id, lease, skip))
+            line = endpoint.line_of(new.ordering_key)
+            lease = skip is None and line is None and new.deliver_at_us is None and room((tenant, message_id, endpoint.id))
+            targets.append(Target(endpoint.id, lease, skip, line))
         return Intake(
             tenant,
             message_id,

@@ -47,6 +47,8 @@ DECISIONS: Final = {
         "rate_limit",
         "metadata",
         "headers",
+        "ordering",
+        "filter",
         "deleted_us",
     ),
     "netra_endpoint_secret": ("endpoint_id", "sealed", "expires_us", "deleted_us"),

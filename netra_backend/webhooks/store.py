@@ -18,7 +18,7 @@ from ..kernel.scope import TraceContext
 from ..storage.audit_append import audit_append
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
-from . import health
+from . import health, lines
 from .intake import message_of
 from .model import Attempt, Delivery, DeliveryRow, Message, Outcome
 from .states import DELIVERY
@@ -67,8 +67,8 @@ async def claim(tx: Tx, node: bytes, lanes: Sequence[tuple[Lane, int]]) -> list[
     messages = {(row[0], row[1]): message_of(row) for row in await tx.all(Q.messages_by_id, rows=wanted)}
     tx.runtime.failpoints.hit(CLAIMED)
     return [
-        Delivery(messages[tenant, message], endpoint, node, number, deadline_us, bool(manual))
-        for tenant, message, endpoint, number, deadline_us, manual in claimed
+        Delivery(messages[tenant, message], endpoint, node, number, deadline_us, bool(manual), line)
+        for tenant, message, endpoint, number, deadline_us, manual, line in claimed
     ]
 
 
@@ -92,6 +92,9 @@ async def acknowledge(tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
     news = [outcome.news for outcome, ours in zip(outcomes, kept, strict=True) if ours and outcome.news is not None]
     if news:
         await health.settle(tx, news)
+    ended = [outcome.delivery for outcome, ours in zip(outcomes, kept, strict=True) if ours and outcome.verdict.state != "due"]
+    if behind := [line for delivery in ended if (line := delivery.in_line) is not None]:
+        await lines.free_next(tx, behind)
     for outcome, ours in zip(outcomes, kept, strict=True):
         if ours:
             announce(tx, *outcome.delivery.key, outcome.verdict.state, outcome.verdict.number)
@@ -164,15 +167,21 @@ async def release(tx: Tx, node: bytes, keys: Sequence[Key]) -> int:
 
 
 async def resend(tx: Tx, message_id: bytes, endpoint_id: bytes, deadline_s: float) -> None:
-    """Make a delivery due now, whatever became of it; one whose attempt is on its way is left alone and refused."""
+    """Make a delivery due now, whatever became of it; one whose attempt is on its way is left alone and refused.
+
+    One that stands in a line leaves it: it goes out at once, and those behind it no longer wait for it.
+    """
     target = f"{message_id.hex()}/{endpoint_id.hex()}"
     deadline_us = tx.now_us + int(deadline_s * 1_000_000)
     key = {"message_id": message_id, "endpoint_id": endpoint_id}
     await tx.execute(Q.insert_resent, **key, now_us=tx.now_us, deadline_us=deadline_us)
+    left = await tx.one(Q.line_of, **key)
     entry = await audit_append(tx, "delivery.resend", target, table="netra_delivery")
     if not await tx.execute(Q.resend, **key, now_us=tx.now_us, deadline_us=deadline_us, audit_id=entry):
         row = await delivery(tx, message_id, endpoint_id)
         DELIVERY.after("resend", row.state)
+    if left is not None and left[0] is not None:
+        await lines.free_next(tx, [(tx.tenant, endpoint_id, left[0])])
 
 
 async def message(tx: Tx, message_id: bytes) -> Message:

@@ -4,7 +4,8 @@ The table is the truth; memory only saves looking. Four loops, each cheap when t
 
 * scan: when anything was committed, or a known retry comes due, one index seek per lane, going on next time where this
   time ended, so that a backlog is never read to find another's work. Lanes with free slots are claimed for together.
-* sweep, each second: deliveries whose owner is no live node are due again (S3), by state and not by event.
+* sweep, each second: deliveries whose owner is no live node are due again (S3), by state and not by event; and the first of
+  each line is due (`lines.py`), which it nearly always is already.
 * release check, every half TTL: what the table says is ours and memory does not know is given back. A row counts only
   if two checks in a row saw it, for the hand-over of a commit is a moment later than the commit.
 * look: endpoints that others changed are read again, and the health of those that are not well.
@@ -31,8 +32,9 @@ from ..storage import nodes
 from ..storage.database import Database
 from ..storage.membership import Membership
 from ..storage.nodes import Node
-from . import probes, store
+from . import lines, probes, store
 from .breakers import LOOK_EVERY_S as HEALTH_EVERY_S
+from .lines import Line
 from .model import Delivery
 from .probes import Probes
 from .sender import Sender
@@ -45,6 +47,8 @@ SWEEP_EVERY_S: Final = 1.0
 NEXT_PART_S: Final = 0.02
 LANES_PER_SCAN: Final = 256
 RELEASE_BATCH: Final = 1000
+LINES_PER_SWEEP: Final = 256
+FIRST_LINE: Final[Line] = ("", b"", "")
 HORIZON_US: Final = 5 * 60 * 1_000_000
 _START: Final[Lane] = ("", b"")
 _SCOPE: Final = system_scope("webhooks")
@@ -75,6 +79,7 @@ class Dispatcher:
         self._after: Lane = _START
         self._version = -1
         self._suspects: set[Key] = set()
+        self._line: Line = FIRST_LINE
         self._claiming = asyncio.Lock()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,6 +124,15 @@ class Dispatcher:
                 continue
             while await self._database.write(store.release_dead, owner, RELEASE_BATCH, scope=_SCOPE, lane="bulk"):
                 self._wake.set()
+        await self._free_lines()
+
+    async def _free_lines(self) -> None:
+        """Look at the first of some lines, going on where the last sweep ended: one that waits for nobody is made due."""
+        found: tuple[list[Line], Line | None] = await self._database.read(lines.waiting_heads, self._line, LINES_PER_SWEEP, scope=_SCOPE)
+        stuck, after = found
+        self._line = after or FIRST_LINE
+        if stuck and await self._database.write(lines.free_next, stuck, scope=_SCOPE):
+            self._wake.set()
 
     async def release_check(self) -> None:
         """Give back what the table says is ours and nobody here knows of."""

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...webhooks.keys import KeyKind
+from ...webhooks.model import Ordering
 from ..options import Place
 
 Shape = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class NewEndpoint:
+    """An endpoint as the command line describes it."""
+
+    url: str
+    uid: str | None
+    event_types: Sequence[str]
+    secret: str | None
+    key_kind: KeyKind
+    ordering: Ordering
+    filter: str | None
+
+
 class Door(Protocol):
     """What the commands ask. Every answer has the server's shape, whichever door it is."""
 
-    async def send(self, event_type: str, payload: str, event_id: str | None) -> Shape:
+    async def send(self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None) -> Shape:
         """Accept one message; `payload` is the exact JSON text that will be signed."""
         ...
 
@@ -35,7 +50,7 @@ class Door(Protocol):
         """Make a delivery due now."""
         ...
 
-    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None, kind: KeyKind) -> Shape:
+    async def add_endpoint(self, wanted: NewEndpoint) -> Shape:
         """Add an endpoint; its `secret` stands in this one answer, or the public key of the pair that it signs by."""
         ...
 

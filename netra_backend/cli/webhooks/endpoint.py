@@ -7,9 +7,10 @@ from typing import Annotated, Final
 import typer
 
 from ...webhooks.keys import KeyKind
+from ...webhooks.model import Ordering
 from ..options import TENANT, Place, command, group
 from . import app
-from .door import entered
+from .door import NewEndpoint, entered
 
 endpoints = group("Add and list endpoints, show and rotate what they sign by.")
 app.add_typer(endpoints, name="endpoint")
@@ -25,10 +26,12 @@ async def add(
     event_type: Annotated[list[str] | None, typer.Option("--type", metavar="X", help="Only this event type; may be repeated.")] = None,
     secret: Annotated[str | None, typer.Option("--secret", metavar="WHSEC", help="whsec_... or whsk_...; made, if left out.")] = None,
     key_kind: Annotated[KeyKind, typer.Option("--key-kind", help="What it signs by, if no secret is given.")] = "hmac",
+    ordering: Annotated[Ordering, typer.Option("--ordering", help="What comes in one line, if anything.")] = "none",
+    filter_: Annotated[str | None, typer.Option("--filter", metavar="EXPR", help="Only messages such as data.amount > 9.")] = None,
 ) -> None:
     """Add an endpoint and print what a receiver verifies by: its secret, or its public key."""
     async with entered(place) as door:
-        made = await door.add_endpoint(url, uid, event_type or (), secret, key_kind)
+        made = await door.add_endpoint(NewEndpoint(url, uid, event_type or (), secret, key_kind, ordering, filter_))
     place.output.document(made, f"{made['id']} takes messages; it verifies them with {made['secret']}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ...errors import NetraError
@@ -13,11 +12,12 @@ from ...server.render import attempt_out, endpoint_out, message_out
 from ...storage.transaction import Tx
 from ...webhooks import endpoints, store
 from ...webhooks.endpoints import check_event_type, check_url
+from ...webhooks.filters import check_filter
 from ...webhooks.health import with_health
 from ...webhooks.keys import KeyKind, told
 from ...webhooks.model import Endpoint, EndpointHealth, NewMessage
 from . import shapes
-from .door import Shape
+from .door import NewEndpoint, Shape
 
 ATTEMPTS_SHOWN = 100
 
@@ -29,9 +29,9 @@ class LocalDoor:
         self._netra = netra
         self._scope = scope
 
-    async def send(self, event_type: str, payload: str, event_id: str | None) -> Shape:
+    async def send(self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None) -> Shape:
         """See `Door.send`."""
-        new = self._netra.webhooks.checked(NewMessage(check_event_type(event_type), payload, event_id))
+        new = self._netra.webhooks.checked(NewMessage(check_event_type(event_type), payload, event_id, ordering_key=ordering_key))
         answer = (await self._netra.webhooks.accept(self._scope, [new]))[0]
         if isinstance(answer, NetraError):
             raise answer
@@ -61,25 +61,9 @@ class LocalDoor:
         """See `Door.resend`."""
         await self._write(_resend, from_text("msg", message_id), endpoint, self._netra.webhooks.settings.deadline_s)
 
-    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None, kind: KeyKind) -> Shape:
+    async def add_endpoint(self, wanted: NewEndpoint) -> Shape:
         """See `Door.add_endpoint`."""
-        types = tuple(check_event_type(name) for name in event_types) or None
-        wanted = Endpoint(
-            tenant=self._scope.tenant,
-            id=b"",
-            uid=uid,
-            url=check_url(url),
-            description="",
-            event_types=types,
-            channels=None,
-            disabled=False,
-            rate_limit=None,
-            metadata={},
-            headers={},
-            created_us=0,
-            updated_us=0,
-        )
-        made, key = await self._write(_add_endpoint, self._netra.sealer, wanted, secret, kind)
+        made, key = await self._write(_add_endpoint, self._netra.sealer, _described(self._scope.tenant, wanted), wanted)
         return {**endpoint_out(made), "secret": told(key)}
 
     async def secret(self, endpoint: str) -> Shape:
@@ -111,8 +95,26 @@ async def _resend(tx: Tx, message_id: bytes, reference: str, deadline_s: float) 
     await store.resend(tx, message_id, endpoint.id, deadline_s)
 
 
-async def _add_endpoint(tx: Tx, sealer: Any, wanted: Endpoint, secret: str | None, kind: KeyKind) -> tuple[Endpoint, bytes]:
-    made = await endpoints.create(tx, sealer, wanted, secret, kind)
+def _described(tenant: str, wanted: NewEndpoint) -> Endpoint:
+    return Endpoint(
+        tenant=tenant,
+        id=b"",
+        uid=wanted.uid,
+        url=check_url(wanted.url),
+        description="",
+        event_types=tuple(check_event_type(name) for name in wanted.event_types) or None,
+        channels=None,
+        disabled=False,
+        rate_limit=None,
+        metadata={},
+        headers={},
+        ordering=wanted.ordering,
+        filter=check_filter(wanted.filter) if wanted.filter is not None else None,
+    )
+
+
+async def _add_endpoint(tx: Tx, sealer: Any, described: Endpoint, wanted: NewEndpoint) -> tuple[Endpoint, bytes]:
+    made = await endpoints.create(tx, sealer, described, wanted.secret, wanted.key_kind)
     return made, (await endpoints.live_secrets(tx, sealer, made.id))[0].key
 
 

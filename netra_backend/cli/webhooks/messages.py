@@ -29,6 +29,10 @@ async def send(
     event_type: Annotated[str, typer.Option("--type", metavar="X", help="The event type, invoice.paid for example.")],
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="The payload, as JSON; - is standard input.")] = "-",
     event_id: Annotated[str | None, typer.Option("--event-id", metavar="ID", help="A key: a repetition with it is harmless.")] = None,
+    ordering_key: Annotated[
+        str | None,
+        typer.Option("--ordering-key", metavar="K", help="Wait for those of this key before it, where an endpoint orders by key."),
+    ] = None,
     wait: Annotated[
         str | None, typer.Option("--wait", metavar="DURATION", help="Wait so long for its deliveries; exit 3 if one is a dead letter.")
     ] = None,
@@ -40,7 +44,7 @@ async def send(
     wait_s = parse_duration(wait) if wait else 0.0
     payload = _payload(file)
     async with entered(place) as door:
-        sent = await door.send(event_type, payload, event_id)
+        sent = await door.send(event_type, payload, event_id, ordering_key)
         if not wait:
             place.output.document(sent, f"{sent['id']} is stored")
             return OK

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import orjson
 
 from ...webhooks.keys import KeyKind, decode_secret, told
 from ..rest import RestClient
-from .door import Shape
+from .door import NewEndpoint, Shape
 
 ATTEMPTS_SHOWN: Final = 100
 
@@ -21,9 +20,9 @@ class RemoteDoor:
         self._client = client
         self._app = ("app", tenant)
 
-    async def send(self, event_type: str, payload: str, event_id: str | None) -> Shape:
+    async def send(self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None) -> Shape:
         """See `Door.send`. The payload is spliced in as text, because what is signed is its exact slice of the body."""
-        head = {"eventType": event_type} | ({"eventId": event_id} if event_id is not None else {})
+        head = {"eventType": event_type, "eventId": event_id, "orderingKey": ordering_key}
         body = orjson.dumps(head)[:-1] + b',"payload":' + payload.encode() + b"}"
         sent: Shape = await self._client.ask("POST", (*self._app, "msg"), body=body)
         return sent
@@ -47,13 +46,22 @@ class RemoteDoor:
         """See `Door.resend`."""
         await self._client.post(*self._app, "msg", message_id, "endpoint", endpoint, "resend", body={})
 
-    async def add_endpoint(self, url: str, uid: str | None, event_types: Sequence[str], secret: str | None, kind: KeyKind) -> Shape:
+    async def add_endpoint(self, wanted: NewEndpoint) -> Shape:
         """See `Door.add_endpoint`."""
-        given = {"url": url, "uid": uid, "filterTypes": list(event_types) or None, "secret": secret, "keyKind": kind}
-        made: Shape = await self._client.post(
-            *self._app, "endpoint", body={name: value for name, value in given.items() if value is not None}
-        )
-        return {**made, "secret": told(decode_secret(secret)) if secret is not None else (await self.secret(made["id"]))["key"]}
+        given = {
+            "url": wanted.url,
+            "uid": wanted.uid,
+            "filterTypes": list(wanted.event_types) or None,
+            "secret": wanted.secret,
+            "keyKind": wanted.key_kind,
+            "ordering": wanted.ordering,
+            "filter": wanted.filter,
+        }
+        body = {name: value for name, value in given.items() if value is not None}
+        made: Shape = await self._client.post(*self._app, "endpoint", body=body)
+        if wanted.secret is not None:
+            return {**made, "secret": told(decode_secret(wanted.secret))}
+        return {**made, "secret": (await self.secret(made["id"]))["key"]}
 
     async def secret(self, endpoint: str) -> Shape:
         """See `Door.secret`."""

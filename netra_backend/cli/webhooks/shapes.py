@@ -18,7 +18,7 @@ def delivery(row: DeliveryRow) -> dict[str, Any]:
         "endpointId": to_text("ep", row.endpoint_id),
         "state": row.state,
         "attempts": row.number,
-        "nextAttempt": timestamp(row.due_us) if row.state == "due" else None,
+        "nextAttempt": timestamp(row.next_us) if row.next_us is not None else None,
         "lastStatusCode": row.last_status or None,
         "reason": row.reason or None,
     }

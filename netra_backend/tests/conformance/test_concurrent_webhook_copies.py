@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).parents[2]
 READS = {
     "api_keys.by_hash", "api_keys.has_operator_key", "api_keys.page", "endpoints.changed", "endpoints.current_snapshot",
     "endpoints.event_types", "endpoints.get", "endpoints.get_event_type", "endpoints.live_secrets", "endpoints.page",
-    "endpoints.public_keys",
+    "endpoints.public_keys", "lines.waiting_heads",
     "endpoints.snapshot", "health.counts", "health.health_of", "health.unwell", "health.with_health", "log.cursor", "log.last_seq", "log.read_after", "nodes.is_live", "nodes.living", "search.attempts_of_endpoint", "search.attempts_of_message", "search.destinations",
     "search.messages", "search.messages_by_id", "search.queue", "store.attempt", "store.attempts_of_endpoint",
     "store.attempts_of_message", "store.dead_letters", "store.deliveries", "store.delivery", "store.due_lanes", "store.message",
@@ -43,6 +43,8 @@ ELSEWHERE = {
     "probes.give_up": "test_endpoint_health: two sweeps at once give a dead node's probe up once",
     "probes.take": "test_endpoint_health: of two processes at once one takes the probe",
     "inbox.receive": "test_webhook_inbox: of copies that arrive at once one is new",
+    "lines.free_next": "test_webhook_lines: an end and a send at once leave nobody waiting for longer than a sweep",
+    "lines.take_places": "test_webhook_lines: numbers follow the order of commits whoever sends",
     "intake.ingest": "test_webhook_intake: copies at once through two doors make one message",
     "nodes.forget": "run by whoever may, as often as he likes: test_postgres_zombies ends what a dead node has open",
     "tenants.make": "what tenants.create does once it has looked",

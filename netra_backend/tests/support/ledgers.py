@@ -7,6 +7,7 @@ raises for everything that reliability.md forbids and returns the counts:
 * acknowledged is a subset of received + dead letters + skipped + cancelled, endpoint by endpoint;
 * received is a subset of submitted, with equal hashes and tenants, each signature valid by the official library;
 * our attempt log is a subset of the receiver's, short only by attempts that were in flight when a process was killed;
+* what stands in a line reaches its endpoint in the line's order, save in such an attempt or one that is marked late;
 * a message is taken twice by an endpoint only in such an attempt or in one that is marked late, under one webhook-id.
 """
 
@@ -34,6 +35,7 @@ ACKNOWLEDGED_TOGETHER = 256
 """What one process has on its way to one endpoint, and what one of its groups of acknowledgements may hold."""
 
 DELIVERIES = "select tenant, message_id, endpoint_id, state, reason, owner from netra_delivery"
+PLACES = "select tenant, message_id, endpoint_id, line, place from netra_delivery where line is not null"
 ATTEMPTS = "select tenant, message_id, endpoint_id, id, outcome, status, late from netra_attempt"
 
 
@@ -79,6 +81,7 @@ def compare(*, producers: Iterable[Path], receiver: Path, query: Query, targets:
     _nothing_is_lost(acknowledged, submitted, _deliveries(query), taken, targets)
     recorded = {to_text("atmpt", row[3]): row for row in query(ATTEMPTS)}
     unrecorded = _logs_agree(received, recorded, kills_us)
+    _order_holds(received, by_place, query, recorded)
     duplicates = _duplicates_are_excused(taken, recorded, unrecorded)
     states = Counter(row[3] for row in query(DELIVERIES))
     return Counts(
@@ -114,6 +117,22 @@ def _requests_are_genuine(received: Iterable[dict[str, Any]], submitted: dict[st
         assert line is not None, f"received what nobody submitted: {payload}"
         assert line["tenant"] == tenant == payload["tenant"], f"{payload['ref']} reached another tenant"
         assert line["sha256"] == hashlib.sha256(request["body"].encode()).hexdigest(), f"{payload['ref']} was changed on its way"
+
+
+def _order_holds(
+    received: Iterable[dict[str, Any]], by_place: dict[tuple[str, str], Target], query: Query, recorded: dict[str, Any]
+) -> None:
+    """W6: within each line nothing arrives before what stands before it, as the numbers of the committed rows say."""
+    places = {(to_text("msg", row[1]), row[2].hex()): (row[3], row[4]) for row in query(PLACES)}
+    reached: dict[tuple[str, str], int] = {}
+    for request in received:
+        _, _, tenant, name = request["path"].split("/")
+        message, endpoint = request["headers"]["webhook-id"], by_place[tenant, name].id
+        attempt = recorded.get(request["headers"]["netra-attempt"])
+        if (message, endpoint) in places and attempt is not None and not attempt[6]:
+            line, place = places[message, endpoint]
+            assert place >= reached.get((endpoint, line), 0), f"{message} came after one that stands behind it in {line}"
+            reached[endpoint, line] = place
 
 
 def _taken(received: Iterable[dict[str, Any]], by_place: dict[tuple[str, str], Target]) -> dict[tuple[str, str], list[str]]:

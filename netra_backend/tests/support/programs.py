@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ from ...testing.ledger import Ledger
 from ...webhooks import endpoints
 from ...webhooks.intake import Accepted
 from ...webhooks.keys import encode_secret
-from ...webhooks.model import Endpoint
+from ...webhooks.model import Endpoint, Ordering
 from .dying import backing_up, restoring
 
 __all__ = ["backing_up", "platform", "receiver", "restoring"]
 
+ORDERING_KEYS = 16
 PACE_S = 0.03
 """Between two batches of `produce`: below what the slow endpoint takes, so that no backlog outlives the kills."""
 
@@ -92,10 +94,10 @@ class Platform:
         """The id of this life."""
         return self._netra.membership.id.hex()
 
-    async def endpoint(self, tenant: str, url: str, name: str) -> dict[str, str]:
+    async def endpoint(self, tenant: str, url: str, name: str, ordering: Ordering = "none") -> dict[str, str]:
         """Add an endpoint at `url` + `/<tenant>/<name>`; its id and its secret."""
         await self._netra.tenant(tenant)
-        new = Endpoint(tenant, b"", name, f"{url}/{tenant}/{name}", "", None, None, False, None, {}, {}, 0, 0)
+        new = Endpoint(tenant, b"", name, f"{url}/{tenant}/{name}", "", None, None, False, None, {}, {}, ordering)
         database, sealer, scope = self._netra.database, self._netra.sealer, Scope(tenant, "tester")
         made = await database.write(endpoints.create, sealer, new, None, scope=scope)
         key = await database.write(endpoints.disclose_secret, sealer, name, scope=scope)
@@ -107,7 +109,8 @@ class Platform:
         payloads = {ref: {"ref": ref, "tenant": tenant, "pad": "x" * 100} for ref in refs}
         await self._note([{"submitted": ref, "tenant": tenant, "sha256": _digest(payloads[ref])} for ref in refs])
         deliver_at = time.time() + deliver_in_s if deliver_in_s else None
-        options = {ref: {"event_id": ref if event_ids else None, "deliver_at": deliver_at} for ref in refs}
+        common = {"deliver_at": deliver_at}
+        options = {ref: {**common, "event_id": ref if event_ids else None, "ordering_key": ordering_key_of(ref)} for ref in refs}
         results = await asyncio.gather(
             *(getattr(self, f"_by_{door}")(tenant, ref, payloads[ref], options[ref]) for ref in refs), return_exceptions=True
         )
@@ -196,6 +199,11 @@ class Platform:
         durable = asyncio.get_running_loop().create_future()
         self._ledger.append(b"".join(json.dumps(line).encode() + b"\n" for line in lines), lambda: durable.set_result(None))
         await durable
+
+
+def ordering_key_of(ref: str) -> str:
+    """One of a few keys, so that messages wait for each other where an endpoint orders by key."""
+    return f"key-{zlib.crc32(ref.encode()) % ORDERING_KEYS}"
 
 
 def _digest(payload: Any) -> str:

@@ -15,6 +15,8 @@ from .zygote import Child, Zygote, until
 
 TENANT = "acme"
 TTL_S = 1.0
+ORDERED = "slow"
+"""The endpoint that orders by key: where requests last, so that two of one line would be seen to overtake each other."""
 FAST = {
     "lease_ttl": f"{TTL_S}s",
     "webhooks_schedule": "50ms,50ms,100ms,100ms,200ms,200ms,500ms,500ms",
@@ -52,7 +54,8 @@ class World:
         first = self.start()
         url = self.receiver.ask("url")
         for behaviour in behaviours:
-            made = first.ask("endpoint", tenant=TENANT, url=f"{url}/{behaviour}", name=behaviour)
+            ordering = "key" if behaviour == ORDERED else "none"
+            made = first.ask("endpoint", tenant=TENANT, url=f"{url}/{behaviour}", name=behaviour, ordering=ordering)
             self.targets.append(Target(TENANT, behaviour, made["id"], made["secret"]))
         self.stop(first)
 

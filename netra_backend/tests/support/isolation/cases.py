@@ -42,6 +42,8 @@ _ENDPOINT: Final = {
     "rate_limit": None,
     "metadata": "{}",
     "headers": "{}",
+    "ordering": None,
+    "filter": None,
     **_NOW,
 }
 _EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "group_name": None, "schemas": None, **_NOW}
@@ -143,6 +145,7 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.list_messages": case(**_NEWEST),
     "webhooks.list_messages_back": case(**_OLDEST),
     "webhooks.resend": case(deadline_us=r.FAR_US, audit_id=r.SPARE["delivery"], **_DELIVERY, **_NOW),
+    "webhooks.line_of": case(message_id=r.BEHIND, endpoint_id=r.LINED),
     "webhooks.insert_resent": case(message_id=r.DEAD, endpoint_id=r.WELL, deadline_us=r.FAR_US, **_NOW),
     "webhooks.get_delivery": case(**_DELIVERY),
     "webhooks.deliveries_of_message": case(message_id=r.READY),

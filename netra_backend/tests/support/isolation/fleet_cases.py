@@ -13,7 +13,7 @@ from . import rows as r
 
 Params = dict[str, Any]
 
-_MESSAGE: Final = ("thing.happened", None, "{}", None, None, None, r.NOW_US, "", "")
+_MESSAGE: Final = ("thing.happened", None, "{}", None, None, None, None, r.NOW_US, "", "")
 _OPEN: Final = ("open", 1, 1)
 _ATTEMPT: Final = (r.ENDPOINT, 1, 0, 1, 1, "delivered", 200, "", "", "", "http://new/", 0, "", "")
 
@@ -34,7 +34,11 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
     "webhooks.current_versions": lambda tenant: {"rows": [(tenant, 2)]},  # globex's number, which acme's is not
     "webhooks.changed_versions": lambda tenant: {"rows": [(tenant, 1)]},
     "webhooks.insert_messages": lambda tenant: {"rows": [(tenant, r.NEW_MESSAGE, *_MESSAGE)]},
-    "webhooks.insert_deliveries": lambda tenant: {"rows": [(tenant, r.DEAD, r.WELL, "due", 1, r.FAR_US, None, None)]},
+    "webhooks.insert_deliveries": lambda tenant: {"rows": [(tenant, r.DEAD, r.WELL, "due", 1, r.FAR_US, None, None, None, None)]},
+    "webhooks.take_places": lambda tenant: {"rows": [(tenant, r.LINED, "l", 1)]},
+    "webhooks.lines_with_somebody": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
+    "webhooks.hold_lines": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
+    "webhooks.free_heads": lambda tenant: {"rows": [(tenant, r.LINED, "l")], "never_us": r.NEVER_US, "now_us": r.NOW_US},
     "webhooks.messages_by_id": lambda tenant: {"rows": [(tenant, r.READY)]},
     "webhooks.claim": lambda tenant: _claim((tenant, r.ENDPOINT, 10)),
     "webhooks.acknowledge": lambda tenant: {
@@ -87,6 +91,10 @@ OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "storage.list_tenants_back": ("the operator's list", {"created_us": 2**62, "id": b"", "limit": 10}),
     "storage.api_key_by_hash": ("who asks is known by this key alone", {"hash": r.named(r.GLOBEX) * 2}),
     "webhooks.next_due_lane": ("the dispatcher walks all lanes; each names its tenant", {"after_tenant": "", "after_endpoint": b""}),
+    "webhooks.next_line": (
+        "the sweep walks all lines; each names its tenant",
+        {"after_tenant": "", "after_endpoint": b"", "after_line": ""},
+    ),
     "webhooks.unwell_endpoints": (
         "every process knows all that are not well; each row names its tenant",
         {"after_tenant": "", "after_endpoint": b"", "limit": 100},

@@ -27,18 +27,20 @@ def named(word: str) -> bytes:
 
 NODE, OTHER_NODE, DEAD_NODE = named("node"), named("other node"), named("dead node")
 ENDPOINT, NEW_ENDPOINT = named("endpoint"), named("endpoint new")
-OPEN, WELL, IDLE, PROBED = (named(f"endpoint {n}") for n in ("open", "well", "idle", "prob"))
-"""By the breaker; the one that is idle is open too, and nothing is due for it at acme's."""
+OPEN, WELL, IDLE, PROBED, LINED = (named(f"endpoint {n}") for n in ("open", "well", "idle", "prob", "line"))
+"""By the breaker; the one that is idle is open too, and nothing is due for it at acme's. To the last one messages go in lines."""
 
 KEY, NEW_KEY, SECRET, NEW_SECRET = named("key"), named("key new"), named("secret"), named("secret new")
 READY, LEASED, ORPHANED, SETTLED, LATER, DEAD = (named(f"message {n}") for n in ("ready", "leased", "orphan", "settled", "later", "dead"))
-MESSAGES: Final = (READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
+FRONT, BEHIND = named("message front"), named("message behind")
+MESSAGES: Final = (FRONT, BEHIND, READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
 RUN, NEW_RUN, IDLE_RUN = named("run"), named("run new"), named("run idle")
 ENTRY: Final = named("an entry")
 PAST_US: Final = 90
 NOW_US: Final = 100
 FAR_US: Final = 10**9
+NEVER_US: Final = 2 * 10**9
 EVENT_TYPE: Final = "thing.happened"
 ROUTE, EVENT_ROUTE = "POST /app/{app_id}/msg", "event_id"
 
@@ -100,7 +102,7 @@ def _entries(tenant: str) -> Iterator[Row]:
     yield _entry(tenant, SPARE["new idle"], "netra_job_run", IDLE_RUN.hex())
     yield _entry(tenant, ENTRY, "", "")
     yield _entry(tenant, SPARE["delivery"], "netra_delivery", f"{DEAD.hex()}/{ENDPOINT.hex()}")
-    for endpoint in (OPEN, WELL, IDLE, PROBED):
+    for endpoint in (OPEN, WELL, IDLE, PROBED, LINED):
         yield _entry(tenant, endpoint, "netra_endpoint", endpoint.hex())
     for word, (table, target, new_target) in targets.items():
         yield _entry(tenant, named(word), table, target)
@@ -122,7 +124,7 @@ def _idempotency(tenant: str) -> Iterator[Row]:
 
 
 def _endpoints(tenant: str) -> Iterator[Row]:
-    for endpoint in (ENDPOINT, OPEN, WELL, IDLE, PROBED):
+    for endpoint in (ENDPOINT, OPEN, WELL, IDLE, PROBED, LINED):
         facts = {"url": f"http://{tenant}/", "description": tenant, "disabled": 0, "metadata": "{}", "headers": "{}"}
         uid = "hook" if endpoint == ENDPOINT else None
         yield "netra_endpoint", {"tenant": tenant, "id": endpoint, "uid": uid, **facts, **_made(), "audit_id": endpoint}
@@ -138,10 +140,16 @@ def _messages(tenant: str) -> Iterator[Row]:
     traced = {"trace_id": "", "span_id": ""}
     for message in MESSAGES:
         facts = {"event_type": EVENT_TYPE, "payload": f'"{tenant}"', "channels": '["c"]', "tags": '["t"]', "created_us": 1}
-        yield "netra_message", {"tenant": tenant, "id": message, **facts, **traced}
+        later = {"deliver_at_us": FAR_US} if (tenant, message) == (GLOBEX, BEHIND) else {}
+        yield "netra_message", {"tenant": tenant, "id": message, **facts, **later, **traced}
     for (message, endpoint), (state, due_us, owner) in DELIVERIES[tenant].items():
         facts = {"state": state, "number": 0, "due_us": due_us, "deadline_us": PAST_US, "manual": 0, "owner": owner}
         yield "netra_delivery", {"tenant": tenant, "message_id": message, "endpoint_id": endpoint, **facts}
+    for line, last in {line: last for line, last, *_ in LINES[tenant]}.items():
+        yield "netra_line", {"tenant": tenant, "endpoint_id": LINED, "line": line, "last_place": last}
+    for line, _, message, state, place in LINES[tenant]:
+        facts = {"state": state, "number": 0, "due_us": NEVER_US, "deadline_us": FAR_US, "manual": 0, "line": line, "place": place}
+        yield "netra_delivery", {"tenant": tenant, "message_id": message, "endpoint_id": LINED, **facts}
     for attempt in (ATTEMPT, ATTEMPT_2):
         facts = {"number": 1, "manual": 0, "started_us": 1, "duration_us": 1, "outcome": "delivered", "status": 200, "error_kind": ""}
         rest = {"error": "", "response": tenant, "url": f"http://{tenant}/", "late": 0, **traced}
@@ -186,6 +194,12 @@ DELIVERIES: Final[dict[str, dict[tuple[bytes, bytes], tuple[str, int, bytes | No
         (READY, IDLE): ("due", 50, None),
     },
 }
+LINES: Final[dict[str, list[tuple[str, int, bytes, str, int]]]] = {
+    ACME: [("l", 2, FRONT, "delivered", 1), ("l", 2, BEHIND, "due", 2)],
+    GLOBEX: [("l", 5, FRONT, "due", 1), ("l", 5, BEHIND, "due", 2), ("m", 1, READY, "due", 1)],
+}
+"""Line, its last number, message, state, place: at globex's somebody stands before, and there is one line more."""
+
 HEALTH: Final = {
     ACME: {ENDPOINT: "closed", OPEN: "open", IDLE: "open", PROBED: "half_open"},
     GLOBEX: {ENDPOINT: "open", OPEN: "open", IDLE: "open", PROBED: "half_open"},
