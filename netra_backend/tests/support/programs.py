@@ -97,7 +97,7 @@ class Platform:
     async def endpoint(self, tenant: str, url: str, name: str, ordering: Ordering = "none") -> dict[str, str]:
         """Add an endpoint at `url` + `/<tenant>/<name>`; its id and its secret."""
         await self._netra.tenant(tenant)
-        new = Endpoint(tenant, b"", name, f"{url}/{tenant}/{name}", "", None, None, False, None, {}, {}, ordering)
+        new = Endpoint(tenant, b"", name, f"{url}/{tenant}/{name}", "", None, None, False, None, {}, {}, ordering=ordering)
         database, sealer, scope = self._netra.database, self._netra.sealer, Scope(tenant, "tester")
         made = await database.write(endpoints.create, sealer, new, None, scope=scope)
         key = await database.write(endpoints.disclose_secret, sealer, name, scope=scope)
