@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import batch_load
 import group_commit
 import group_commit_postgres
 import hostile_endpoints
@@ -24,6 +25,7 @@ TABLES = {
     "group_commit_postgres": group_commit_postgres,
     "webhooks_end_to_end": webhooks_end_to_end,
     "hostile_endpoints": hostile_endpoints,
+    "batch_load": batch_load,
 }
 
 

@@ -6,16 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from . import batch
     from .errors import NetraError
     from .netra import Netra
 
-__all__ = ["Netra", "NetraError"]
+__all__ = ["Netra", "NetraError", "batch"]
 __version__ = "0.1.0.dev0"
 
 _HOMES: Final = {"Netra": ".netra", "NetraError": ".errors"}
+_PARTS: Final = frozenset({"batch"})
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name], __name__), name)

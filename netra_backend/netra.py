@@ -10,6 +10,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from .batch import registry
+from .batch.service import Batch
+from .batch.settings import BatchSettings
 from .cache.service import Cache
 from .cache.settings import CacheSettings
 from .cache.stats import Stats
@@ -150,6 +153,7 @@ class Netra:
             self._in_background(self._rewrap())
         await self._start_webhooks()
         await self._start_cache()
+        await self._start_batch()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -207,6 +211,15 @@ class Netra:
     def is_here(self) -> bool:
         """Whether this is running on Netra's event loop."""
         return self._home.is_here
+
+    async def _start_batch(self) -> None:
+        options = BatchSettings.of(self.settings)
+        self.batch = Batch(self.database, self.runtime, options, self.membership, self._scope_of)
+        if self.workers:
+            registry.load(options.jobs)
+            self.batch.worker = self.batch.new_worker()
+            await self.batch.worker.start()
+            self._stack.push_async_callback(self.batch.worker.stop)
 
     def _new_database(self) -> Database:
         settings = self.settings

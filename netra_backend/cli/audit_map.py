@@ -16,6 +16,11 @@ AUDITED: Final[dict[str, tuple[str, ...]]] = {
     "webhooks endpoint rotate": ("endpoint.secret.create", "endpoint.secret.expire"),
     "webhooks endpoint secret": ("endpoint.secret.read",),
     "webhooks resend": ("delivery.resend",),
+    "batch run": ("run.start", "run.resume"),
+    "batch pause": ("run.pause",),
+    "batch resume": ("run.resume",),
+    "batch cancel": ("run.cancel",),
+    "batch rerun": ("run.rerun",),
 }
 """Command -> what its entries are called; the actor is `cli:<account>`, or the key that a server was asked with."""
 
@@ -39,6 +44,11 @@ NOT_AUDITED: Final[dict[str, str]] = {
     "webhooks tail": "reads only",
     "webhooks listen": "touches no installation",
     "webhooks endpoint list": "reads only, and no secret",
+    "batch work": "works on what somebody has started, and decides nothing",
+    "batch list": "reads only",
+    "batch show": "reads only",
+    "batch watch": "reads only",
+    "batch failures": "reads only",
     "demo": "works on an installation of its own, through a server that audits",
 }
 """Command -> why it leaves no entry."""

@@ -18,8 +18,8 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = (
-    Command("serve", "serve", "Serve the API and make deliveries, in this process."),
-    Command("worker", "worker", "Make deliveries, without the API."),
+    Command("serve", "serve", "Serve the API, make deliveries and work on runs, in this process."),
+    Command("worker", "worker", "Make deliveries and work on runs, without the API."),
     Command("migrate", "migrate", "Bring the database's schema up to date."),
     Command("backup", "backup", "Copy the database to one file, while everything goes on."),
     Command("restore", "restore", "Put a backup in the database's place."),
@@ -28,6 +28,7 @@ COMMANDS: Final = (
     Command("key", "key", "Make, list and revoke API keys."),
     Command("webhooks", "webhooks", "Send, look at, resend and receive messages."),
     Command("cache", "cache", "Invalidate what is cached, and look at a server's cache."),
+    Command("batch", "batch", "Run jobs, look at their runs, pause, resume and rerun them."),
     Command("demo", "demo", "Run the main job on real data, with a process killed half-way."),
     Command("failpoints", "failpoints", "List the places where a test may stop a process."),
 )

@@ -23,7 +23,7 @@ def worker(
     place: Place,
     dev: Annotated[bool, typer.Option("--dev", help="For development: deliveries may go to any port of this host.")] = False,
 ) -> None:
-    """Make deliveries, without the API.
+    """Make deliveries and work on runs of batches (NETRA_BATCH_JOBS), without the API.
 
     Prints one JSON line when it is ready. SIGTERM lets attempts under way end, for at most 30 seconds, and exits 0.
     """

@@ -281,6 +281,13 @@ class Settings(BaseModel):
         description="Modules that a worker imports to know its jobs, comma-separated. Importing runs their code; a run whose "
         "job no worker knows stays queued.",
     )
+    batch_slots: int = Field(
+        4,
+        ge=1,
+        le=256,
+        description="Partitions that this process works on at once. Their transactions still take turns; more helps where reading "
+        "or processing waits for something else.",
+    )
 
     # Cache
 

@@ -37,6 +37,11 @@ AUDITED: Final[Mapping[str, tuple[str, ...]]] = {
     "POST /api/v1/tenants/{tenant}/keys": ("api_key.create",),
     "POST /api/v1/tenants/{tenant}/keys/{key_id}/revoke": ("api_key.revoke",),
     "POST /api/v1/tenants/{tenant}/keys/{key_id}/rotate": ("api_key.expire", "api_key.create"),
+    "POST /api/v1/tenants/{tenant}/batch/runs": ("run.start",),
+    "POST /api/v1/tenants/{tenant}/batch/runs/{run}/pause": ("run.pause",),
+    "POST /api/v1/tenants/{tenant}/batch/runs/{run}/resume": ("run.resume",),
+    "POST /api/v1/tenants/{tenant}/batch/runs/{run}/cancel": ("run.cancel",),
+    "POST /api/v1/tenants/{tenant}/batch/runs/{run}/rerun": ("run.rerun",),
 }
 """Route -> the actions that it may write, each in the transaction of its effect."""
 
@@ -72,6 +77,10 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
     "GET /api/v1/tenants/{tenant}/cache/graph": _READS,
     "GET /api/v1/tenants/{tenant}/cache/position": _READS,
     "POST /api/v1/tenants/{tenant}/cache/probe": "calls the program's own loaders, which read",
+    "GET /api/v1/tenants/{tenant}/batch/runs": _READS,
+    "GET /api/v1/tenants/{tenant}/batch/runs/{run}": _READS,
+    "GET /api/v1/tenants/{tenant}/batch/runs/{run}/failures": _READS,
+    "GET /api/v1/tenants/{tenant}/batch/runs/{run}/events": _READS,
     "GET /api/v1/audit": _READS,
     "GET /api/v1/health": _PROBE,
     "HEAD /api/v1/health": _PROBE,

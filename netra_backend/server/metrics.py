@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FRESH_S: Final = 2.0
 DELIVERIES: Final = "netra_webhook_deliveries_total"
+BATCH_ITEMS: Final = "netra_batch_items_total"
 QUEUE_DEPTH: Final = "netra_webhook_queue_depth"
 OLDEST_DUE: Final = "netra_webhook_oldest_due_seconds"
 BREAKERS: Final = "netra_breaker_state"
@@ -35,9 +36,11 @@ CACHE_BYTES: Final = "netra_cache_bytes"
 KNOWN: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
     DELIVERIES: tuple({"outcome": outcome} for outcome in ("delivered", "failed", "dead", "skipped", "cancelled")),
     CACHE_REQUESTS: tuple({"tier": tier, "result": result} for tier in ("l1", "l2") for result in ("hit", "miss")),
+    BATCH_ITEMS: tuple({"outcome": outcome} for outcome in ("done", "failed")),
 }
 HELP: Final[Mapping[str, str]] = {
     DELIVERIES: "Outcomes of deliveries in this process; failed ones are tried again.",
+    BATCH_ITEMS: "Items of batches that ended in this process: in the output, or as dead letters.",
     CACHE_REQUESTS: "Questions to each tier of this process's cache, counted where they are scraped.",
     CACHE_LAG: "How long this process's last look at the log took, in seconds, until it was applied.",
     CACHE_BYTES: "What the cache's tier in this process holds by its own accounting.",

@@ -17,6 +17,7 @@ from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
 from .postgres_transaction import PostgresTx
 from .statements import Row, Statement
+from .transaction import StoreFunction, Tx
 
 
 class HeldPostgresTx(PostgresTx):
@@ -47,6 +48,10 @@ class HeldPostgresTx(PostgresTx):
         async with self._one:
             self.check_time()
             return await super().execute(statement, **params)
+
+    async def attempt(self, fn: StoreFunction, *args: Any) -> Exception | None:
+        """Not here: a savepoint of one task would hold what another one does meanwhile."""
+        return await Tx.attempt(self, fn, *args)
 
     def check_time(self) -> None:
         """Raise once the time is up: a process that was stopped may come here before its own timer does."""

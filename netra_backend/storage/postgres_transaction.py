@@ -19,14 +19,14 @@ from typing import Any, Final
 
 import asyncpg
 
-from ..errors import UsageError
+from ..errors import Unavailable, UsageError
 from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, Scope, check_tenant
-from .errors import DatabaseUnreachable
+from .errors import Corrupt, DatabaseUnreachable, Interrupted
 from .postgres_connections import give_up, is_gone
 from .postgres_errors import READ_ONLY, is_of_the_connection, state_of, translated
 from .statements import Row, Statement
-from .transaction import Emission, Tx
+from .transaction import Emission, StoreFunction, Tx
 
 CHANNEL: Final = "netra"
 UNDO_S: Final = 2.0
@@ -60,6 +60,27 @@ class PostgresTx(Tx):
         status: str = await self._ask(self.connection.execute, statement.postgres, *arguments)
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
+
+    async def attempt(self, fn: StoreFunction, *args: Any) -> Exception | None:
+        """See `Tx.attempt`. The way back undoes the role and the tenant that were set meanwhile, so they are known again."""
+        self.require_whole()
+        begin = "" if self._begun else f"{self._begin}; {_NOBODY}; "
+        self._begun = True
+        kept, place = self._keep(), (self._as_fleet, self._tenant_set)
+        await self._ask(self.connection.execute, f"{begin}savepoint netra_attempt")
+        try:
+            await fn(self, *args)
+            self.require_whole()
+        except Exception as error:
+            if isinstance(error, Unavailable | Corrupt | Interrupted) or is_gone(self.connection):
+                raise
+            self.failed = None
+            self._go_back_to(kept)
+            self._as_fleet, self._tenant_set = place
+            await self._ask(self.connection.execute, "rollback to savepoint netra_attempt; release savepoint netra_attempt")
+            return error
+        await self._ask(self.connection.execute, "release savepoint netra_attempt")
+        return None
 
     def is_waiting(self) -> bool:
         """Whether a statement of ours is on its way: the only thing that a store function may wait for."""

@@ -30,6 +30,7 @@ _COUNTS: Final[Mapping[str, str]] = {
     "netra_delivery": "select count(*) from netra_delivery",
     "netra_attempt": "select count(*) from netra_attempt",
     "netra_audit_entry": "select count(*) from netra_audit_entry",
+    "netra_job_run": "select count(*) from netra_job_run",
 }
 """What an operator recognises an installation by. A part that brings such a table adds it."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import Unavailable, UsageError
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
+from .errors import Corrupt, Interrupted
 from .sqlite_drivers import Connection
 from .statements import Row, Statement
-from .transaction import Emission, Tx
+from .transaction import Emission, StoreFunction, Tx
 
 
 class SqliteTx(Tx):
@@ -35,6 +36,25 @@ class SqliteTx(Tx):
         """See `Tx.execute`."""
         self.run(statement, params)
         return self.connection.changes()
+
+    async def attempt(self, fn: StoreFunction, *args: Any) -> Exception | None:
+        """See `Tx.attempt`. Errors that may have rolled back everything are told by the connection itself."""
+        self.require_whole()
+        kept = self._keep()
+        self.connection.run("savepoint netra_attempt")
+        try:
+            await fn(self, *args)
+            self.require_whole()
+        except Exception as error:
+            if isinstance(error, Unavailable | Corrupt | Interrupted) or not self.connection.in_transaction():
+                raise
+            self.failed = None
+            self._go_back_to(kept)
+            self.connection.run("rollback to netra_attempt")
+            self.connection.run("release netra_attempt")
+            return error
+        self.connection.run("release netra_attempt")
+        return None
 
     def run(self, statement: Statement, params: dict[str, Any]) -> list[Row]:
         """Bind and run one statement."""

@@ -201,6 +201,11 @@ def parse(text: str) -> dict[str, Statement]:
     return found
 
 
+def statement(text: str) -> Statement:
+    """One statement of a program's own, in the same words: `:name`, and `rows(:name, column type, ...) as alias`."""
+    return _statement("of the program", text.strip().rstrip(";"))
+
+
 def overridden(statements: Mapping[str, Statement], others: Mapping[str, Statement]) -> dict[str, Statement]:
     """The statements with another text for PostgreSQL where `others` has one; it must take what the first text takes."""
     found = dict(statements)

@@ -119,6 +119,24 @@ class Tx(ABC):
     async def execute(self, statement: Statement, **params: Any) -> int:
         """The number of rows that the statement changed."""
 
+    async def attempt(self, fn: StoreFunction, *args: Any) -> Exception | None:  # noqa: ARG002  (an engine's own transaction does it)
+        """Run a store function in a savepoint: None if it stands; if it raised, its error, and all that it did is undone.
+
+        For work of which a part may fail without the rest, such as one item of a chunk. It is the one place where a store
+        function sees an error and goes on. What is not the function's own (a full disk, a lost connection, a deadlock, a
+        transaction that the engine has rolled back) is raised, and ends the transaction. Only in a transaction of Netra's own.
+        """
+        raise UsageError("this transaction has no attempts", fix="Ship the function with `netra.write`.")
+
+    def _keep(self) -> tuple[int, int, bool]:
+        """What an attempt goes back to, of what is not in the database."""
+        return len(self._emissions), len(self._after_commit), self._wakes
+
+    def _go_back_to(self, kept: tuple[int, int, bool]) -> None:
+        emissions, callbacks, self._wakes = kept
+        del self._emissions[emissions:]
+        del self._after_commit[callbacks:]
+
     async def one(self, statement: Statement, **params: Any) -> Row | None:
         """The first row that the statement returns, or None."""
         rows = await self.all(statement, **params)

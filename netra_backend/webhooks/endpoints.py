@@ -238,10 +238,10 @@ def endpoint_of(row: Row) -> Endpoint:
         rate_limit,
         orjson.loads(metadata),
         orjson.loads(headers),
-        ordering or "none",
-        filter_,
         created,
         updated,
+        ordering or "none",
+        filter_,
     )
 
 

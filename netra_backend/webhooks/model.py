@@ -35,10 +35,10 @@ class Endpoint:
     rate_limit: int | None
     metadata: Mapping[str, Any]
     headers: Mapping[str, str]
-    ordering: Ordering = "none"
-    filter: str | None = None
     created_us: int = 0
     updated_us: int = 0
+    ordering: Ordering = "none"
+    filter: str | None = None
 
     def line_of(self, ordering_key: str | None) -> str | None:
         """Which line a message of this key stands in here; None where it waits for nobody."""

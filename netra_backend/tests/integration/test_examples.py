@@ -41,7 +41,16 @@ def test_an_example_delivers_what_was_committed_and_not_what_was_rolled_back(run
         assert lines[-1].endswith("0af7651916cd43dd8448eb211c80319c")
 
 
+def test_the_flights_are_loaded_and_their_dirt_is_told_and_the_same_command_again_changes_nothing(tmp_path):
+    command = [sys.executable, "-m", "examples.flights", "--rows", "2000", "--folder", tmp_path]
+    first, second = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120) for _ in range(2))
+    assert first.returncode == second.returncode == 0, first.stderr[-3000:] + second.stderr[-3000:]
+    assert first.stdout == second.stdout
+    assert "flights: completed_with_failures, 1623 loaded, 377 dead letters, 0 restarts" in first.stdout
+    assert "as a plain look at the files expects: 1623 good, 377 not" in first.stdout
+
+
 def test_every_example_is_run_here():
     folder = ROOT / "examples"
     programs = {path.parent.name for path in folder.glob("*/__main__.py")} | {path.stem for path in folder.glob("*.py")}
-    assert programs == {*EXAMPLES, "receiver"}
+    assert programs == {*EXAMPLES, "receiver", "flights"}

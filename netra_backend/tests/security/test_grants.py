@@ -35,6 +35,7 @@ OF_APP = {
     "netra_event_type": {"SELECT"},
     "netra_message": {"SELECT", "INSERT"},
     "netra_delivery": {"SELECT", "INSERT"},
+    "netra_job_run": {"SELECT", "INSERT"},
     "netra_line": {"SELECT", "INSERT", "UPDATE (last_place)"},
 }
 """What send, receive, record and invalidate need in a user's own transaction, and a tenant's first use."""

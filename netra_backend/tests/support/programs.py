@@ -97,7 +97,7 @@ class Platform:
     async def endpoint(self, tenant: str, url: str, name: str, ordering: Ordering = "none") -> dict[str, str]:
         """Add an endpoint at `url` + `/<tenant>/<name>`; its id and its secret."""
         await self._netra.tenant(tenant)
-        new = Endpoint(tenant, b"", name, f"{url}/{tenant}/{name}", "", None, None, False, None, {}, {}, ordering)
+        new = Endpoint(tenant, b"", name, f"{url}/{tenant}/{name}", "", None, None, False, None, {}, {}, ordering=ordering)
         database, sealer, scope = self._netra.database, self._netra.sealer, Scope(tenant, "tester")
         made = await database.write(endpoints.create, sealer, new, None, scope=scope)
         key = await database.write(endpoints.disclose_secret, sealer, name, scope=scope)
@@ -140,6 +140,23 @@ class Platform:
         finally:
             self._at_rest.set()
         return number
+
+    async def start_run(self, tenant: str, job: str, params: dict[str, Any], key: str, partitions: int) -> str:
+        """Start a run of a batch; its id."""
+        async with self._netra.transaction(tenant=tenant) as tx:
+            return await self._netra.batch.start(tx, job, params, key=key, partitions=partitions)
+
+    async def run_status(self, tenant: str, run: str) -> dict[str, Any]:
+        """How a run stands."""
+        return await self._netra.batch.status(run, tenant=tenant)
+
+    async def run_failures(self, tenant: str, run: str) -> list[dict[str, Any]]:
+        """All dead letters of a run."""
+        return await self._netra.batch.failures(run, tenant=tenant, limit=100_000)
+
+    async def decide_run(self, tenant: str, run: str, event: str) -> str:
+        """Pause, resume or cancel a run; its new state."""
+        return await getattr(self._netra.batch, event)(run, tenant=tenant)
 
     async def hold(self, tenant: str, ref: str) -> str:
         """Open a transaction, send inside it, and keep it open until `let_go`."""

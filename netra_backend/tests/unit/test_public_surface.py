@@ -7,7 +7,8 @@ import inspect
 import pytest
 
 import netra_backend
-from netra_backend import Netra, webhooks
+from netra_backend import Netra, batch, webhooks
+from netra_backend.batch.service import Batch
 from netra_backend.cache.service import Cache
 from netra_backend.sync import SyncDoor
 from netra_backend.webhooks.service import Webhooks
@@ -18,7 +19,7 @@ def arguments(function):
 
 
 def test_the_package_exports_these_names_and_loads_them_on_use():
-    assert sorted(netra_backend.__all__) == ["Netra", "NetraError"]
+    assert sorted(netra_backend.__all__) == ["Netra", "NetraError", "batch"]
     assert all(getattr(netra_backend, name) for name in netra_backend.__all__)
     assert sorted(webhooks.__all__) == [
         "PayloadUnreadable",
@@ -29,6 +30,8 @@ def test_the_package_exports_these_names_and_loads_them_on_use():
         "SignatureRejected",
         "verify",
     ]
+    assert sorted(batch.__all__) == ["Job", "Malformed", "Rows", "csv", "iterate", "job", "ndjson", "parquet", "query", "sequence", "sql"]
+    assert all(getattr(batch, name) for name in batch.__all__)
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():
@@ -53,6 +56,21 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         (Cache.get, ["key", "default", "serializer", "type", "tenant"]),
         (Cache.set, ["key", "value", "ttl", "depends_on", "serializer", "type", "tenant"]),
         (Cache.delete, ["keys", "tenant"]),
+        (Batch.start, ["tx", "job", "params", "key", "partitions"]),
+        (Batch.status, ["run", "tenant"]),
+        (Batch.runs, ["tenant", "after", "limit"]),
+        (Batch.failures, ["run", "tenant", "after", "limit"]),
+        (Batch.pause, ["run", "tenant"]),
+        (Batch.resume, ["run", "tenant"]),
+        (Batch.cancel, ["run", "tenant"]),
+        (Batch.rerun, ["run", "tenant"]),
+        (
+            batch.job,
+            ["name", "read", "write", "process", "process_chunk", "chunk", "retry", "retry_on", "skip_limit", "partitions"],
+        ),
+        (batch.csv, ["path", "delimiter", "encoding"]),
+        (batch.query, ["page", "bounds", "start"]),
+        (batch.sql, ["text"]),
         (webhooks.verify, ["headers", "body", "secret", "now_s"]),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
@@ -64,7 +82,7 @@ def test_public_calls_take_these_arguments(function, expected):
 def test_every_public_call_says_what_it_does():
     public = [
         value
-        for cls in (Netra, SyncDoor, Webhooks, Cache)
+        for cls in (Netra, SyncDoor, Webhooks, Batch, Cache)
         for name, value in vars(cls).items()
         if callable(value) and not name.startswith("_")
     ]

@@ -171,8 +171,11 @@ def test_each_audited_command_leaves_its_entries_under_the_accounts_name(ask, ac
     ask("key", "revoke", key, "--tenant", "acme")
     ask("webhooks", "resend", message, acme["id"], "--tenant", "acme")
     ask("cache", "invalidate", "--tenant", "acme", "org:7")
+    ask("webhooks", "endpoint", "rotate", acme["id"], "--tenant", "acme")
+    ask("webhooks", "endpoint", "secret", acme["id"], "--tenant", "acme")
     entries = audited(data, "acme")
-    assert {action for actions in audit_map.AUDITED.values() for action in actions} == {action for action, _ in entries}
+    here = {command: actions for command, actions in audit_map.AUDITED.items() if not command.startswith("batch ")}  # see test_batch
+    assert {action for actions in here.values() for action in actions} == {action for action, _ in entries}
     assert {actor.partition(":")[0] for _, actor in entries} == {"cli"}
 
 

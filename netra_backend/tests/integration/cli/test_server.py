@@ -81,7 +81,8 @@ def test_the_commands_work_through_a_server_as_they_do_on_the_database(ask, inst
         here = run(capsys, *words, "--tenant", "acme", "--data", data, "--json").document
         assert _members(there) == _members(here), words
     entries = audited(data, "acme")
-    assert {action for actions in audit_map.AUDITED.values() for action in actions} <= {action for action, _ in entries}
+    here = {command: actions for command, actions in audit_map.AUDITED.items() if not command.startswith("batch ")}  # see test_batch
+    assert {action for actions in here.values() for action in actions} <= {action for action, _ in entries}
     assert all(actor.startswith("key:") for _, actor in entries)
 
 
@@ -105,7 +106,7 @@ def test_every_command_that_can_ask_a_server_was_asked_here():
     asked |= {f"webhooks {name}" for name in ("send", "list", "show", "dead", "resend")}
     asked |= {f"webhooks endpoint {name}" for name in ("add", "list", "secret", "rotate")}
     asked |= {f"cache {name}" for name in ("stats", "graph", "probe", "invalidate")}
-    assert remote == asked
+    assert {each for each in remote if not each.startswith("batch ")} == asked  # those: test_batch
 
 
 @pytest.mark.parametrize("listener", [("--fail", "503:1")], indirect=True)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 
+from netra_backend.batch import chunks, store
+from netra_backend.batch.model import Chunk, Failure, Part
+from netra_backend.batch.registry import Job
+from netra_backend.kernel.ids import from_text
+from netra_backend.kernel.scope import Scope
 from netra_backend.server.audit_map import AUDITED, NOT_AUDITED
+from netra_backend.storage import nodes
 
 from ...support.server import API, client_of, endpoint, message
 
+NODE = b"n" * 16
 HIDDEN = {"HEAD /api/v1/health", "GET /openapi.json"}
 
 
@@ -32,12 +39,23 @@ async def entries(operator) -> dict[str, list[str]]:
     return found
 
 
-async def test_each_audited_route_writes_what_it_says(app, operator):
+async def with_a_dead_letter(tx, run_id):
+    """A run that has begun, with one item that failed: what a rerun needs."""
+    await store.plan(tx, run_id, [Part(None)], 10)
+    await tx.execute(nodes.Q.insert_node, id=NODE, host="h", pid=1, role="r", started_us=1)
+    (lease,) = await store.claim(tx, run_id, NODE, 1)
+    chunk = Chunk(0, None, [1], [1], [None], {0: Failure("x", 1)}, last=False)
+    await chunks.commit(tx, lease, Job("job", read=None, write=None), chunk, 1.0)
+
+
+async def test_each_audited_route_writes_what_it_says(app, operator, netra):
     made = await endpoint(operator, uid="hook")
     sent = await message(operator)
     key = (await operator.post(f"{API}/keys", json={"name": "a"})).json()["id"]
     own = (await operator.post(f"{API}/tenants/acme/keys", json={"name": "a"})).json()["id"]
-    values = {"app_id": "acme", "tenant": "acme", "endpoint_id": made["id"], "msg_id": sent["id"], "event_type_name": "a.b"}
+    run = (await operator.post(f"{API}/tenants/acme/batch/runs", json={"job": "nobody's"})).json()["run"]
+    await netra.database.write(with_a_dead_letter, from_text("run", run), scope=Scope("acme", "tester"))
+    values = {"app_id": "acme", "tenant": "acme", "endpoint_id": made["id"], "msg_id": sent["id"], "event_type_name": "a.b", "run": run}
     bodies = {
         "POST /api/v1/app": {"name": "n", "uid": "fresh"},
         "PUT /api/v1/app/{app_id}": {"name": "n"},
@@ -52,6 +70,7 @@ async def test_each_audited_route_writes_what_it_says(app, operator):
         "POST /api/v1/tenants": {"uid": "another"},
         "POST /api/v1/tenants/{tenant}/cache/invalidate": {"deps": ["org:7"]},
         "POST /api/v1/tenants/{tenant}/keys": {"name": "b"},
+        "POST /api/v1/tenants/{tenant}/batch/runs": {"job": "another"},
     }
     last = ["DELETE /api/v1/app/{app_id}/endpoint/{endpoint_id}", "DELETE /api/v1/app/{app_id}"]
     rotations = [route for route in AUDITED if route.endswith("/keys/{key_id}/rotate")]  # before the key is revoked

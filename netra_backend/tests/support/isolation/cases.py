@@ -54,7 +54,33 @@ _ANY_ENDPOINT: Final = {"any_endpoint": 1, "endpoint_id": b""}
 _DELIVERY: Final = {"message_id": r.DEAD, "endpoint_id": r.ENDPOINT}
 _TYPES: Final = {"with_archived": 1, **_PAGE}
 
+_PARTITION: Final = {"run_id": r.RUN, "number": 2}
+_LEASE: Final = {**_PARTITION, "node": r.NODE, "fence": 1}
+_MOVED: Final = {"cursor": "9", "position": 9, "done": 1, "failed": 0, "skipped": 0, "chunk_size": 5, "failure_ppm": 1}
+_LETTERS: Final = [(5, "k5", "null", "1", 1, "error", "words", 1)]
+_RUN: Final = {"job": "job", "params": "{}", "parent": None, "wanted": 1, "trace_id": "", "span_id": "", **_NOW}
+
 CASES: Final[dict[str, Case]] = {
+    "batch.run_by_key": case(job="job", key="key"),
+    "batch.insert_run": case(id=r.NEW_RUN, key="new", audit_id=r.SPARE["new run"], **_RUN),
+    "batch.get_run": case(id=r.RUN),
+    "batch.hold_run": case(id=r.RUN),
+    "batch.run_is_running": case(id=r.RUN),
+    "batch.list_runs": case(**_NEWEST),
+    "batch.decide_run": case(id=r.RUN, state="paused", audit_id=r.SPARE["run"], finished_us=None, reason=None),
+    "batch.begin_run": case(id=r.IDLE_RUN, partitions=1, **_NOW),
+    "batch.end_run": case(id=r.RUN, state="failed", reason="words", **_NOW),
+    "batch.insert_partitions": case(run_id=r.RUN, rows=[(7, "null", None)], chunk_size=10),
+    "batch.free_partition": case(run_id=r.RUN),
+    "batch.claim_partitions": case(run_id=r.RUN, node=r.NODE, limit=1),
+    "batch.hold_partition": case(**_LEASE),
+    "batch.advance_partition": case(state="open", **_LEASE, **_MOVED),
+    "batch.release_partition": case(**_LEASE),
+    "batch.partition_spec": case(run_id=r.RUN, number=0),
+    "batch.insert_failures": case(rows=_LETTERS, **_PARTITION, **_NOW),
+    "batch.totals": case(run_id=r.RUN),
+    "batch.list_failures": case(run_id=r.RUN, after_number=-1, after_position=-1, limit=10),
+    "batch.count_failures": case(run_id=r.RUN),
     "storage.insert_data_key": case(version=3, root_id="r1", wrapped=b"new", created_us=1),
     "storage.newest_data_key": case(),
     "storage.get_data_key": case(version=1),

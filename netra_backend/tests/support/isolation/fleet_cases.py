@@ -77,6 +77,8 @@ BOTH: Final[dict[str, Params]] = {
 """Two tenants in one call."""
 
 OF_ALL: Final[dict[str, tuple[str, Params]]] = {
+    "batch.active_runs": ("a worker serves all tenants; each row names its own", {"limit": 10}),
+    "batch.tenant_of_run": ("whose run it is is what is asked", {"id": r.RUN}),
     "storage.take_outbox": ("the log's leader moves every tenant's rows", {"limit": 10}),
     "storage.read_log": ("a cursor reads a stream whole; each item names its tenant", {"stream": "events", "after": 0, "limit": 10}),
     "storage.trim_log": ("retention of a stream, whoever's", {"stream": "events", "before_us": r.NOW_US, "limit": 10}),

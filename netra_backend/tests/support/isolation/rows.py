@@ -35,6 +35,7 @@ READY, LEASED, ORPHANED, SETTLED, LATER, DEAD = (named(f"message {n}") for n in 
 FRONT, BEHIND = named("message front"), named("message behind")
 MESSAGES: Final = (FRONT, BEHIND, READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
+RUN, NEW_RUN, IDLE_RUN = named("run"), named("run new"), named("run idle")
 ENTRY: Final = named("an entry")
 PAST_US: Final = 90
 NOW_US: Final = 100
@@ -62,10 +63,13 @@ SPARE: Final = {
     "secret": named("secret changed"),
     "delivery": named("delivery chgd"),
     "event type": named("event type changed"),
+    "run": named("run changed"),
     "new key": named("key made"),
     "new endpoint": named("endpoint made"),
     "new secret": named("secret made"),
     "new event type": named("event type new"),
+    "new run": named("run made"),
+    "new idle": named("idle made"),
 }
 """Entries for the changes that the statements make, by what they are for."""
 
@@ -82,6 +86,7 @@ def rows_of(tenant: str) -> Iterator[Row]:
     yield from _idempotency(tenant)
     yield from _endpoints(tenant)
     yield from _messages(tenant)
+    yield from _runs(tenant)
     yield "netra_outbox", {"stream": "events", **own, "items": "[]", "at_us": 1}
     yield "netra_log", {"stream": "events", "seq": _one_or_two(tenant), **own, "items": "[]", "at_us": 1}
 
@@ -92,7 +97,9 @@ def _entries(tenant: str) -> Iterator[Row]:
         "key": ("netra_api_key", KEY.hex(), NEW_KEY.hex()),
         "endpoint": ("netra_endpoint", ENDPOINT.hex(), NEW_ENDPOINT.hex()),
         "secret": ("netra_endpoint_secret", SECRET.hex(), NEW_SECRET.hex()),
+        "run": ("netra_job_run", RUN.hex(), NEW_RUN.hex()),
     }
+    yield _entry(tenant, SPARE["new idle"], "netra_job_run", IDLE_RUN.hex())
     yield _entry(tenant, ENTRY, "", "")
     yield _entry(tenant, SPARE["delivery"], "netra_delivery", f"{DEAD.hex()}/{ENDPOINT.hex()}")
     for endpoint in (OPEN, WELL, IDLE, PROBED, LINED):
@@ -147,6 +154,21 @@ def _messages(tenant: str) -> Iterator[Row]:
         facts = {"number": 1, "manual": 0, "started_us": 1, "duration_us": 1, "outcome": "delivered", "status": 200, "error_kind": ""}
         rest = {"error": "", "response": tenant, "url": f"http://{tenant}/", "late": 0, **traced}
         yield "netra_attempt", {"tenant": tenant, "message_id": READY, "id": attempt, "endpoint_id": ENDPOINT, **facts, **rest}
+
+
+def _runs(tenant: str) -> Iterator[Row]:
+    """The first partition of acme's run is held by a node that lives, globex's is free."""
+    at = {"created_us": 1, "wanted": 1, "trace_id": "", "span_id": ""}
+    running = {"state": "running", "partitions": 3}
+    yield "netra_job_run", {"tenant": tenant, "id": RUN, "job": "job", "key": "key", "params": f'"{tenant}"', **at, **running, **_by("run")}
+    idle = {"state": "queued", "audit_id": SPARE["new idle"]}
+    yield "netra_job_run", {"tenant": tenant, "id": IDLE_RUN, "job": "job", "key": "idle", "params": "{}", **at, **idle}
+    counts = {"done": _one_or_two(tenant), "failed": 1, "skipped": 0, "position": 1, "total": 9, "chunk_size": 10, "failure_ppm": 0}
+    for number, owner in ((0, NODE if tenant == ACME else None), (1, DEAD_NODE), (2, NODE)):
+        facts = {"state": "open", "spec": f'"{tenant}"', "fence": 1, "owner": owner, **counts}
+        yield "netra_job_partition", {"tenant": tenant, "run_id": RUN, "number": number, **facts}
+    facts = {"key": "k", "place": "null", "payload": f'"{tenant}"', "exact": 1, "cause": "error", "error": tenant, "attempts": 1}
+    yield "netra_item_failure", {"tenant": tenant, "run_id": RUN, "number": 1, "position": 0, **facts, "created_us": 1}
 
 
 DELIVERIES: Final[dict[str, dict[tuple[bytes, bytes], tuple[str, int, bytes | None]]]] = {

@@ -1,0 +1,44 @@
+"""What can be wrong with a job or a run."""
+
+from __future__ import annotations
+
+from ..errors import Conflict, InvalidInput, NetraError, NotFound
+
+
+class UnknownJob(NotFound):
+    """No job of that name is registered in this process."""
+
+    code = "unknown_job"
+    fix = "Import the module that makes it with `batch.job(...)`; workers import what NETRA_BATCH_JOBS names."
+
+
+class JobExists(InvalidInput):
+    """Another job has this name."""
+
+    code = "job_exists"
+    fix = "Give each job of a process a name of its own."
+
+
+class NothingToRerun(Conflict):
+    """The run has no dead letters that could be processed again."""
+
+    code = "nothing_to_rerun"
+
+
+class NotExact(NetraError):
+    """A dead letter's item could not be read again from its source."""
+
+    code = "not_exact"
+    fix = "Look whether the source has changed since the run."
+
+
+class LeaseLost(NetraError):
+    """Another process holds the partition by now; this one has changed nothing."""
+
+    code = "lease_lost"
+
+
+class RunStopped(NetraError):
+    """The run is not running any more: paused, cancelled or failed meanwhile; this chunk has changed nothing."""
+
+    code = "run_stopped"

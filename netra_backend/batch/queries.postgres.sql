@@ -1,0 +1,31 @@
+-- Other texts for PostgreSQL; see storage/statements.py.
+
+-- name: hold_run
+-- Forced: whoever decides does so in turn, and after the chunks that are being committed.
+select state from netra_job_run where tenant = :tenant and id = :id for update;
+
+-- name: run_is_running
+-- Forced: until this transaction ends nobody pauses or cancels the run, so that a pause that was answered is one (B8). It is asked
+-- at a chunk's end, for a moment, so that chunks that overlap without end cannot keep a pause waiting for ever.
+select 1 from netra_job_run where tenant = :tenant and id = :id and state = 'running' for share;
+
+-- name: claim_partitions
+-- Forced: two processes that claim at once would find the same rows, and one would wait for the other and then get nothing. The
+-- candidates are found once: a subquery would be asked again for each row, and pass by what it has locked itself.
+with candidate as materialized (
+  select p.number from netra_job_partition p
+  where p.tenant = :tenant and p.run_id = :run_id and p.state = 'open'
+    and (p.owner is null or not exists (select 1 from netra_node n where n.id = p.owner))
+  order by p.number limit :limit for update skip locked
+)
+update netra_job_partition set owner = :node, fence = fence + 1
+from candidate c
+where tenant = :tenant and run_id = :run_id and state = 'open' and netra_job_partition.number = c.number
+  and (owner is null or not exists (select 1 from netra_node n where n.id = netra_job_partition.owner))
+returning netra_job_partition.number, fence, spec, cursor, position, chunk_size, failure_ppm;
+
+-- name: hold_partition
+-- Forced: nobody claims it until this transaction ends; claims skip it meanwhile, and nobody waits.
+select 1 from netra_job_partition
+where tenant = :tenant and run_id = :run_id and number = :number and state = 'open' and owner = :node and fence = :fence
+for no key update;

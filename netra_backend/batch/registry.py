@@ -1,0 +1,126 @@
+"""Jobs: what to read, what to make of it, and how to write it. Registered by name, so that any process can go on with a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final
+
+from ..errors import CannotStart, InvalidInput, Unavailable
+from ..storage.transaction import Tx
+from .errors import JobExists, UnknownJob
+from .model import Rows
+from .readers import Reader
+
+Process = Callable[[Any], Any]
+Write = Callable[[Tx, Rows], Coroutine[Any, Any, Any]]
+ReaderOf = Callable[[Mapping[str, Any]], Reader]
+
+TRANSIENT: Final[tuple[type[Exception], ...]] = (ConnectionError, TimeoutError, Unavailable)
+"""What may succeed the second time; everything else a pure function would only repeat."""
+
+LONGEST_NAME: Final = 200
+
+JOBS: Final[dict[str, Job]] = {}
+"""Every job of this process, by name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One job; made by `batch.job(...)`, which says what each field means."""
+
+    name: str
+    read: Reader | ReaderOf
+    write: Write
+    process: Process | None = None
+    process_chunk: Callable[[Sequence[Any]], Any] | None = None
+    chunk: int = 1000
+    retry: int = 3
+    retry_on: tuple[type[Exception], ...] = TRANSIENT
+    skip_limit: int | float | None = None
+    partitions: int = 1
+
+    def reader(self, params: Mapping[str, Any]) -> Reader:
+        """What it reads with these parameters."""
+        return self.read if isinstance(self.read, Reader) else self.read(params)
+
+    def too_many(self, failed: int, ended: int) -> str:
+        """Why so many failed items end the run as failed, or nothing. A share counts from the hundredth item on."""
+        limit = self.skip_limit
+        if limit is None or not failed:
+            return ""
+        if isinstance(limit, float):
+            share = failed / max(ended, 100)
+            return f"{failed} of {ended} items failed, more than the share of {limit:g} that may" if share > limit else ""
+        return f"{failed} items failed, more than the {limit} that may" if failed > limit else ""
+
+
+def job(
+    name: str,
+    *,
+    read: Reader | ReaderOf,
+    write: Write,
+    process: Process | None = None,
+    process_chunk: Callable[[Sequence[Any]], Any] | None = None,
+    chunk: int = 1000,
+    retry: int = 3,
+    retry_on: tuple[type[Exception], ...] = TRANSIENT,
+    skip_limit: int | float | None = None,  # noqa: PYI041  (as above)
+    partitions: int = 1,
+) -> Job:
+    """Make a job and register it under `name`.
+
+    `read` is a reader (`batch.csv(...)` and its siblings), or a function of the run's parameters that makes one. `process` gets
+    one item and returns what is to be written, None to leave it out; it is pure, because after a kill it runs again, and may be a
+    coroutine function. `process_chunk` gets a list and returns one of the same length, instead. `write(tx, rows)` is a store
+    function: it awaits nothing but its `tx`, and its rows, the dead letters and the cursor are one transaction.
+
+    `chunk` is the most items of one transaction. `retry` is how often an item's processing is tried in all where it raises one of
+    `retry_on`; any other error makes a dead letter at once. `skip_limit` is how many dead letters (an int), or which share of them
+    (a float), a run may have before it fails; None is any number. `partitions` is into how many parts the input is cut unless a
+    start says otherwise. Raises `JobExists` where another job has the name.
+    """
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        raise InvalidInput(f"{name!r} cannot name a job", fix=f"Use 1 to {LONGEST_NAME} printable characters.")
+    if chunk < 1 or retry < 1 or partitions < 1 or (process is not None and process_chunk is not None):
+        raise InvalidInput("a chunk, the tries and the partitions are at least 1, and of the two ways to process one is given")
+    made = Job(name, read, write, process, process_chunk, chunk, retry, retry_on, skip_limit, partitions)
+    former = JOBS.get(name)
+    if former is not None and _home(former) != _home(made):
+        raise JobExists(f"a job {name!r} is registered already")
+    JOBS[name] = made  # a module that is imported anew, by another name, brings the same job again
+    return made
+
+
+def _home(made: Job) -> tuple[str, str]:
+    return made.write.__qualname__, made.write.__code__.co_filename if hasattr(made.write, "__code__") else ""
+
+
+def named(name: str) -> Job:
+    """The job of that name; `UnknownJob`."""
+    found = JOBS.get(name)
+    if found is None:
+        raise UnknownJob(f"there is no job {name!r} in this process")
+    return found
+
+
+def load(modules: Sequence[str]) -> None:
+    """Import the modules whose jobs this process is to work on."""
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise CannotStart(f"the module {module!r} of NETRA_BATCH_JOBS cannot be imported: {error}") from error
+
+
+def find(reference: str) -> Job:
+    """The job that `module:name` means: an attribute of the module, or the name of a job that it registers."""
+    module, _, name = reference.partition(":")
+    if not module or not name:
+        raise InvalidInput(f"{reference!r} is not MODULE:JOB", fix="Write, for example, shop.jobs:load_orders.")
+    try:
+        found = getattr(import_module(module), name, None)
+    except ImportError as error:
+        raise InvalidInput(f"the module {module!r} cannot be imported: {error}") from error
+    return found if isinstance(found, Job) else named(name)

@@ -1,0 +1,257 @@
+"""Runs and partitions: start, plan, claim, release, decide, end, and what lists show.
+
+A partition is worked on under a lease: `claim` raises its fence and names this node, and everything that changes it afterwards
+asks for both (`chunks.commit`). A partition whose owner is no living node may be claimed by anybody, which is found by
+looking, so a killed process needs nobody to clean up after it.
+
+The run's row is changed by decisions and by its beginning and end only. Its figures are sums over its partitions, whose rows the
+chunks' own transactions change, so that no two processes ever wait for one counter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from ..errors import NotFound
+from ..kernel.failpoints import declare
+from ..kernel.ids import to_text
+from ..kernel.scope import TraceContext
+from ..storage import nodes
+from ..storage.audit_append import audit_append
+from ..storage.statements import Row, Statements
+from ..storage.transaction import Tx
+from .errors import NothingToRerun
+from .model import ActiveRun, DeadLetter, Lease, Part, Run, Totals
+from .states import FINISHED, RUN
+
+Q = Statements(__package__)
+
+ACTIVE_AT_ONCE: Final = 1000
+_BEFORE_ALL: Final = b"\xff" * 16
+
+PLANNED: Final = declare("batch.planned_before_commit", "a run's partitions are written, nothing is committed")
+CLAIMED: Final = declare("batch.claimed_before_commit", "partitions are leased to this node, nothing is committed")
+RELEASED: Final = declare("batch.released_before_commit", "a partition is given back, nothing is committed")
+ENDED: Final = declare("batch.run_ended_before_commit", "the run has its last state, nothing is committed")
+
+
+async def start(tx: Tx, job: str, key: str, params: Mapping[str, Any], partitions: int, parent: bytes | None = None) -> tuple[bytes, bool]:
+    """The run of this job with this key, made if there is none; its id, and whether it was made."""
+    row = await tx.one(Q.run_by_key, job=job, key=key)
+    if row is not None:
+        return row[0], False
+    run_id = tx.new_id()
+    after = {"job": job, "key": key, "params": dict(params)}
+    entry = await audit_append(tx, "run.rerun" if parent else "run.start", run_id, table="netra_job_run", after=after)
+    trace = tx.scope.trace
+    if not trace.trace_id:
+        trace = TraceContext(tx.new_id().hex(), tx.new_id()[8:].hex())
+    await tx.execute(
+        Q.insert_run,
+        id=run_id,
+        job=job,
+        key=key,
+        params=_text(params),
+        parent=parent,
+        wanted=partitions,
+        now_us=tx.now_us,
+        trace_id=trace.trace_id,
+        span_id=trace.span_id,
+        audit_id=entry,
+    )
+    return run_id, True
+
+
+async def rerun(tx: Tx, run_id: bytes) -> bytes:
+    """The child run for a finished run's dead letters. A finished run's never change, so they may be counted first."""
+    parent, found = await run_and_totals(tx, run_id)
+    if parent.state not in RUN.terminal:
+        raise NothingToRerun(f"{parent.text_id} is {parent.state}", fix="Wait for its end, or cancel it; a failed one may be resumed.")
+    if not found.failed:
+        raise NothingToRerun(f"{parent.text_id} has no dead letters")
+    made, _ = await start(tx, parent.job, f"rerun:{parent.text_id}", parent.params, 1, parent=parent.id)
+    tx.wake_others()
+    return made
+
+
+async def plan(tx: Tx, run_id: bytes, parts: Sequence[Part], chunk_size: int) -> bool:
+    """Write a queued run's partitions and let it begin; False where another process did. One that was paused keeps those it has."""
+    if not await tx.execute(Q.begin_run, id=run_id, partitions=len(parts), now_us=tx.now_us):
+        return False
+    rows = [(number, _text(part.spec), part.total) for number, part in enumerate(parts)]
+    if parts:
+        await tx.execute(Q.insert_partitions, run_id=run_id, rows=rows, chunk_size=chunk_size)
+    announce(tx, "run.started", run_id)
+    tx.runtime.failpoints.hit(PLANNED)
+    return True
+
+
+async def active(tx: Tx) -> list[ActiveRun]:
+    """Runs of all tenants that are queued or running, the oldest first."""
+    return [ActiveRun(*row[:5]) for row in await tx.all(Q.active_runs, limit=ACTIVE_AT_ONCE)]
+
+
+async def has_free(tx: Tx, run_id: bytes) -> bool:
+    """Whether a partition of the run is nobody's, or a dead node's."""
+    return await tx.one(Q.free_partition, run_id=run_id) is not None
+
+
+async def claim(tx: Tx, run_id: bytes, node: bytes, limit: int) -> list[Lease]:
+    """Lease up to `limit` free partitions of a running run to `node`; none if the node is dead or the run is not running."""
+    if await tx.one(Q.run_is_running, id=run_id) is None or not await nodes.is_live(tx, node):
+        return []
+    rows = await tx.all(Q.claim_partitions, run_id=run_id, node=node, limit=limit)
+    tx.runtime.failpoints.hit(CLAIMED)
+    return [
+        Lease(tx.tenant, run_id, number, node, fence, _value(spec), _value(cursor), position, size, ppm)
+        for number, fence, spec, cursor, position, size, ppm in sorted(rows)
+    ]
+
+
+async def spec(tx: Tx, run_id: bytes, number: int) -> Any:
+    """What a partition's reader planned for it."""
+    row = await tx.one(Q.partition_spec, run_id=run_id, number=number)
+    return _value(row[0]) if row else None
+
+
+async def release(tx: Tx, lease: Lease) -> bool:
+    """Give a partition back; False if it was lost before."""
+    given = await tx.execute(Q.release_partition, run_id=lease.run_id, number=lease.number, node=lease.node, fence=lease.fence)
+    tx.runtime.failpoints.hit(RELEASED)
+    return given > 0
+
+
+async def decide(tx: Tx, run_id: bytes, event: str) -> str:
+    """Pause, resume or cancel, as somebody asked; the new state, or `IllegalTransition`."""
+    row = await tx.one(Q.hold_run, id=run_id)
+    if row is None:
+        raise _no_run(run_id)
+    state = RUN.after(event, row[0])
+    before, after = {"state": row[0]}, {"state": state}
+    entry = await audit_append(tx, f"run.{event}", run_id, table="netra_job_run", before=before, after=after)
+    finished_us = tx.now_us if state in FINISHED else None
+    await tx.execute(Q.decide_run, id=run_id, state=state, audit_id=entry, finished_us=finished_us, reason=None)
+    if state in FINISHED:
+        announce(tx, "run.finished", run_id, state=state)
+    return state
+
+
+async def settle(tx: Tx, run_id: bytes, too_many: Callable[[int, int], str]) -> str | None:
+    """End a running run that has too many dead letters, or whose partitions are all done; its last state, None if it goes on.
+
+    `too_many(failed, ended)` gives the reason. A partition that is done stays so, and a dead letter too, so what is counted here
+    holds until the commit.
+    """
+    found = await totals(tx, run_id)
+    reason = too_many(found.failed, found.done + found.failed)
+    if found.open and not reason:
+        return None
+    event = "fail" if reason else "complete_with_failures" if found.failed else "complete"
+    state = RUN.transitions[event][1]
+    return state if await _end(tx, run_id, state, reason or None) else None
+
+
+async def holds(tx: Tx, lease: Lease) -> bool:
+    """Whether the partition is still this lease's, and stays so until this transaction ends."""
+    given = {"run_id": lease.run_id, "number": lease.number, "node": lease.node, "fence": lease.fence}
+    return await nodes.is_live(tx, lease.node) and await tx.one(Q.hold_partition, **given) is not None
+
+
+async def fail(tx: Tx, run_id: bytes, reason: str, lease: Lease | None) -> bool:
+    """End a run as failed: by whoever holds a partition of it, or while it is queued by whoever could not plan it.
+
+    False where nothing was changed: the lease is lost, or the run has begun, ended, or was paused or cancelled meanwhile.
+    """
+    if lease is not None:
+        entitled = await holds(tx, lease)
+    else:
+        row = await tx.one(Q.hold_run, id=run_id)
+        entitled = row is not None and row[0] == RUN.initial
+    return entitled and await _end(tx, run_id, RUN.transitions["fail"][1], reason[:2000])
+
+
+async def _end(tx: Tx, run_id: bytes, state: str, reason: str | None) -> bool:
+    if not await tx.execute(Q.end_run, id=run_id, state=state, now_us=tx.now_us, reason=reason):
+        return False
+    announce(tx, "run.finished", run_id, state=state)
+    tx.runtime.failpoints.hit(ENDED)
+    return True
+
+
+def announce(tx: Tx, kind: str, run_id: bytes, **facts: Any) -> None:
+    """Tell the log what became of a run."""
+    tx.emit("events", {"type": kind, "run": to_text("run", run_id), **facts})
+
+
+async def run(tx: Tx, run_id: bytes) -> Run:
+    """One run of the scope's tenant."""
+    row = await tx.one(Q.get_run, id=run_id)
+    if row is None:
+        raise _no_run(run_id)
+    return _run(row)
+
+
+async def run_and_totals(tx: Tx, run_id: bytes) -> tuple[Run, Totals]:
+    """A run and its figures."""
+    return await run(tx, run_id), await totals(tx, run_id)
+
+
+async def runs(tx: Tx, at: tuple[int, bytes] | None, limit: int) -> list[tuple[Run, Totals]]:
+    """Runs with their figures, the newest first, behind `at` (created_us, id)."""
+    start_at = at or (2**62, _BEFORE_ALL)
+    found = [_run(row) for row in await tx.all(Q.list_runs, created_us=start_at[0], id=start_at[1], limit=limit)]
+    return [(each, await totals(tx, each.id)) for each in found]
+
+
+async def totals(tx: Tx, run_id: bytes) -> Totals:
+    """The sums over the run's partitions."""
+    row = await tx.one(Q.totals, run_id=run_id)
+    assert row is not None  # an aggregate has a row
+    partitions, is_open, done, failed, skipped, restarts, known, total, working, size = row
+    whole = total if partitions and known == partitions else None
+    return Totals(partitions, is_open, done, failed, skipped, restarts, whole, working, size)
+
+
+async def tenant_of(tx: Tx, run_id: bytes) -> str | None:
+    """Whose run it is, if there is one."""
+    row = await tx.one(Q.tenant_of_run, id=run_id)
+    return str(row[0]) if row else None
+
+
+async def failures(tx: Tx, run_id: bytes, after: tuple[int, int], limit: int) -> list[DeadLetter]:
+    """Dead letters behind `after` (partition, offset), in that order."""
+    rows = await tx.all(Q.list_failures, run_id=run_id, after_number=after[0], after_position=after[1], limit=limit)
+    return [_dead_letter(row) for row in rows]
+
+
+async def count_failures(tx: Tx, run_id: bytes) -> int:
+    """How many dead letters a run has."""
+    row = await tx.one(Q.count_failures, run_id=run_id)
+    return int(row[0]) if row else 0
+
+
+def _run(row: Row) -> Run:
+    tenant, run_id, job, key, params, *rest, trace_id, span_id = row
+    parent, state, wanted, partitions, reason, created_us, started_us, finished_us = rest
+    times = (created_us, started_us, finished_us)
+    return Run(tenant, run_id, job, key, _value(params), parent, state, wanted, partitions, reason, *times, TraceContext(trace_id, span_id))
+
+
+def _dead_letter(row: Row) -> DeadLetter:
+    number, position, key, place, payload, exact, cause, error, attempts = row
+    return DeadLetter(number, position, key, _value(place), _value(payload), bool(exact), cause, error, attempts)
+
+
+def _no_run(run_id: bytes) -> NotFound:
+    return NotFound(f"there is no run {to_text('run', run_id)}")
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _value(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
