@@ -221,6 +221,13 @@ class Settings(BaseModel):
         description="Age at which an undelivered message is a dead letter, also while its endpoint is parked. Shorter than the "
         "schedule, it cuts the last attempts off.",
     )
+    webhooks_keep: Duration = Field(
+        90 * 24 * _HOUR_S,
+        ge=24 * _HOUR_S,
+        le=3650 * 24 * _HOUR_S,
+        description="How long messages that are over stay, with their attempts and their keys; then they are deleted. Shorter, what a "
+        "producer repeats later than this is a new message. It must be longer than `webhooks_deadline`.",
+    )
     webhooks_in_flight: int = Field(
         10,
         ge=1,
@@ -341,6 +348,11 @@ class Settings(BaseModel):
     def _agree_with_each_other(self) -> Settings:
         _below(self, "payload_max_bytes", "body_max_bytes", "a payload arrives inside a body")
         _below(self, "webhooks_in_flight", "webhooks_in_flight_total", "one endpoint's attempts count among all")
+        if self.webhooks_deadline >= self.webhooks_keep:
+            raise Rejected(
+                "webhooks_keep is not longer than webhooks_deadline",
+                "A message is not deleted before it is over: raise NETRA_WEBHOOKS_KEEP, or lower NETRA_WEBHOOKS_DEADLINE.",
+            )
         if self.oauth_http_timeout >= self.oauth_lease_ttl:
             raise Rejected(
                 "oauth_http_timeout is not below oauth_lease_ttl",

@@ -56,3 +56,8 @@ async def claim(tx: Tx, wanted: Claim, ref: bytes, status: int) -> Replay | None
     if row is None or row[0] != wanted.body_hash:
         raise KeyReused(f"the key {wanted.key[:80]!r} was used for another body")
     return Replay(row[1], row[2])
+
+
+async def trim(tx: Tx, before_us: int, limit: int) -> int:
+    """Forget up to `limit` keys that are older, whoever's; how many there were."""
+    return await tx.execute(Q.trim_idempotency, before_us=before_us, limit=limit)

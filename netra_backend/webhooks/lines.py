@@ -42,7 +42,10 @@ async def take_places(tx: Tx, wanted: Sequence[Line]) -> list[tuple[int, bool]]:
     counts: dict[Line, int] = {}
     for line in wanted:
         counts[line] = counts.get(line, 0) + 1
-    last = {(row[0], row[1], row[2]): row[3] for row in await tx.all(Q.take_places, rows=sorted((*line, n) for line, n in counts.items()))}
+    last = {
+        (row[0], row[1], row[2]): row[3]
+        for row in await tx.all(Q.take_places, rows=sorted((*line, n) for line, n in counts.items()), now_us=tx.now_us)
+    }
     waiting = {(row[0], row[1], row[2]) for row in await tx.all(Q.lines_with_somebody, rows=sorted(counts))}
     tx.runtime.failpoints.hit(PLACES_TAKEN)
     taken: dict[Line, int] = {}
@@ -53,9 +56,14 @@ async def take_places(tx: Tx, wanted: Sequence[Line]) -> list[tuple[int, bool]]:
     return places
 
 
+async def hold(tx: Tx, lines: Collection[Line]) -> list[Line]:
+    """Lock the lines until the commit; those that somebody else has locked just now are left out."""
+    return [(row[0], row[1], row[2]) for row in await tx.all(Q.hold_lines, rows=sorted(set(lines)))]
+
+
 async def free_next(tx: Tx, lines: Collection[Line]) -> int:
     """Make the first of each line due, if it waits; a line that somebody has locked just now is left to the sweep."""
-    held = [(row[0], row[1], row[2]) for row in await tx.all(Q.hold_lines, rows=sorted(set(lines)))]
+    held = await hold(tx, lines)
     if not held:
         return 0
     freed = await tx.execute(Q.free_heads, rows=held, never_us=NEVER_US, now_us=tx.now_us)

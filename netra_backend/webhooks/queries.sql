@@ -141,12 +141,13 @@ where true;
 
 -- name: take_places
 -- fleet: coalesced ingest; each row carries its tenant
-insert into netra_line (tenant, endpoint_id, line, last_place)
-select r.tenant, r.endpoint_id, r.line, r.count
+insert into netra_line (tenant, endpoint_id, line, last_place, used_us)
+select r.tenant, r.endpoint_id, r.line, r.count, :now_us
 from rows(:rows, tenant text, endpoint_id uuid, line text, count int) as r
 where true
 order by r.tenant, r.endpoint_id, r.line
-on conflict (tenant, endpoint_id, line) do update set last_place = netra_line.last_place + excluded.last_place
+on conflict (tenant, endpoint_id, line) do update
+set last_place = netra_line.last_place + excluded.last_place, used_us = excluded.used_us
 returning tenant, endpoint_id, line, last_place;
 
 -- name: lines_with_somebody
@@ -403,6 +404,53 @@ select tenant, message_id, endpoint_id from netra_delivery where state = 'leased
 update netra_delivery set state = 'due', owner = null
 where state = 'leased' and owner = :node and (tenant, message_id, endpoint_id) in
   (select r.tenant, r.message_id, r.endpoint_id from rows(:rows, tenant text, message_id uuid, endpoint_id uuid) as r);
+
+-- Retention; see retention.py.
+
+-- name: next_tenant_with_messages
+-- fleet: retention walks over the tenants, one index seek a tenant
+select tenant from netra_message where (tenant, created_us) > (:after_tenant, :ever_us) order by tenant limit 1;
+
+-- name: next_tenant_with_lines
+-- fleet: retention walks over the tenants, one index seek a tenant
+select tenant from netra_line where (tenant, endpoint_id) > (:after_tenant, :last_endpoint) order by tenant limit 1;
+
+-- name: finished_messages
+select m.id from netra_message m
+where m.tenant = :tenant and m.created_us < :before_us and not exists (
+  select 1 from netra_delivery d
+  where d.tenant = m.tenant and d.message_id = m.id and (d.state = 'due' or d.state = 'leased'))
+order by m.created_us, m.id limit :limit;
+
+-- name: delete_deliveries
+delete from netra_delivery
+where tenant = :tenant and state <> 'due' and state <> 'leased'
+  and message_id in (select r.id from rows(:rows, id uuid) as r);
+
+-- name: delete_attempts
+delete from netra_attempt
+where tenant = :tenant and message_id in (select r.id from rows(:rows, id uuid) as r)
+  and not exists (
+    select 1 from netra_delivery d where d.tenant = netra_attempt.tenant and d.message_id = netra_attempt.message_id);
+
+-- name: delete_messages
+delete from netra_message
+where tenant = :tenant and id in (select r.id from rows(:rows, id uuid) as r)
+  and not exists (select 1 from netra_delivery d where d.tenant = netra_message.tenant and d.message_id = netra_message.id);
+
+-- name: idle_lines
+select endpoint_id, line from netra_line
+where tenant = :tenant and used_us < :before_us and (endpoint_id, line) > (:after_endpoint, :after_line)
+order by endpoint_id, line limit :limit;
+
+-- name: delete_lines
+delete from netra_line
+where tenant = :tenant and used_us < :before_us
+  and (endpoint_id, line) in (select r.endpoint_id, r.line from rows(:rows, endpoint_id uuid, line text) as r)
+  and not exists (
+    select 1 from netra_delivery d
+    where d.tenant = netra_line.tenant and d.endpoint_id = netra_line.endpoint_id and d.line = netra_line.line
+      and (d.state = 'due' or d.state = 'leased'));
 
 -- name: resend
 update netra_delivery

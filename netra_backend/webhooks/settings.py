@@ -16,6 +16,7 @@ class WebhookSettings:
     timeout_s: float = 15.0
     connect_timeout_s: float = 5.0
     deadline_s: float = 96 * 3600.0
+    keep_s: float = 90 * 24 * 3600.0
     in_flight: int = 10
     in_flight_total: int = 1000
     breaker_failures: int = 10
@@ -33,6 +34,7 @@ class WebhookSettings:
             timeout_s=settings.webhooks_timeout,
             connect_timeout_s=settings.webhooks_connect_timeout,
             deadline_s=settings.webhooks_deadline,
+            keep_s=settings.webhooks_keep,
             in_flight=settings.webhooks_in_flight,
             in_flight_total=settings.webhooks_in_flight_total,
             breaker_failures=settings.webhooks_breaker_failures,

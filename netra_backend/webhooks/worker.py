@@ -1,6 +1,6 @@
 """The dispatcher: finds what is due, claims it for free slots, and takes over from the dead.
 
-The table is the truth; memory only saves looking. Four loops, each cheap when there is nothing to do:
+The table is the truth; memory only saves looking. Five loops, each cheap when there is nothing to do:
 
 * scan: when anything was committed, or a known retry comes due, one index seek per lane, going on next time where this
   time ended, so that a backlog is never read to find another's work. Lanes with free slots are claimed for together.
@@ -8,6 +8,7 @@ The table is the truth; memory only saves looking. Four loops, each cheap when t
   each line is due (`lines.py`), which it nearly always is already.
 * release check, every half TTL: what the table says is ours and memory does not know is given back. A row counts only
   if two checks in a row saw it, for the hand-over of a commit is a moment later than the commit.
+* retention, every ten minutes: `retention.py`.
 * look: endpoints that others changed are read again, and the health of those that are not well.
 
 An endpoint whose breaker is open, or whose receiver wants nothing for a while, is parked: its rows stay due, the scan passes
@@ -37,6 +38,7 @@ from .breakers import LOOK_EVERY_S as HEALTH_EVERY_S
 from .lines import Line
 from .model import Delivery
 from .probes import Probes
+from .retention import Retention
 from .sender import Sender
 from .settings import WebhookSettings
 from .snapshots import LOOK_EVERY_S, Snapshots
@@ -44,6 +46,7 @@ from .store import Key, Lane
 
 SCAN_EVERY_S: Final = 0.1
 SWEEP_EVERY_S: Final = 1.0
+RETAIN_EVERY_S: Final = 600.0
 NEXT_PART_S: Final = 0.02
 LANES_PER_SCAN: Final = 256
 RELEASE_BATCH: Final = 1000
@@ -73,6 +76,7 @@ class Dispatcher:
         self._membership = membership
         self._snapshots = snapshots
         self._breakers = sender.breakers
+        self.retention = Retention(database, runtime, membership, settings.keep_s)
         self._wanted: dict[Lane, None] = {}
         self._wheel: list[tuple[int, Lane]] = []
         self._hints: dict[Lane, int] = {}
@@ -99,6 +103,7 @@ class Dispatcher:
             asyncio.create_task(self._every(self._settings.release_check_s, self.release_check)),
             asyncio.create_task(self._every(LOOK_EVERY_S, self._snapshots.look)),
             asyncio.create_task(self._every(HEALTH_EVERY_S, self._breakers.look)),
+            asyncio.create_task(self._retain()),
         ]
 
     async def stop(self, grace_s: float = 30.0) -> None:
@@ -258,6 +263,12 @@ class Dispatcher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
+
+    async def _retain(self) -> None:
+        """Not at the start, when there is enough to do."""
+        while True:
+            await self._runtime.clock.sleep(RETAIN_EVERY_S)
+            await self._guarded(self.retention.run)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -29,7 +29,7 @@ READS = {
     "endpoints.snapshot", "health.counts", "health.health_of", "health.unwell", "health.with_health", "log.cursor", "log.last_seq", "log.read_after", "nodes.is_live", "nodes.living", "search.attempts_of_endpoint", "search.attempts_of_message", "search.destinations",
     "search.messages", "search.messages_by_id", "search.queue", "store.attempt", "store.attempts_of_endpoint",
     "store.attempts_of_message", "store.dead_letters", "store.deliveries", "store.delivery", "store.due_lanes", "store.message",
-    "store.message_of_event_id", "store.messages", "store.owned_by", "store.owners", "tenants.find", "tenants.get", "tenants.name_is_free", "tenants.page",
+    "store.message_of_event_id", "store.messages", "store.owned_by", "store.owners", "retention.next_tenant", "retention.next_tenant_with_lines", "tenants.find", "tenants.get", "tenants.name_is_free", "tenants.page",
 }  # fmt: skip
 ELSEWHERE = {
     "api_keys.create": "test_concurrent_copies: two keys made at once are two",
@@ -43,6 +43,10 @@ ELSEWHERE = {
     "probes.give_up": "test_endpoint_health: two sweeps at once give a dead node's probe up once",
     "probes.take": "test_endpoint_health: of two processes at once one takes the probe",
     "inbox.receive": "test_webhook_inbox: of copies that arrive at once one is new",
+    "idempotency.trim": "test_idempotency: old keys are trimmed in small batches",
+    "retention.expire": "test_webhook_retention: one process does it and what is over goes after its time",
+    "retention.prune_lines": "test_webhook_retention: idle lines go and those in which somebody stands stay",
+    "lines.hold": "part of lines.free_next",
     "lines.free_next": "test_webhook_lines: an end and a send at once leave nobody waiting for longer than a sweep",
     "lines.take_places": "test_webhook_lines: numbers follow the order of commits whoever sends",
     "intake.ingest": "test_webhook_intake: copies at once through two doors make one message",

@@ -8,7 +8,7 @@ import pytest
 
 from netra_backend.errors import KeyReused
 from netra_backend.kernel.scope import Scope
-from netra_backend.storage.idempotency import Claim, Q, Replay, claim, hash_body
+from netra_backend.storage.idempotency import Claim, Q, Replay, claim, hash_body, trim
 
 from ..support.storage import ACME, SYSTEM, put, rows_of
 
@@ -90,9 +90,6 @@ async def _found(tx, rows):
 async def test_old_keys_are_trimmed_in_small_batches(database):
     for number in range(3):
         await database.write(effect, Claim("r", f"k{number}", "h"), bytes([number]) * 16, scope=ACME)
-
-    async def trim(tx, before_us, limit):
-        return await tx.execute(Q.trim_idempotency, before_us=before_us, limit=limit)
 
     assert await database.write(trim, 0, 10, scope=SYSTEM) == 0
     assert [await database.write(trim, 2**62, 2, scope=SYSTEM) for _ in range(3)] == [2, 1, 0]

@@ -212,7 +212,7 @@ REFUSED = {
     "another's schema": (OPEN + "update netra_migration set checksum = 'x' where number = 2", CannotStart),
     "no database of ours": (OPEN + "drop table netra_migration", NotABackup),
     "a message of nobody": (
-        OPEN + "insert into netra_message values ('nobody', x'01', 't', null, '{}', null, null, null, 0, '', '')",
+        OPEN + "insert into netra_message values ('nobody', x'01', 't', null, '{}', null, null, null, 0, '', '', null)",
         Corrupt,
     ),
     "a schema that is no SQL": (

@@ -36,7 +36,7 @@ OF_APP = {
     "netra_message": {"SELECT", "INSERT"},
     "netra_delivery": {"SELECT", "INSERT"},
     "netra_job_run": {"SELECT", "INSERT"},
-    "netra_line": {"SELECT", "INSERT", "UPDATE (last_place)"},
+    "netra_line": {"SELECT", "INSERT", "UPDATE (last_place)", "UPDATE (used_us)"},
 }
 """What send, receive, record and invalidate need in a user's own transaction, and a tenant's first use."""
 

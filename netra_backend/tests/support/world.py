@@ -48,7 +48,7 @@ class World:
         self._zygote = zygote
         self._numbers = itertools.count()
         self._refs = itertools.count()
-        self._settings = {**FAST, "root_keys": str(folder / "root.keys"), "data": str(folder), **settings}
+        self._settings = {**FAST, "webhooks_timeout": "3s", "root_keys": str(folder / "root.keys"), "data": str(folder), **settings}
         self.received = folder / "received.ndjson"
         self.receiver = zygote.fork("receiver", {"ledger": str(self.received)}, log=folder / "receiver.log", seconds=600)
         first = self.start()

@@ -24,6 +24,7 @@ create table netra_line (
   endpoint_id bytea not null,
   line text collate "C" not null,
   last_place bigint not null,
+  used_us bigint not null,
   primary key (tenant, endpoint_id, line),
   foreign key (tenant, endpoint_id) references netra_endpoint (tenant, id)
 );
@@ -37,6 +38,6 @@ create policy of_fleet on netra_line to netra_fleet using (true) with check (tru
 create policy of_owner on netra_line to current_user using (true) with check (true);
 
 revoke all on netra_line from public;
-grant select, insert, update (last_place) on netra_line to netra_app;
+grant select, insert, update (last_place, used_us) on netra_line to netra_app;
 grant select, insert, update on netra_line to netra_run;
-grant select, insert, update (last_place) on netra_line to netra_fleet;
+grant select, insert, update (last_place, used_us) on netra_line to netra_fleet;

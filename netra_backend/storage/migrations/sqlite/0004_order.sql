@@ -28,6 +28,7 @@ create table netra_line (
   endpoint_id blob not null,
   line text not null,
   last_place integer not null,
+  used_us integer not null,
   primary key (tenant, endpoint_id, line),
   foreign key (tenant, endpoint_id) references netra_endpoint (tenant, id)
 ) strict, without rowid;

@@ -35,7 +35,7 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
     "webhooks.changed_versions": lambda tenant: {"rows": [(tenant, 1)]},
     "webhooks.insert_messages": lambda tenant: {"rows": [(tenant, r.NEW_MESSAGE, *_MESSAGE)]},
     "webhooks.insert_deliveries": lambda tenant: {"rows": [(tenant, r.DEAD, r.WELL, "due", 1, r.FAR_US, None, None, None, None)]},
-    "webhooks.take_places": lambda tenant: {"rows": [(tenant, r.LINED, "l", 1)]},
+    "webhooks.take_places": lambda tenant: {"rows": [(tenant, r.LINED, "l", 1)], "now_us": r.NOW_US},
     "webhooks.lines_with_somebody": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
     "webhooks.hold_lines": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
     "webhooks.free_heads": lambda tenant: {"rows": [(tenant, r.LINED, "l")], "never_us": r.NEVER_US, "now_us": r.NOW_US},
@@ -92,6 +92,8 @@ OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "storage.list_tenants_back": ("the operator's list", {"created_us": 2**62, "id": b"", "limit": 10}),
     "storage.api_key_by_hash": ("who asks is known by this key alone", {"hash": r.named(r.GLOBEX) * 2}),
     "webhooks.next_due_lane": ("the dispatcher walks all lanes; each names its tenant", {"after_tenant": "", "after_endpoint": b""}),
+    "webhooks.next_tenant_with_messages": ("retention walks over all tenants", {"after_tenant": "", "ever_us": 2**62}),
+    "webhooks.next_tenant_with_lines": ("retention walks over all tenants", {"after_tenant": "", "last_endpoint": b"\xff" * 16}),
     "webhooks.next_line": (
         "the sweep walks all lines; each names its tenant",
         {"after_tenant": "", "after_endpoint": b"", "after_line": ""},

@@ -33,7 +33,10 @@ OPEN, WELL, IDLE, PROBED, LINED = (named(f"endpoint {n}") for n in ("open", "wel
 KEY, NEW_KEY, SECRET, NEW_SECRET = named("key"), named("key new"), named("secret"), named("secret new")
 READY, LEASED, ORPHANED, SETTLED, LATER, DEAD = (named(f"message {n}") for n in ("ready", "leased", "orphan", "settled", "later", "dead"))
 FRONT, BEHIND = named("message front"), named("message behind")
-MESSAGES: Final = (FRONT, BEHIND, READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
+GONE, GONE_TOO, VOID, VOID_TOO = (named(f"message {n}") for n in ("gone", "gone 2", "void", "void 2"))
+"""Without a delivery at acme's; the first of each pair has one at globex's. Those that are gone have attempts."""
+
+MESSAGES: Final = (GONE, GONE_TOO, VOID, VOID_TOO, FRONT, BEHIND, READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
 RUN, NEW_RUN, IDLE_RUN = named("run"), named("run new"), named("run idle")
 ENTRY: Final = named("an entry")
@@ -145,15 +148,19 @@ def _messages(tenant: str) -> Iterator[Row]:
     for (message, endpoint), (state, due_us, owner) in DELIVERIES[tenant].items():
         facts = {"state": state, "number": 0, "due_us": due_us, "deadline_us": PAST_US, "manual": 0, "owner": owner}
         yield "netra_delivery", {"tenant": tenant, "message_id": message, "endpoint_id": endpoint, **facts}
-    for line, last in {line: last for line, last, *_ in LINES[tenant]}.items():
-        yield "netra_line", {"tenant": tenant, "endpoint_id": LINED, "line": line, "last_place": last}
+    lines = {line: last for line, last, *_ in LINES[tenant]} | dict.fromkeys(EMPTY_LINES[tenant], 1)
+    for line, last in lines.items():
+        yield (
+            "netra_line",
+            {"tenant": tenant, "endpoint_id": LINED, "line": line, "last_place": last, "used_us": PAST_US if line == "m" else FAR_US},
+        )
     for line, _, message, state, place in LINES[tenant]:
         facts = {"state": state, "number": 0, "due_us": NEVER_US, "deadline_us": FAR_US, "manual": 0, "line": line, "place": place}
         yield "netra_delivery", {"tenant": tenant, "message_id": message, "endpoint_id": LINED, **facts}
-    for attempt in (ATTEMPT, ATTEMPT_2):
+    for message, attempt in ((READY, ATTEMPT), (READY, ATTEMPT_2), (GONE, ATTEMPT), (GONE_TOO, ATTEMPT)):
         facts = {"number": 1, "manual": 0, "started_us": 1, "duration_us": 1, "outcome": "delivered", "status": 200, "error_kind": ""}
         rest = {"error": "", "response": tenant, "url": f"http://{tenant}/", "late": 0, **traced}
-        yield "netra_attempt", {"tenant": tenant, "message_id": READY, "id": attempt, "endpoint_id": ENDPOINT, **facts, **rest}
+        yield "netra_attempt", {"tenant": tenant, "message_id": message, "id": attempt, "endpoint_id": ENDPOINT, **facts, **rest}
 
 
 def _runs(tenant: str) -> Iterator[Row]:
@@ -192,13 +199,18 @@ DELIVERIES: Final[dict[str, dict[tuple[bytes, bytes], tuple[str, int, bytes | No
         (READY, OPEN): ("due", 50, None),
         (READY, WELL): ("due", 40, None),  # ahead of acme's, where the two are put in one row
         (READY, IDLE): ("due", 50, None),
+        (GONE, ENDPOINT): ("delivered", 50, None),
+        (VOID, ENDPOINT): ("delivered", 50, None),
     },
 }
 LINES: Final[dict[str, list[tuple[str, int, bytes, str, int]]]] = {
     ACME: [("l", 2, FRONT, "delivered", 1), ("l", 2, BEHIND, "due", 2)],
-    GLOBEX: [("l", 5, FRONT, "due", 1), ("l", 5, BEHIND, "due", 2), ("m", 1, READY, "due", 1)],
+    GLOBEX: [("l", 5, FRONT, "due", 1), ("l", 5, BEHIND, "due", 2), ("m", 1, READY, "due", 1), ("n", 1, SETTLED, "due", 1)],
 }
 """Line, its last number, message, state, place: at globex's somebody stands before, and there is one line more."""
+
+EMPTY_LINES: Final = {ACME: ("e", "n"), GLOBEX: ("e",)}
+"""In which nobody stands."""
 
 HEALTH: Final = {
     ACME: {ENDPOINT: "closed", OPEN: "open", IDLE: "open", PROBED: "half_open"},

@@ -1,0 +1,2 @@
+-- Retention deletes finished messages, their deliveries and attempts, and lines that nobody uses. On PostgreSQL the tenants' role gets
+-- the right to; here there is nothing to change.

@@ -1,0 +1,131 @@
+"""Retention on every engine: what is over goes after its time, and nothing that is due or on its way ever does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from netra_backend.kernel.runtime import Runtime
+from netra_backend.storage import idempotency
+from netra_backend.storage.idempotency import Claim
+from netra_backend.storage.membership import Membership
+from netra_backend.testing.clock import FakeClock
+from netra_backend.webhooks import lines, retention, store
+from netra_backend.webhooks.intake import Target, ingest
+from netra_backend.webhooks.retention import Retention
+
+from ..support.storage import SYSTEM, opened
+from ..support.webhooks import A_DAY_S, attempts_of, claimed, due, endpoint_of, in_tenant, intake, live_node, outcome, version_of
+
+ACME = in_tenant("acme")
+EVER_US = 2**60
+
+
+async def stored(database, tenant="acme"):
+    """The ids of the tenant's messages."""
+    return {each.id for each in await database.read(store.messages, None, 1000, scope=in_tenant(tenant))}
+
+
+async def ended(database, endpoint, node, count=1, state="delivered"):
+    """Messages that are over, each with an attempt."""
+    messages = await due(database, endpoint, count)
+    await database.write(store.acknowledge, [outcome(each, state) for each in await claimed(database, node, endpoint, count)], scope=SYSTEM)
+    return messages
+
+
+async def expire(database, before_us=EVER_US, limit=100, tenant="acme"):
+    return await database.write(retention.expire, before_us, limit, scope=in_tenant(tenant))
+
+
+@pytest.mark.parametrize("state", ["delivered", "dead", "skipped", "cancelled"])
+async def test_a_message_that_is_over_goes_with_its_deliveries_and_attempts(database, state):
+    endpoint, node = await endpoint_of(database), await live_node(database)
+    (message,) = await ended(database, endpoint, node, state=state)
+    assert len(await attempts_of(database, endpoint, message)) == 1
+    assert await expire(database) == 1
+    assert await stored(database) == set()
+    assert await attempts_of(database, endpoint, message) == []
+    assert await database.read(store.deliveries, message, scope=ACME) == []
+
+
+async def test_what_is_due_or_on_its_way_stays_however_old(database):
+    endpoint, node = await endpoint_of(database), await live_node(database)
+    (leased,) = await due(database, endpoint)
+    assert len(await claimed(database, node, endpoint)) == 1
+    (waiting,) = await due(database, endpoint)
+    await ended(database, await endpoint_of(database), node)
+    assert await expire(database) == 1
+    assert await stored(database) == {leased, waiting}
+
+
+async def test_what_is_younger_stays_and_a_batch_is_bounded(database):
+    endpoint, node = await endpoint_of(database), await live_node(database)
+    await ended(database, endpoint, node, 5)
+    assert await expire(database, before_us=0) == 0
+    assert [await expire(database, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_another_tenants_messages_stay(database):
+    node = await live_node(database)
+    await ended(database, await endpoint_of(database), node)
+    theirs = await ended(database, await endpoint_of(database, "globex"), node)
+    assert await expire(database) == 1
+    assert await stored(database, "globex") == set(theirs)
+
+
+async def test_one_that_is_sent_again_at_the_same_moment_is_kept_whole_or_gone_whole(engine, tmp_path):
+    async with opened(engine, tmp_path) as ours, opened(engine, tmp_path) as theirs:
+        endpoint, node = await endpoint_of(ours), await live_node(ours)
+        for _ in range(5):
+            (message,) = await ended(ours, endpoint, node)
+            resent, _ = await asyncio.gather(
+                theirs.write(store.resend, message, endpoint.id, A_DAY_S, scope=ACME), expire(ours), return_exceptions=True
+            )
+            is_kept = message in await stored(ours)
+            assert is_kept == (not isinstance(resent, Exception))
+            states = [each.state for each in await ours.read(store.deliveries, message, scope=ACME)]
+            assert states == (["due"] if is_kept else [])
+            await claimed(ours, node, endpoint)
+
+
+async def test_idle_lines_go_and_those_in_which_somebody_stands_stay(database):
+    endpoint, node = await endpoint_of(database), await live_node(database)
+    version = await version_of(database)
+    items = [intake(endpoint, version, targets=[Target(endpoint.id, line=key)]) for key in ("a", "b", "c")]
+    await database.write(ingest, items, None, scope=SYSTEM)
+    first, *_ = await claimed(database, node, endpoint)
+    await database.write(store.acknowledge, [outcome(first)], scope=SYSTEM)
+    assert await database.write(retention.prune_lines, 0, (b"", ""), 10, scope=ACME) is None
+    after, pages = (b"", ""), 0
+    while after is not None:
+        after, pages = await database.write(retention.prune_lines, EVER_US, after, 2, scope=ACME), pages + 1
+    assert pages == 2
+    left = {line for _, _, line in await database.write(lines.hold, [("acme", endpoint.id, key) for key in "abc"], scope=SYSTEM)}
+    assert left == {"a", "b", "c"} - {first.line}
+
+
+async def test_one_process_does_it_and_what_is_over_goes_after_its_time(engine, tmp_path):
+    clock = FakeClock()
+    async with opened(engine, tmp_path, Runtime(clock=clock)) as database:
+        endpoint, node = await endpoint_of(database), await live_node(database)
+        old = await ended(database, endpoint, node, 3)
+        await database.write(idempotency.claim, Claim("r", "old", ""), old[0], 202, scope=ACME)
+        await clock.advance(10 * A_DAY_S)
+        young = await ended(database, endpoint, node)
+        await database.write(idempotency.claim, Claim("r", "young", ""), old[0], 202, scope=ACME)
+        members = [Membership(database, Runtime(clock=clock), tmp_path / f"locks{n}", ttl_s=60.0, role="test") for n in range(2)]
+        for member in members:
+            await member.start()
+        try:
+            both = [Retention(database, Runtime(clock=clock), member, 5 * A_DAY_S) for member in members]
+            await asyncio.gather(*(each.run() for each in both))
+            assert await stored(database) == set(young)
+            assert await database.write(idempotency.claim, Claim("r", "old", ""), young[0], 202, scope=ACME) is None
+            assert await database.write(idempotency.claim, Claim("r", "young", ""), young[0], 202, scope=ACME) is not None
+            again = Retention(database, Runtime(clock=clock), members[0], -1.0)  # the lease was given back
+            await again.run()
+            assert await stored(database) == set()
+        finally:
+            for member in members:
+                await member.stop()
