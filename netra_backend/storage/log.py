@@ -85,6 +85,11 @@ async def take_lead(tx: Tx, name: str, node: bytes) -> int | None:
     return int(row[0]) if row else None
 
 
+async def has_lead(tx: Tx, name: str, node: bytes) -> bool:
+    """Whether the living `node` has the named lease, taken now if nobody living had it; locked until the commit."""
+    return bool(await tx.execute(Q.hold_lease, name=name, node=node)) or await take_lead(tx, name, node) is not None
+
+
 async def drop_lead(tx: Tx, name: str, node: bytes) -> None:
     """Give a named lease back."""
     await tx.execute(Q.drop_lease, name=name, node=node)

@@ -54,3 +54,10 @@ from rows(:rows, tenant text, endpoint_id uuid, line text) as r
 join netra_line l on l.tenant = r.tenant and l.endpoint_id = r.endpoint_id and l.line = r.line
 order by l.tenant, l.endpoint_id, l.line
 for update of l skip locked;
+
+-- name: hold_deliveries
+-- Forced: a delivery that is being sent again just now is waited for, so that its message is kept whole.
+select message_id, state from netra_delivery
+where tenant = :tenant and message_id in (select r.id from rows(:rows, id uuid) as r)
+order by message_id, endpoint_id
+for update;

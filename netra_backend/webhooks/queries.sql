@@ -422,6 +422,10 @@ where m.tenant = :tenant and m.created_us < :before_us and not exists (
   where d.tenant = m.tenant and d.message_id = m.id and (d.state = 'due' or d.state = 'leased'))
 order by m.created_us, m.id limit :limit;
 
+-- name: hold_deliveries
+select message_id, state from netra_delivery
+where tenant = :tenant and message_id in (select r.id from rows(:rows, id uuid) as r);
+
 -- name: delete_deliveries
 delete from netra_delivery
 where tenant = :tenant and state <> 'due' and state <> 'leased'

@@ -1,8 +1,8 @@
 """Retention: finished messages go after their time, with their deliveries, their attempts and their keys.
 
 One process of the installation does it, under a lease of its own, in small batches in the bulk lane, so that nobody waits for
-it. It goes tenant by tenant in each tenant's own scope. A message goes only when nothing of it is due or on its way; whoever
-sends one again at the same moment keeps it, for each delete asks anew.
+it. It goes tenant by tenant in each tenant's own scope. A message goes only when nothing of it is due or on its way; its
+deliveries are locked and looked at once more, so that one that is sent again at the same moment is kept whole.
 
 A line whose number nobody has taken for as long goes too, if nobody stands in it: keys come from producers and would grow without
 end. Its row is locked first (and passed over where it is locked), for whoever takes a number in it just now must find it.
@@ -26,6 +26,7 @@ Q = Statements(__package__)
 LEASE: Final = "webhooks.retention"
 MESSAGES_AT_ONCE: Final = 100
 ROWS_AT_ONCE: Final = 500
+OPEN: Final = frozenset({"due", "leased"})
 _EVER_US: Final = 2**62
 _LAST: Final = b"\xff" * 16
 _SCOPE: Final = system_scope("retention")
@@ -41,16 +42,12 @@ class Retention:
         self._keep_s = keep_s
 
     async def run(self) -> None:
-        """One pass, unless another living process has the lease: what is older than its time goes."""
-        node = self._membership.id
-        if self._membership.quiet or await self._database.write(log.take_lead, LEASE, node, scope=_SCOPE) is None:
-            return
-        try:
-            await self._pass()
-        finally:
-            await self._database.write(log.drop_lead, LEASE, node, scope=_SCOPE)
+        """One pass, unless another living process has the lease: what is older than its time goes.
 
-    async def _pass(self) -> None:
+        The lease stays with the process for as long as that lives: one to be given back might not be, and then nobody had it.
+        """
+        if self._membership.quiet or not await self._database.write(log.has_lead, LEASE, self._membership.id, scope=_SCOPE):
+            return
         before_us = self._runtime.clock.wall_us() - int(self._keep_s * 1_000_000)
         tenant = ""
         while (tenant := await self._database.read(next_tenant, tenant, scope=_SCOPE)) and not self._membership.quiet:
@@ -89,6 +86,8 @@ async def expire(tx: Tx, before_us: int, limit: int) -> int:
     if not found:
         return 0
     ids = sorted((row[0],) for row in found)
+    again = {message for message, state in await tx.all(Q.hold_deliveries, rows=ids) if state in OPEN}
+    ids = [row for row in ids if row[0] not in again]
     for statement in (Q.delete_deliveries, Q.delete_attempts, Q.delete_messages):
         await tx.execute(statement, rows=ids)
     return len(found)

@@ -47,6 +47,7 @@ ELSEWHERE = {
     "retention.expire": "test_webhook_retention: one process does it and what is over goes after its time",
     "retention.prune_lines": "test_webhook_retention: idle lines go and those in which somebody stands stay",
     "lines.hold": "part of lines.free_next",
+    "log.has_lead": "log.take_lead, which is a case, where nobody has it; test_webhook_retention: one process does it",
     "lines.free_next": "test_webhook_lines: an end and a send at once leave nobody waiting for longer than a sweep",
     "lines.take_places": "test_webhook_lines: numbers follow the order of commits whoever sends",
     "intake.ingest": "test_webhook_intake: copies at once through two doors make one message",

@@ -146,6 +146,7 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.list_messages_back": case(**_OLDEST),
     "webhooks.resend": case(deadline_us=r.FAR_US, audit_id=r.SPARE["delivery"], **_DELIVERY, **_NOW),
     "webhooks.finished_messages": case(before_us=EVER_US, limit=100),
+    "webhooks.hold_deliveries": case(rows=[(r.SETTLED,), (r.DEAD,)]),
     "webhooks.delete_deliveries": case(rows=[(r.SETTLED,), (r.DEAD,)]),
     "webhooks.delete_attempts": case(rows=[(r.GONE,), (r.GONE_TOO,)]),
     "webhooks.delete_messages": case(rows=[(r.VOID,), (r.VOID_TOO,)]),
