@@ -145,7 +145,7 @@ def test_a_power_cut_loses_no_acknowledged_commit(tmp_path):
 
 
 def test_the_images_show_what_a_commit_without_a_sync_would_lose(tmp_path):
-    tally = judge(record(tmp_path / "life", synchronous="normal"), tmp_path / "image", 60)
+    tally = judge(record(tmp_path / "life", synchronous="normal"), tmp_path / "image", 180)
     assert tally.lost > 5, tally
     assert (tally.corrupt, tally.halves) == (0, 0), tally
 

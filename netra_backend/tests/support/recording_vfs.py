@@ -159,9 +159,15 @@ def apply(files: dict[str, bytearray], operations: Iterable[Write | Truncate | D
 
 
 def images(log: list[Entry], count: int, rng: random.Random) -> Iterator[tuple[dict[str, bytearray], set[str]]]:
-    """`count` disks, each after a cut at some point of the log, with who was acknowledged by then."""
+    """`count` disks, each after a cut at some point of the log, with who was acknowledged by then.
+
+    A quarter of the cuts fall anywhere, the others where something has been acknowledged that could be lost: or every new
+    migration, before which there is nothing, would make the rest of the log count for less.
+    """
+    first = next(place for place, entry in enumerate(log) if isinstance(entry, Acknowledged))
+    cuts = rng.choices(range(len(log) + 1), k=count // 4) + rng.choices(range(first, len(log) + 1), k=count - count // 4)
     disk, done = Disk(), 0
-    for cut in sorted(rng.choices(range(len(log) + 1), k=count)):
+    for cut in sorted(cuts):
         for entry in log[done:cut]:
             disk.add(entry)
         done = cut
