@@ -10,7 +10,22 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ..errors import NetraError, NotFound
-from . import batch, errors, jwks, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
+from . import (
+    batch,
+    errors,
+    jwks,
+    keys,
+    native,
+    openapi,
+    operators,
+    probes,
+    svix_app,
+    svix_attempt,
+    svix_endpoint,
+    svix_event_type,
+    svix_message,
+    svix_task,
+)
 from . import cache as cache_routes
 from .access import ACCESS, Access
 from .edge import Edge
@@ -26,9 +41,12 @@ ROUTERS: Final = (
     svix_event_type.router,
     svix_message.router,
     svix_attempt.router,
+    svix_task.router,
+    svix_task.background,
     keys.router,
     jwks.router,
     native.router,
+    operators.router,
     cache_routes.router,
     batch.router,
     probes.router,
