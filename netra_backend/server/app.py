@@ -10,7 +10,25 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ..errors import NetraError, NotFound
-from . import batch, errors, jwks, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
+from . import (
+    batch,
+    errors,
+    jwks,
+    keys,
+    native,
+    openapi,
+    portal,
+    probes,
+    svix_app,
+    svix_attempt,
+    svix_auth,
+    svix_endpoint,
+    svix_event_type,
+    svix_example,
+    svix_headers,
+    svix_message,
+    svix_stats,
+)
 from . import cache as cache_routes
 from .access import ACCESS, Access
 from .edge import Edge
@@ -23,6 +41,10 @@ if TYPE_CHECKING:
 ROUTERS: Final = (
     svix_app.router,
     svix_endpoint.router,
+    svix_headers.router,
+    svix_stats.router,
+    svix_example.router,
+    svix_auth.router,
     svix_event_type.router,
     svix_message.router,
     svix_attempt.router,
@@ -31,6 +53,7 @@ ROUTERS: Final = (
     native.router,
     cache_routes.router,
     batch.router,
+    portal.router,
     probes.router,
 )
 
