@@ -179,6 +179,11 @@ class Settings(BaseModel):
         description="Answer 409 for a known `eventId`, as Svix does, in place of the original answer. A producer that repeats "
         "after a lost answer then cannot tell success from conflict.",
     )
+    svix_headers: bool = Field(
+        default=True,
+        description="Send `svix-id`, `svix-timestamp` and `svix-signature` beside the same headers of Standard Webhooks. Off, receivers that "
+        "were written for Svix and read those names refuse what comes.",
+    )
 
     # Outgoing requests
 

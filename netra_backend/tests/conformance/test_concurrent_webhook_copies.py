@@ -29,7 +29,7 @@ READS = {
     "endpoints.snapshot", "health.counts", "health.health_of", "health.unwell", "health.with_health", "log.cursor", "log.last_seq", "log.read_after", "nodes.is_live", "nodes.living", "search.attempts_of_endpoint", "search.attempts_of_message", "search.destinations",
     "search.messages", "search.messages_by_id", "search.messages_of_endpoint", "search.outcomes_of_endpoint", "search.queue", "search.states_of_endpoint", "store.attempt", "store.attempts_of_endpoint",
     "store.attempts_of_message", "store.dead_letters", "store.deliveries", "store.delivery", "store.due_lanes", "store.message",
-    "store.message_of_event_id", "store.messages", "store.owned_by", "store.owners", "retention.next_tenant", "retention.next_tenant_with_lines", "schemas.load", "tenants.by_name", "tenants.find", "tenants.get", "tenants.name_is_free", "tenants.page",
+    "store.message_of_event_id", "store.messages", "store.owned_by", "store.owners", "retention.next_tenant", "retention.next_tenant_with_lines", "tenants.by_name", "tenants.find", "tenants.get", "tenants.name_is_free", "tenants.page",
 }  # fmt: skip
 ELSEWHERE = {
     "api_keys.create": "test_concurrent_copies: two keys made at once are two",
