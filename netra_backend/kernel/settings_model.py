@@ -181,8 +181,8 @@ class Settings(BaseModel):
     )
     svix_headers: bool = Field(
         default=True,
-        description="Send `svix-id`, `svix-timestamp` and `svix-signature` beside the same headers of Standard Webhooks. Off, receivers that "
-        "were written for Svix and read those names refuse what comes.",
+        description="Send `svix-id`, `svix-timestamp` and `svix-signature` beside the same headers of Standard Webhooks. Off, "
+        "receivers that were written for Svix and read those names refuse what comes.",
     )
 
     # Outgoing requests

@@ -19,6 +19,8 @@ from ..webhooks.model import Attempt, DeliveryRow, Endpoint, EndpointHealth, Eve
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _EMPTY: Final = orjson.Fragment(b"{}")
+_ERASED: Final = orjson.Fragment(b'{"expired":true}')
+"""What Svix answers in the place of a payload that was expunged or has outlived its time."""
 
 SUCCESS, PENDING, FAIL, SENDING, CANCELED = range(5)
 STATUS_TEXT: Final = ("success", "pending", "fail", "sending", "canceled")
@@ -53,7 +55,7 @@ def message_out(message: Message, *, with_content: bool = True) -> dict[str, Any
         "id": message.text_id,
         "eventId": message.event_id,
         "eventType": message.event_type,
-        "payload": orjson.Fragment(message.payload) if with_content else _EMPTY,
+        "payload": _EMPTY if not with_content else _ERASED if message.is_expunged else orjson.Fragment(message.payload),
         "channels": message.channels,
         "tags": message.tags,
         "timestamp": timestamp(message.created_us),

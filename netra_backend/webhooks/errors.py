@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import InvalidInput, NetraError
+from ..errors import Conflict, InvalidInput, NetraError
 
 
 class PayloadTooLarge(InvalidInput):
@@ -39,3 +39,16 @@ class NoSecret(NetraError):
 
     code = "no_secret"
     fix = "Rotate the endpoint's secret."
+
+
+class TaskLost(NetraError):
+    """Another process works on the task by now, or it has ended; this one has changed nothing."""
+
+    code = "task_lost"
+
+
+class Expunged(Conflict):
+    """The message's payload was erased, so it cannot be sent any more."""
+
+    code = "expunged"
+    fix = "Send it as a new message."

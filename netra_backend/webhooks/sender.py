@@ -169,6 +169,8 @@ class Sender:
         now_us = self._runtime.clock.wall_us()
         if endpoint is None or not _takes(endpoint, delivery):
             return self._unsent(delivery, now_us, verdicts.withdrawn(delivery, now_us, deleted=endpoint is None))
+        if delivery.message.is_expunged:
+            return self._unsent(delivery, now_us, verdicts.expunged(delivery, now_us))
         if now_us > delivery.deadline_us:
             return self._unsent(delivery, now_us, verdicts.expired(delivery, now_us))
         keys = _live(snapshot.secrets.get(endpoint.id, ()), now_us)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from ..errors import InvalidInput, NetraError, OutcomeUnknown, Unavailable
+from ..errors import InvalidInput, MissingTenant, NetraError, OutcomeUnknown, Unavailable
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, Scope, TraceContext
@@ -26,6 +26,7 @@ from .filters import wanting
 from .inbox import Received
 from .intake import Answer, Intake, StaleSnapshot, Target
 from .model import Accepted, Delivery, Endpoint, NewMessage, Snapshot
+from .operators import Operators, ScopeOf
 from .schemas import LARGE_CHARACTERS, Schemas
 from .sender import Sender
 from .settings import WebhookSettings
@@ -45,7 +46,13 @@ Room = Callable[[Key], bool]
 """Whether a delivery may be inserted leased to this process, because its sender has room for it."""
 
 
-class Webhooks:
+async def _no_scope(tenant: str | None) -> Scope:
+    if tenant is None:
+        raise MissingTenant
+    return Scope(tenant, "library")
+
+
+class Webhooks(Operators):
     """`netra.webhooks`. `sender` is None where this process has no workers: everything is then inserted due."""
 
     verify = staticmethod(verify)
@@ -59,6 +66,7 @@ class Webhooks:
         membership: Membership,
         snapshots: Snapshots,
         dispatcher: Dispatcher | None,
+        scope_of: ScopeOf = _no_scope,
     ) -> None:
         self.settings = settings
         self.snapshots = snapshots
@@ -67,6 +75,7 @@ class Webhooks:
         self._runtime = runtime
         self._sealer = sealer
         self._membership = membership
+        self._scope_of = scope_of
         self.schemas = Schemas(runtime.clock)
 
     @property
