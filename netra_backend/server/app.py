@@ -18,12 +18,17 @@ from . import (
     native,
     openapi,
     operators,
+    portal,
     probes,
     svix_app,
     svix_attempt,
+    svix_auth,
     svix_endpoint,
     svix_event_type,
+    svix_example,
+    svix_headers,
     svix_message,
+    svix_stats,
     svix_task,
 )
 from . import cache as cache_routes
@@ -38,6 +43,10 @@ if TYPE_CHECKING:
 ROUTERS: Final = (
     svix_app.router,
     svix_endpoint.router,
+    svix_headers.router,
+    svix_stats.router,
+    svix_example.router,
+    svix_auth.router,
     svix_event_type.router,
     svix_message.router,
     svix_attempt.router,
@@ -49,6 +58,7 @@ ROUTERS: Final = (
     operators.router,
     cache_routes.router,
     batch.router,
+    portal.router,
     probes.router,
 )
 

@@ -16,6 +16,7 @@ from ..webhooks.endpoints import check_event_type, check_url
 from ..webhooks.filters import check_filter
 from ..webhooks.keys import KeyKind, decode_secret
 from ..webhooks.model import Ordering, TaskWanted
+from ..webhooks.schemas import check_schemas
 from .render import CANCELED, FAIL, SUCCESS, microseconds
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
@@ -30,7 +31,7 @@ _OURS: Final = frozenset({
 def _as_value_error(check: Any) -> Any:
     """A check of the parts as pydantic wants it: `ValueError` with the words."""
 
-    def run(value: str) -> str:
+    def run(value: Any) -> Any:
         try:
             check(value)
         except InvalidInput as error:
@@ -48,7 +49,8 @@ def _in_range(at: datetime) -> datetime:
     return at
 
 
-def _headers(given: dict[str, str]) -> dict[str, str]:
+def check_headers(given: dict[str, str]) -> dict[str, str]:
+    """Return headers that an endpoint may have, else `ValueError`."""
     for name, value in given.items():
         lower = name.lower()
         if not _TOKEN.match(name) or not _VALUE.match(value):
@@ -73,7 +75,9 @@ Channels = Annotated[list[Label], Field(min_length=1, max_length=10)]
 SecretText = Annotated[str, AfterValidator(_as_value_error(decode_secret))]
 Time = Annotated[datetime, AfterValidator(_in_range)]
 Filter = Annotated[str, StringConstraints(min_length=1), AfterValidator(_as_value_error(check_filter))]
-Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(_headers)]
+Capability = Literal["ViewBase", "ViewEndpointSecret", "ManageEndpointSecret", "ManageTransformations", "CreateAttempts", "ManageEndpoint"]
+SchemasOf = Annotated[dict[str, Any], Field(max_length=100), AfterValidator(_as_value_error(check_schemas))]
+Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(check_headers)]
 
 STATES_OF_STATUS: Final = {SUCCESS: ("delivered",), FAIL: ("dead",), CANCELED: ("skipped", "cancelled")}
 """The states of deliveries that are over, by the status that Svix's clients know them by."""
@@ -194,13 +198,58 @@ class SecretRotate(Body):
     grace_period_seconds: Annotated[int, Field(ge=0, le=7 * 24 * 3600, strict=True)] | None = None
 
 
+class HeadersIn(Body):
+    """All of an endpoint's own headers."""
+
+    headers: Headers
+
+
+class HeadersPatch(Body):
+    """Headers to set, and names of headers to remove; the others stay."""
+
+    headers: Headers = Field(default_factory=dict)
+    delete_headers: Annotated[list[str], Field(max_length=50)] | None = None
+
+
+class EventExample(Body):
+    """Which example to send: the event type's own of that index, or this payload."""
+
+    event_type: EventTypeName
+    example_index: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    payload: dict[str, Any] | None = None
+
+
+class Precheck(Body):
+    """A message that might be sent."""
+
+    event_type: EventTypeName
+    channels: Channels | None = None
+
+
+class PortalAccess(Body):
+    """Who may look for how long (in seconds), and do what; everything a portal can do unless capabilities are named."""
+
+    application: ApplicationIn | None = None
+    read_only: bool | None = None
+    capabilities: Annotated[list[Capability], Field(max_length=10)] | None = None
+    expiry: Annotated[int, Field(ge=3600, le=7 * 24 * 3600, strict=True)] = 7 * 24 * 3600
+    session_id: Name | None = None
+
+
+class PortalExpiry(Body):
+    """Which portal links end, and in how many seconds: all of a tenant's, or those of these sessions."""
+
+    expiry: Annotated[int, Field(ge=0, le=7 * 24 * 3600, strict=True)] = 0
+    session_ids: Annotated[list[Name], Field(max_length=100)] | None = None
+
+
 class EventTypeUpsert(Body):
     """All of an event type but its name."""
 
     description: Text
     archived: bool | None = None
     deprecated: bool | None = None
-    schemas: dict[str, Any] | None = None
+    schemas: SchemasOf | None = None
     group_name: Name | None = None
 
     def changes(self) -> dict[str, Any]:
@@ -226,7 +275,7 @@ class EventTypePatch(Body):
     description: Text | None = None
     archived: bool | None = None
     deprecated: bool | None = None
-    schemas: dict[str, Any] | None = None
+    schemas: SchemasOf | None = None
     group_name: Name | None = None
 
     def changes(self) -> dict[str, Any]:

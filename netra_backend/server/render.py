@@ -14,7 +14,7 @@ import orjson
 
 from ..kernel.ids import to_text
 from ..storage.tenants import Tenant
-from ..webhooks.model import Attempt, Endpoint, EndpointHealth, EventType, Message, Task
+from ..webhooks.model import Attempt, DeliveryRow, Endpoint, EndpointHealth, EventType, Message, Task
 from ..webhooks.operators import task_out as shape_of_task
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,6 +88,20 @@ def attempt_out(attempt: Attempt, message: Message | None, *, with_content: bool
     if message is not None:
         out["msg"] = message_out(message, with_content=False)
     return out
+
+
+def delivery_out(delivery: DeliveryRow) -> dict[str, Any]:
+    """How a message stands at an endpoint, in Svix's words; its own state and reason beside them."""
+    status = STATUS_OF_STATE[delivery.state]
+    return {
+        "status": status,
+        "statusText": STATUS_TEXT[status],
+        "nextAttempt": timestamp(delivery.next_us) if delivery.next_us is not None else None,
+        "state": delivery.state,
+        "attempts": delivery.number,
+        "lastStatusCode": delivery.last_status or None,
+        "reason": delivery.reason or None,
+    }
 
 
 def endpoint_out(endpoint: Endpoint, health: EndpointHealth | None = None) -> dict[str, Any]:

@@ -108,6 +108,12 @@ async def find(tx: Tx, reference: str) -> Tenant | None:
     return _tenant(row) if row else None
 
 
+async def by_name(tx: Tx, tenant: str) -> Tenant | None:
+    """The tenant of exactly this name, which may be another's uid by now."""
+    row = await tx.one(Q.tenant_by_name, tenant=tenant)
+    return _tenant(row) if row else None
+
+
 async def get(tx: Tx, reference: str) -> Tenant:
     """Like `find`, but `NotFound` with the command that makes one."""
     found = await find(tx, reference)
@@ -159,10 +165,10 @@ async def _get_to_change(tx: Tx, reference: str) -> Tenant:
     """The tenant, its row locked first: of two changes at once the second sees what the first has done."""
     found = await get(tx, reference)
     await tx.execute(Q.hold_tenant, tenant=found.tenant)
-    row = await tx.one(Q.tenant_by_name, tenant=found.tenant)
-    if row is None:
+    held = await by_name(tx, found.tenant)
+    if held is None:
         raise NotFound(f"the tenant {reference[:80]!r} was deleted just now")
-    return _tenant(row)
+    return held
 
 
 async def page(tx: Tx, after: tuple[int, bytes], limit: int, *, back: bool = False) -> list[Tenant]:

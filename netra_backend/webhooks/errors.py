@@ -13,6 +13,13 @@ class PayloadTooLarge(InvalidInput):
     fix = "Send a reference to the data instead, or raise payload_max_bytes."
 
 
+class SchemaMismatch(InvalidInput):
+    """The payload does not match its event type's JSON Schema."""
+
+    code = "schema_mismatch"
+    fix = "Correct the payload, or the schema: GET /api/v1/event-type/{name}."
+
+
 class UnknownEventType(InvalidInput):
     """No event type of that name is defined, and this installation asks for one."""
 

@@ -108,6 +108,10 @@ where tenant = :tenant and name = :name and deleted_us is null;
 select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
 from netra_event_type where tenant = :tenant and name = :name;
 
+-- name: schemas_of_event_types
+select name, schemas from netra_event_type
+where tenant = :tenant and deleted_us is null and schemas is not null;
+
 -- name: list_event_types
 select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
 from netra_event_type
@@ -614,6 +618,42 @@ select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, 
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id < :after
 order by d.endpoint_id desc limit :limit;
+
+-- name: messages_of_endpoint
+select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
+  m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
+  m.trace_id, m.span_id
+from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
+where d.tenant = :tenant and d.endpoint_id = :endpoint_id and d.message_id < :place
+  and m.created_us > :after_us and m.created_us < :before_us
+  and (:any_state = 1 or d.state in (select s.state from rows(:states, state text) as s))
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+  and (:channel = '' or replace(coalesce(m.channels, ''), :channel, '') <> coalesce(m.channels, ''))
+  and (:tag = '' or replace(coalesce(m.tags, ''), :tag, '') <> coalesce(m.tags, ''))
+order by d.message_id desc limit :limit;
+
+-- name: messages_of_endpoint_back
+select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
+  m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
+  m.trace_id, m.span_id
+from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
+where d.tenant = :tenant and d.endpoint_id = :endpoint_id and d.message_id > :place
+  and m.created_us > :after_us and m.created_us < :before_us
+  and (:any_state = 1 or d.state in (select s.state from rows(:states, state text) as s))
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+  and (:channel = '' or replace(coalesce(m.channels, ''), :channel, '') <> coalesce(m.channels, ''))
+  and (:tag = '' or replace(coalesce(m.tags, ''), :tag, '') <> coalesce(m.tags, ''))
+order by d.message_id limit :limit;
+
+-- name: states_of_endpoint
+select state, count(*) from netra_delivery
+where tenant = :tenant and endpoint_id = :endpoint_id and message_id >= :least and message_id < :above
+group by state;
+
+-- name: outcomes_of_endpoint
+select outcome, count(*) from netra_attempt
+where tenant = :tenant and endpoint_id = :endpoint_id and id >= :least and id < :above
+group by outcome;
 
 -- name: queue_due
 -- fleet: the gauges of the whole installation; one pass over the partial index of what is due

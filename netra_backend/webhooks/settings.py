@@ -24,6 +24,7 @@ class WebhookSettings:
     payload_max_bytes: int = 1024 * 1024
     strict_event_types: bool = False
     svix_strict: bool = False
+    svix_headers: bool = True
     release_check_s: float = 5.0
 
     @classmethod
@@ -42,5 +43,6 @@ class WebhookSettings:
             payload_max_bytes=settings.payload_max_bytes,
             strict_event_types=settings.event_types == "strict",
             svix_strict=settings.svix_strict,
+            svix_headers=settings.svix_headers,
             release_check_s=settings.release_check_s,
         )

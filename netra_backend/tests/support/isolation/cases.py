@@ -50,6 +50,7 @@ _EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "gro
 _TENANT: Final = {"name": "new", "metadata": "{}", "rate_limit": None, **_NOW}
 _MESSAGES: Final = {"after_us": -1, "before_us": EVER_US, "any_type": 1, "types": [], "channel": "", "tag": ""}
 _ATTEMPTS: Final = {**_MESSAGES, **_PAGE, "any_outcome": 1, "outcomes": [], "least_status": 0, "above_status": 1000}
+_OF_ENDPOINT: Final = {**_MESSAGES, **_PAGE, "any_state": 1, "states": []}
 _ANY_ENDPOINT: Final = {"any_endpoint": 1, "endpoint_id": b""}
 _DELIVERY: Final = {"message_id": r.DEAD, "endpoint_id": r.ENDPOINT}
 _WALK: Final = {"id": r.TASK, "node": r.NODE}
@@ -206,6 +207,11 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.find_attempts_of_message_back": case(message_id=r.READY, place=b"", **_ANY_ENDPOINT, **_ATTEMPTS),
     "webhooks.find_attempts_of_endpoint": case(endpoint_id=r.ENDPOINT, place=LAST, **_ATTEMPTS),
     "webhooks.find_attempts_of_endpoint_back": case(endpoint_id=r.ENDPOINT, place=b"", **_ATTEMPTS),
+    "webhooks.schemas_of_event_types": case(),
+    "webhooks.messages_of_endpoint": case(endpoint_id=r.ENDPOINT, place=LAST, **_OF_ENDPOINT),
+    "webhooks.messages_of_endpoint_back": case(endpoint_id=r.ENDPOINT, place=b"", **_OF_ENDPOINT),
+    "webhooks.states_of_endpoint": case(endpoint_id=r.ENDPOINT, least=b"", above=LAST),
+    "webhooks.outcomes_of_endpoint": case(endpoint_id=r.ENDPOINT, least=b"", above=LAST),
     "webhooks.destinations_of_message": case(message_id=r.READY, after=b"", **_PAGE),
     "webhooks.destinations_of_message_back": case(message_id=r.READY, after=LAST, **_PAGE),
 }
@@ -214,6 +220,7 @@ READ_BY_EVERYBODY: Final = {
     "webhooks.get_event_type": "event types are the operator's, and every tenant may know them",
     "webhooks.list_event_types": "as above",
     "webhooks.list_event_types_back": "as above",
+    "webhooks.schemas_of_event_types": "as above",
 }
 """Statements that answer with rows of the operator's where only the policies hold them."""
 
