@@ -90,10 +90,11 @@ async def redrive(caller: Caller, body: RedriveIn) -> Response:
 @router.post("/messages/{message}/cancel", operation_id="netra.webhooks.cancel")
 async def cancel_message(caller: Caller, message: str, body: CancelIn) -> Response:
     """Cancel what of a message is due. An attempt under way is not stopped, and its endpoint is named in `under_way`."""
+    why = operators.check_why(body.why)
 
     async def cancel(tx: Tx) -> tuple[list[bytes], list[bytes]]:
         found = await find_message(tx, message)
-        return await operators.cancel(tx, found.id, body.endpoint, operators.check_why(body.why))
+        return await operators.cancel(tx, found.id, body.endpoint, why)
 
     return answer(operators.cancelled_of(*await caller.write(cancel)))
 

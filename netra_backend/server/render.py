@@ -38,7 +38,12 @@ STATUS_OF_OUTCOME: Final = {"delivered": SUCCESS, "failed": FAIL, "refused": FAI
 
 def timestamp(at_us: int) -> str:
     """Microseconds since the epoch as RFC 3339 in UTC."""
-    return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return moment(at_us).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def moment(at_us: int) -> datetime:
+    """Microseconds since the epoch as a time in UTC."""
+    return _EPOCH + timedelta(microseconds=at_us)
 
 
 def microseconds(at: datetime) -> int:
