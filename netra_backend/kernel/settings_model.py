@@ -191,9 +191,9 @@ class Settings(BaseModel):
 
     webhooks_schedule: Delays = Field(
         WEBHOOKS.delays_s,
-        description="Delays after each failed attempt, `5s,30s,2m`, or `default`, `svix` or `standard`; one attempt more than "
-        "delays, at most 100. After the last the delivery is a dead letter: too short a list turns a receiver's bad "
-        "hour into manual work.",
+        description="Delays after each failed attempt, `5s,30s,2m`, or `netra` (this default), `svix`, `standard`, or `none`; one attempt "
+        "more than delays, at most 100. Event types, endpoints and messages may have their own. After the last the delivery is "
+        "a dead letter: too short a list turns a receiver's bad hour into manual work.",
     )
     webhooks_jitter: float = Field(
         WEBHOOKS.jitter,

@@ -92,6 +92,8 @@ Answer = Accepted | NetraError
 def content_hash(new: NewMessage) -> str:
     """What two calls with one key must share: everything but the keys themselves."""
     parts = orjson.dumps([new.event_type, new.channels, new.tags, new.deliver_at_us, *([new.ordering_key] if new.ordering_key else [])])
+    if new.schedule is not None:
+        parts += b"\0" + new.schedule.encode()
     return hashlib.sha256(parts + b"\0" + new.payload.encode()).hexdigest()
 
 
@@ -252,6 +254,7 @@ def _message(item: Intake, now_us: int) -> Message:
         now_us,
         item.trace,
         new.ordering_key,
+        new.schedule,
     )
 
 
@@ -269,6 +272,7 @@ def _message_row(message: Message) -> Row:
         message.created_us,
         message.trace.trace_id,
         message.trace.span_id,
+        message.schedule,
     )
 
 
@@ -281,7 +285,7 @@ def _delivery_row(message: Message, target: Target, *, leased: bool, due_us: int
 
 def message_of(row: Row) -> Message:
     """A message from its row, in the column order of the queries."""
-    tenant, id_, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id = row
+    tenant, id_, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id, schedule = row
     return Message(
         tenant,
         id_,
@@ -294,6 +298,7 @@ def message_of(row: Row) -> Message:
         created_us,
         TraceContext(trace_id, span_id),
         ordering_key,
+        schedule,
     )
 
 

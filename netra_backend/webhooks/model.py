@@ -22,7 +22,10 @@ MOST_MATCHES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where one tenant wants messages sent. `event_types` and `channels` of None take everything."""
+    """Where one tenant wants messages sent. `event_types` and `channels` of None take everything.
+
+    `schedule` is its own retry schedule, as `schedules.check` returns it.
+    """
 
     tenant: str
     id: bytes
@@ -39,6 +42,7 @@ class Endpoint:
     updated_us: int = 0
     ordering: Ordering = "none"
     filter: str | None = None
+    schedule: str | None = None
 
     def line_of(self, ordering_key: str | None) -> str | None:
         """Which line a message of this key stands in here; None where it waits for nobody."""
@@ -70,12 +74,16 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A tenant's endpoints as of one version number, with their live secrets."""
+    """A tenant's endpoints as of one version number, with their live secrets.
+
+    The system tenant's has the retry schedules of the operator's event types too, by name.
+    """
 
     tenant: str
     version: int
     endpoints: Mapping[bytes, Endpoint]
     secrets: Mapping[bytes, tuple[Secret, ...]]
+    schedules: Mapping[str, str] = field(default_factory=dict)
     _matches: dict[str, list[Endpoint]] = field(default_factory=dict, repr=False, compare=False)
 
     def matching(self, event_type: str, channels: Sequence[str] | None) -> list[Endpoint]:
@@ -103,6 +111,7 @@ class NewMessage:
     tags: tuple[str, ...] | None = None
     deliver_at_us: int | None = None
     ordering_key: str | None = None
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +129,7 @@ class Message:
     created_us: int
     trace: TraceContext = field(default_factory=TraceContext)
     ordering_key: str | None = None
+    schedule: str | None = None
 
     @property
     def text_id(self) -> str:
@@ -271,3 +281,4 @@ class EventType:
     schemas: Mapping[str, Any] | None
     created_us: int
     updated_us: int
+    schedule: str | None = None

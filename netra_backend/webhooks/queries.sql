@@ -22,9 +22,9 @@ where coalesce(v.version, 0) <> r.version;
 -- name: insert_endpoint
 insert into netra_endpoint
   (tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter,
-   created_us, updated_us, audit_id)
+   schedule, created_us, updated_us, audit_id)
 values (:tenant, :id, :uid, :url, :description, :event_types, :channels, :disabled, :rate_limit, :metadata, :headers, :ordering, :filter,
-   :now_us, :now_us, :audit_id);
+   :schedule, :now_us, :now_us, :audit_id);
 
 -- name: hold_endpoint
 update netra_endpoint set updated_us = updated_us where tenant = :tenant and id = :id;
@@ -39,7 +39,7 @@ update netra_endpoint set disabled = 1, updated_us = :now_us, audit_id = :audit_
 update netra_endpoint
 set uid = :uid, url = :url, description = :description, event_types = :event_types, channels = :channels,
     disabled = :disabled, rate_limit = :rate_limit, metadata = :metadata, headers = :headers,
-    ordering = :ordering, filter = :filter,
+    ordering = :ordering, filter = :filter, schedule = :schedule,
     updated_us = :now_us, audit_id = :audit_id
 where tenant = :tenant and id = :id and deleted_us is null;
 
@@ -48,21 +48,21 @@ update netra_endpoint set deleted_us = :now_us, updated_us = :now_us, audit_id =
 where tenant = :tenant and id = :id and deleted_us is null;
 
 -- name: endpoint_by_id
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
 from netra_endpoint where tenant = :tenant and id = :id and deleted_us is null;
 
 -- name: endpoint_by_uid
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
 from netra_endpoint where tenant = :tenant and uid = :uid and deleted_us is null;
 
 -- name: list_endpoints
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
 from netra_endpoint
 where tenant = :tenant and deleted_us is null and (created_us, id) > (:created_us, :id)
 order by created_us, id limit :limit;
 
 -- name: list_endpoints_back
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
 from netra_endpoint
 where tenant = :tenant and deleted_us is null and (created_us, id) < (:created_us, :id)
 order by created_us desc, id desc limit :limit;
@@ -88,8 +88,8 @@ order by created_us desc, id desc;
 
 -- name: insert_event_type
 insert into netra_event_type
-  (tenant, name, description, archived, deprecated, group_name, schemas, created_us, updated_us, audit_id)
-values (:tenant, :name, :description, :archived, :deprecated, :group_name, :schemas, :now_us, :now_us, :audit_id);
+  (tenant, name, description, archived, deprecated, group_name, schemas, schedule, created_us, updated_us, audit_id)
+values (:tenant, :name, :description, :archived, :deprecated, :group_name, :schemas, :schedule, :now_us, :now_us, :audit_id);
 
 -- name: hold_event_type
 update netra_event_type set updated_us = updated_us where tenant = :tenant and name = :name;
@@ -97,7 +97,7 @@ update netra_event_type set updated_us = updated_us where tenant = :tenant and n
 -- name: update_event_type
 update netra_event_type
 set description = :description, archived = :archived, deprecated = :deprecated, group_name = :group_name,
-    schemas = :schemas, updated_us = :now_us, deleted_us = null, audit_id = :audit_id
+    schemas = :schemas, schedule = :schedule, updated_us = :now_us, deleted_us = null, audit_id = :audit_id
 where tenant = :tenant and name = :name;
 
 -- name: bury_event_type
@@ -105,17 +105,20 @@ update netra_event_type set deleted_us = :now_us, updated_us = :now_us, audit_id
 where tenant = :tenant and name = :name and deleted_us is null;
 
 -- name: get_event_type
-select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
+select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us, schedule
 from netra_event_type where tenant = :tenant and name = :name;
 
+-- name: schedules_of_event_types
+select name, schedule from netra_event_type where tenant = :tenant and schedule is not null and deleted_us is null order by name;
+
 -- name: list_event_types
-select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
+select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us, schedule
 from netra_event_type
 where tenant = :tenant and deleted_us is null and archived <= :with_archived and name > :after
 order by name limit :limit;
 
 -- name: list_event_types_back
-select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
+select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us, schedule
 from netra_event_type
 where tenant = :tenant and deleted_us is null and archived <= :with_archived and name < :after
 order by name desc limit :limit;
@@ -123,11 +126,12 @@ order by name desc limit :limit;
 -- name: insert_messages
 -- fleet: coalesced ingest; each row carries its tenant
 insert into netra_message
-  (tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id)
+  (tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id,
+   schedule)
 select r.tenant, r.id, r.event_type, r.event_id, r.payload, r.channels, r.tags, r.ordering_key, r.deliver_at_us, r.created_us,
-  r.trace_id, r.span_id
+  r.trace_id, r.span_id, r.schedule
 from rows(:rows, tenant text, id uuid, event_type text, event_id text?, payload text, channels text?, tags text?,
-  ordering_key text?, deliver_at_us int?, created_us int, trace_id text, span_id text) as r
+  ordering_key text?, deliver_at_us int?, created_us int, trace_id text, span_id text, schedule text?) as r
 where true;
 
 -- name: insert_deliveries
@@ -196,28 +200,31 @@ delete from netra_idempotency where tenant = :tenant and route = :route and key 
 -- name: messages_by_id
 -- fleet: coalesced ingest renders replays; each row carries its tenant
 select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
-  m.trace_id, m.span_id
+  m.trace_id, m.span_id, m.schedule
 from rows(:rows, tenant text, id uuid) as r
 join netra_message m on m.tenant = r.tenant and m.id = r.id;
 
 -- name: get_message
-select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id
+select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id,
+  schedule
 from netra_message where tenant = :tenant and id = :id;
 
 -- name: message_of_event_id
 select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
-  m.trace_id, m.span_id
+  m.trace_id, m.span_id, m.schedule
 from netra_idempotency i join netra_message m on m.tenant = i.tenant and m.id = i.ref
 where i.tenant = :tenant and i.route = 'event_id' and i.key = :event_id;
 
 -- name: list_messages
-select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id
+select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id,
+  schedule
 from netra_message
 where tenant = :tenant and (created_us, id) < (:created_us, :id)
 order by created_us desc, id desc limit :limit;
 
 -- name: list_messages_back
-select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id
+select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id,
+  schedule
 from netra_message
 where tenant = :tenant and (created_us, id) > (:created_us, :id)
 order by created_us, id limit :limit;
@@ -523,7 +530,7 @@ from netra_attempt where tenant = :tenant and message_id = :message_id and id = 
 
 -- name: find_messages
 select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
-  m.trace_id, m.span_id
+  m.trace_id, m.span_id, m.schedule
 from netra_message m
 where m.tenant = :tenant and (m.created_us, m.id) < (:created_us, :id)
   and m.created_us > :after_us and m.created_us < :before_us
@@ -534,7 +541,7 @@ order by m.created_us desc, m.id desc limit :limit;
 
 -- name: find_messages_back
 select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
-  m.trace_id, m.span_id
+  m.trace_id, m.span_id, m.schedule
 from netra_message m
 where m.tenant = :tenant and (m.created_us, m.id) > (:created_us, :id)
   and m.created_us > :after_us and m.created_us < :before_us
@@ -598,7 +605,7 @@ order by a.id limit :limit;
 -- name: destinations_of_message
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
   e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
-  e.ordering, e.filter, e.created_us, e.updated_us
+  e.ordering, e.filter, e.created_us, e.updated_us, e.schedule
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id > :after
 order by d.endpoint_id limit :limit;
@@ -606,7 +613,7 @@ order by d.endpoint_id limit :limit;
 -- name: destinations_of_message_back
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
   e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
-  e.ordering, e.filter, e.created_us, e.updated_us
+  e.ordering, e.filter, e.created_us, e.updated_us, e.schedule
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id < :after
 order by d.endpoint_id desc limit :limit;

@@ -49,10 +49,11 @@ DECISIONS: Final = {
         "headers",
         "ordering",
         "filter",
+        "schedule",
         "deleted_us",
     ),
     "netra_endpoint_secret": ("endpoint_id", "sealed", "expires_us", "deleted_us"),
-    "netra_event_type": ("description", "archived", "deprecated", "group_name", "schemas", "deleted_us"),
+    "netra_event_type": ("description", "archived", "deprecated", "group_name", "schemas", "schedule", "deleted_us"),
     "netra_delivery": ("audit_id",),
 }
 """Audited tables and the columns whose change needs an entry. A delivery's states are its own ledger, save where

@@ -55,7 +55,7 @@ def shared_rows() -> Iterator[Row]:
     yield _entry(INITECH, SPARE["tenant"], "netra_tenant", INITECH)
     for word, target in (("event type", EVENT_TYPE), ("event type changed", EVENT_TYPE), ("event type new", "thing.new")):
         yield _entry(SYSTEM, named(word), "netra_event_type", target)
-    facts = {"description": "", "archived": 0, "deprecated": 0, **_made(), **_by("event type")}
+    facts = {"description": "", "archived": 0, "deprecated": 0, "schedule": "5s", **_made(), **_by("event type")}
     yield "netra_event_type", {"tenant": SYSTEM, "name": EVENT_TYPE, **facts}
 
 
