@@ -115,13 +115,14 @@ def endpoint_out(endpoint: Endpoint, health: EndpointHealth | None = None) -> di
 
 
 def _breaker_out(health: EndpointHealth) -> dict[str, Any]:
-    """`parkedUntil` while the breaker is open, `gatedUntil` where the receiver's Retry-After asked for it."""
+    """`parkedUntil` while the breaker is open, `gatedUntil` where Retry-After asked for it, `failingSince` its last success."""
     breaker = health.breaker
     state = "slow_start" if breaker.phase == "closed" and breaker.limit else breaker.phase
     return {
         "state": state,
         "parkedUntil": timestamp(breaker.until_us) if breaker.phase == "open" else None,
         "gatedUntil": timestamp(health.gate_us) if health.gate_us else None,
+        "failingSince": timestamp(health.failing_since_us) if health.failing_since_us else None,
     }
 
 

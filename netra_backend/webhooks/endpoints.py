@@ -23,12 +23,14 @@ from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
 from .keys import KeyKind, decode_secret, jwk, kind_of, new_key
 from .model import Endpoint, EventType, Secret, Snapshot
+from .reports import report
 
 Q = Statements(__package__)
 TABLE: Final = "netra_endpoint"
 SECRET_TABLE: Final = "netra_endpoint_secret"  # noqa: S105  (a table's name)
 EVENT_TYPE_TABLE: Final = "netra_event_type"
 MOST_ENDPOINTS: Final = 100_000
+DISABLED: Final = "endpoint.disabled"
 LIVE_SECRETS: Final = 5
 """How many keys of an endpoint sign at once, the newest included."""
 ROTATION_OVERLAP_S: Final = 24 * 3600
@@ -79,11 +81,13 @@ async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint
     await tx.execute(Q.bump_version)
     if (before.url, before.disabled) != (after.url, after.disabled):  # what was known is of another receiver, or settled by somebody
         await tx.execute(Q.reset_health, endpoint_id=before.id)
+    if after.disabled and not before.disabled:
+        report(tx, DISABLED, tx.tenant, before.id, trigger="manual", reason=f"disabled by {tx.scope.actor}", since_us=None)
     return after
 
 
-async def disable(tx: Tx, tenant: str, endpoint_id: bytes, reason: str) -> bool:
-    """Disable an endpoint because its receiver asked for it; False where it is disabled or gone already."""
+async def disable(tx: Tx, tenant: str, endpoint_id: bytes, reason: str, *, since_us: int | None = None) -> bool:
+    """Disable an endpoint because its receiver asked for it, or has failed `since_us`; False where it is disabled or gone already."""
     if not await tx.execute(Q.hold_enabled_endpoint, tenant=tenant, id=endpoint_id):
         return False
     after = {"disabled": 1, "reason": reason}
@@ -92,6 +96,7 @@ async def disable(tx: Tx, tenant: str, endpoint_id: bytes, reason: str) -> bool:
     await tx.execute(Q.bump_version, tenant=tenant)
     await tx.execute(Q.reset_health, tenant=tenant, endpoint_id=endpoint_id)
     tx.emit("events", {"type": "endpoint.disabled", "endpoint": endpoint_id.hex(), "reason": reason}, tenant)
+    report(tx, DISABLED, tenant, endpoint_id, trigger="automatic", reason=reason, since_us=since_us)
     return True
 
 

@@ -167,6 +167,11 @@ class Delivery:
         """The row's key."""
         return self.message.tenant, self.message.id, self.endpoint_id
 
+    @property
+    def lane(self) -> tuple[str, bytes]:
+        """(tenant, endpoint id)."""
+        return self.message.tenant, self.endpoint_id
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -205,20 +210,30 @@ class EndpointHealth:
     """An endpoint's health as its row holds it; an endpoint without a row is well.
 
     `prober` is the node that holds the one probe while the breaker is half open. Until `gate_us` the receiver wants nothing at
-    all (Retry-After with 429 or 503).
+    all (Retry-After with 429 or 503). `failing_since_us` is the first failure since its last success, 0 where there is none.
     """
 
     breaker: Breaker = CLOSED
     prober: bytes | None = None
     gate_us: int = 0
+    failing_since_us: int = 0
 
     @property
     def is_well(self) -> bool:
         """Whether there is nothing to know of it."""
-        return self.breaker.phase == "closed" and not self.breaker.limit and not self.gate_us
+        return self.breaker.phase == "closed" and not self.breaker.limit and not self.gate_us and not self.failing_since_us
 
 
 WELL: Final = EndpointHealth()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """After how much failing an endpoint is warned of, and disabled (`failing.py`); 0 is never."""
+
+    warn_after_us: tuple[int, ...]
+    disable_after_us: int
+    disable_least: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +241,8 @@ class News:
     """What an attempt means for its endpoint. A healthy endpoint makes none, so it costs no write.
 
     The breaker is swapped from `before` to `after` if it still stands as in `before`; the gate is only ever raised.
-    `disable` is why the endpoint is to be disabled, or empty.
+    `disable` is why the endpoint is to be disabled, or empty. `rules` are those that a failure is judged by, None where
+    the attempt did not fail.
     """
 
     tenant: str
@@ -234,11 +250,22 @@ class News:
     before: EndpointHealth
     after: EndpointHealth
     disable: str = ""
+    rules: Rules | None = None
 
     @property
     def lane(self) -> tuple[str, bytes]:
         """(tenant, endpoint id)."""
         return self.tenant, self.endpoint_id
+
+    @property
+    def recovers(self) -> bool:
+        """Whether this is a failing endpoint's success."""
+        return self.before.failing_since_us > 0 and self.after.failing_since_us == 0
+
+    @property
+    def only_counts(self) -> bool:
+        """Whether it is one more failure, and how the endpoint stands is known already."""
+        return self.before == self.after and not self.disable
 
 
 @dataclass(frozen=True, slots=True)

@@ -354,28 +354,61 @@ returning tenant, message_id, endpoint_id, number, line;
 
 -- name: unwell_endpoints
 -- fleet: each process knows which endpoints of the installation are not well, by a walk over the partial index
-select tenant, endpoint_id, phase, since_us, until_us, openings, slow_limit, credit, prober, gate_us
+select tenant, endpoint_id, phase, since_us, until_us, openings, slow_limit, credit, prober, gate_us, failing_since_us
 from netra_endpoint_health
-where (phase <> 'closed' or slow_limit > 0 or gate_us > 0) and (tenant, endpoint_id) > (:after_tenant, :after_endpoint)
+where (phase <> 'closed' or slow_limit > 0 or gate_us > 0 or failing_since_us is not null) and (tenant, endpoint_id) > (:after_tenant, :after_endpoint)
 order by tenant, endpoint_id limit :limit;
 
 -- name: health_of
 -- fleet: a process reads again what it has changed; each row carries its tenant
-select h.tenant, h.endpoint_id, h.phase, h.since_us, h.until_us, h.openings, h.slow_limit, h.credit, h.prober, h.gate_us
+select h.tenant, h.endpoint_id, h.phase, h.since_us, h.until_us, h.openings, h.slow_limit, h.credit, h.prober, h.gate_us,
+  h.failing_since_us
 from rows(:rows, tenant text, endpoint_id uuid) as r
 join netra_endpoint_health h on h.tenant = r.tenant and h.endpoint_id = r.endpoint_id;
 
 -- name: reset_health
 update netra_endpoint_health
-set phase = 'closed', since_us = 0, until_us = 0, openings = 0, slow_limit = 0, credit = 0, prober = null, gate_us = 0
-where tenant = :tenant and endpoint_id = :endpoint_id and (phase <> 'closed' or slow_limit > 0 or gate_us > 0);
+set phase = 'closed', since_us = 0, until_us = 0, openings = 0, slow_limit = 0, credit = 0, prober = null, gate_us = 0,
+    failing_since_us = null, failed_us = null, failing_us = null, failures = null, warned = null
+where tenant = :tenant and endpoint_id = :endpoint_id and (phase <> 'closed' or slow_limit > 0 or gate_us > 0 or failing_since_us is not null);
 
 -- name: count_unwell
 -- fleet: the gauges of the whole installation; one pass over the partial index of what is not well
-select phase, case when slow_limit > 0 then 1 else 0 end, case when gate_us > :now_us then 1 else 0 end, count(*)
+select phase, case when slow_limit > 0 then 1 else 0 end, case when gate_us > :now_us then 1 else 0 end,
+  case when failing_since_us is not null then 1 else 0 end, count(*)
 from netra_endpoint_health
-where (phase <> 'closed' or slow_limit > 0 or gate_us > 0)
-group by 1, 2, 3;
+where (phase <> 'closed' or slow_limit > 0 or gate_us > 0 or failing_since_us is not null)
+group by 1, 2, 3, 4;
+
+-- name: count_failures
+-- fleet: coalesced acknowledgement; each row carries its tenant
+-- How long it has failed is the sum of the times between failures, none of them counted for more than the longest gap.
+update netra_endpoint_health
+set failing_us = case
+      when netra_endpoint_health.failing_since_us is null or r.at_us <= netra_endpoint_health.failed_us
+        then coalesce(netra_endpoint_health.failing_us, 0)
+      when r.at_us - netra_endpoint_health.failed_us > :gap_us then netra_endpoint_health.failing_us + :gap_us
+      else netra_endpoint_health.failing_us + r.at_us - netra_endpoint_health.failed_us end,
+    failing_since_us = coalesce(netra_endpoint_health.failing_since_us, r.at_us), failed_us = r.at_us,
+    failures = coalesce(netra_endpoint_health.failures, 0) + r.count, warned = coalesce(netra_endpoint_health.warned, 0)
+from rows(:rows, tenant text, endpoint_id uuid, count int, at_us int) as r
+where netra_endpoint_health.tenant = r.tenant and netra_endpoint_health.endpoint_id = r.endpoint_id
+returning netra_endpoint_health.tenant, netra_endpoint_health.endpoint_id, netra_endpoint_health.failing_since_us,
+  netra_endpoint_health.failing_us, netra_endpoint_health.failures, netra_endpoint_health.warned;
+
+-- name: forget_failures
+-- fleet: coalesced acknowledgement; each row carries its tenant
+-- The warnings stay, for the caller to see whether somebody was told; then `mark_warned` takes them back.
+update netra_endpoint_health set failing_since_us = null, failed_us = null, failing_us = null, failures = null
+where failing_since_us is not null and (tenant, endpoint_id) in
+  (select r.tenant, r.endpoint_id from rows(:rows, tenant text, endpoint_id uuid) as r)
+returning tenant, endpoint_id, warned;
+
+-- name: mark_warned
+-- fleet: coalesced acknowledgement; each row carries its tenant
+update netra_endpoint_health set warned = r.warned
+from rows(:rows, tenant text, endpoint_id uuid, warned int) as r
+where netra_endpoint_health.tenant = r.tenant and netra_endpoint_health.endpoint_id = r.endpoint_id;
 
 -- name: insert_attempts
 -- fleet: coalesced acknowledgement; each row carries its tenant

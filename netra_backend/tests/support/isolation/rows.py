@@ -136,6 +136,8 @@ def _endpoints(tenant: str) -> Iterator[Row]:
     for endpoint, phase in HEALTH[tenant].items():
         prober = NODE if phase == "half_open" else None
         facts = {"since_us": 1, "until_us": 1, "openings": 0, "slow_limit": 0, "credit": 0, "gate_us": 0}
+        failing = {"failing_since_us": 1, "failed_us": 1, "failing_us": 1, "failures": _one_or_two(tenant), "warned": 1}
+        facts |= failing if endpoint == OPEN else {}
         yield "netra_endpoint_health", {"tenant": tenant, "endpoint_id": endpoint, "phase": phase, "prober": prober, **facts}
 
 
