@@ -25,12 +25,15 @@ class NewEndpoint:
     key_kind: KeyKind
     ordering: Ordering
     filter: str | None
+    schedule: str | None = None
 
 
 class Door(Protocol):
     """What the commands ask. Every answer has the server's shape, whichever door it is."""
 
-    async def send(self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None) -> Shape:
+    async def send(
+        self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None, schedule: str | None = None
+    ) -> Shape:
         """Accept one message; `payload` is the exact JSON text that will be signed."""
         ...
 

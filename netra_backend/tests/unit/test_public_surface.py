@@ -51,7 +51,7 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         (SyncDoor.write, ["fn", "args", "tenant"]),
         (SyncDoor.transaction, ["tenant"]),
         (SyncDoor.tenant, ["reference"]),
-        (Webhooks.send, ["tx", "type", "payload", "event_id", "content_key", "deliver_at", "channels", "tags", "ordering_key"]),
+        (Webhooks.send, ["tx", "type", "payload", "event_id", "content_key", "deliver_at", "channels", "tags", "ordering_key", "schedule"]),
         (Webhooks.send_many, ["tx", "messages"]),
         (Webhooks.recover, ["endpoint", "since", "until", "tenant"]),
         (Webhooks.replay_missing, ["endpoint", "since", "until", "tenant"]),
