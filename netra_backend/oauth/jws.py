@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, NoReturn
 
 from joserfc.errors import JoseError
 
 from ..errors import InvalidInput
 from .errors import TokenRejected
-from .keys import ALGORITHMS, Keys, KeySource, fits
+from .keys import ALGORITHMS, Keys, KeySource
 
 MOST_BYTES: Final = 16 * 1024
 MOST_TRIED: Final = 8
@@ -39,7 +40,7 @@ _PADDING: Final = (b"", None, b"==", b"=")
 class Signed(NamedTuple):
     """A JWS whose signature holds."""
 
-    header: dict[str, Any]
+    header: Mapping[str, Any]
     payload: bytes
 
 
@@ -73,7 +74,7 @@ def opened(token: str | bytes, keys: KeySource, algorithms: Collection[str]) -> 
 
 def strict_json(raw: bytes) -> Any:
     """The value of a JSON text that every reader reads alike; ValueError otherwise, `NotFinite` among them."""
-    value = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
+    value = _DECODER.decode(raw.decode("utf-8"))
     if b"\\u" in raw:  # an escape may be half of a pair, which is no text
         json.dumps(value, ensure_ascii=False).encode()
     return value
@@ -119,8 +120,8 @@ def _parts(token: str | bytes) -> tuple[bytes, bytes, bytes]:
 
 
 @lru_cache(maxsize=1024)
-def _header_text(head: bytes) -> str:
-    """The checked header as text. An issuer's tokens share theirs, so it is read once; as text, for a dict could be changed."""
+def _header(head: bytes) -> Mapping[str, Any]:
+    """The checked header. An issuer's tokens share theirs, so it is read once."""
     try:
         header = strict_json(decoded(head))
     except (ValueError, RecursionError):
@@ -129,19 +130,13 @@ def _header_text(head: bytes) -> str:
         raise TokenRejected("malformed", "the header names no algorithm")
     if not all(isinstance(header.get(name, ""), str) for name in ("kid", "typ", "cty")):
         raise TokenRejected("malformed", "a member of the header is not a text")
-    return json.dumps(header)
-
-
-def _header(head: bytes) -> dict[str, Any]:
-    header: dict[str, Any] = json.loads(_header_text(head))
-    return header
+    return MappingProxyType(header)
 
 
 def _check_signature(keys: Keys, kid: str | None, algorithm: str, signed: bytes, signature: bytes) -> None:
-    candidates = keys.candidates(kid)
-    if not candidates:
+    usable = keys.fitting(kid, algorithm)
+    if usable is None:
         raise TokenRejected("unknown_key")
-    usable = [key for key in candidates if fits(key, algorithm)]
     if not usable:
         raise TokenRejected("key_misuse")
     model = ALGORITHMS[algorithm]
@@ -170,3 +165,6 @@ def _finite(text: str) -> float:
     if value in {float("inf"), float("-inf")}:
         raise NotFinite(text[:20])
     return value
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)

@@ -40,7 +40,7 @@ KeySource = Any
 class Keys:
     """An issuer's public keys (or shared secrets), ready for use. Immutable; make it once and pass it to every `validate`."""
 
-    __slots__ = ("_by_kid", "_nameless", "ignored")
+    __slots__ = ("_by_kid", "_fitting", "_nameless", "ignored")
 
     def __init__(self, keys: Sequence[Key], ignored: int = 0) -> None:
         self.ignored = ignored
@@ -51,6 +51,7 @@ class Keys:
             if key.kid:
                 by_kid[key.kid] = (*by_kid.get(key.kid, ()), key)
         self._by_kid = by_kid
+        self._fitting: dict[tuple[str | None, str], tuple[Key, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._nameless) + sum(map(len, self._by_kid.values()))
@@ -69,6 +70,19 @@ class Keys:
             return _of_json(orjson.dumps(source))
         except (TypeError, ValueError) as error:
             raise _no_key_set() from error
+
+    def fitting(self, kid: str | None, algorithm: str) -> tuple[Key, ...] | None:
+        """Those of the candidates that may verify by this algorithm; None where there is no candidate at all."""
+        asked = (kid if kid in self._by_kid else None, algorithm)
+        found = self._fitting.get(asked) if asked[0] == kid else None
+        if found is None:
+            candidates = self.candidates(kid)
+            if not candidates:
+                return None
+            found = tuple(key for key in candidates if fits(key, algorithm))
+            if asked[0] == kid:  # ids that the set does not have are a stranger's to invent, and are not remembered
+                self._fitting[asked] = found
+        return found
 
     def candidates(self, kid: str | None) -> tuple[Key, ...]:
         """The keys that may have signed under this id; without one, all. A key without an id may be any."""

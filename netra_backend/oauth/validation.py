@@ -43,7 +43,7 @@ class Claims(Mapping[str, Any]):
 
     def __init__(self, raw: Mapping[str, Any], header: Mapping[str, Any]) -> None:
         self._raw = MappingProxyType(raw)
-        self.header = MappingProxyType(header)
+        self.header = header
         self.issuer: str = raw["iss"]
         self.audience: tuple[str, ...] = _audience(raw["aud"])
         self.expires_at: float = raw["exp"]
