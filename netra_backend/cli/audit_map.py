@@ -44,6 +44,7 @@ NOT_AUDITED: Final[dict[str, str]] = {
     "cache graph": "reads only",
     "cache probe": "calls the program's own loaders, which read",
     "key list": "reads only, and no secret",
+    "oauth validate": "touches no installation",
     "webhooks send": "a message is its own record: it is kept with its time, and every attempt of it is appended",
     "webhooks list": "reads only",
     "webhooks show": "reads only",

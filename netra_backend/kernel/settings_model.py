@@ -202,9 +202,9 @@ class Settings(BaseModel):
 
     webhooks_schedule: Delays = Field(
         WEBHOOKS.delays_s,
-        description="Delays after each failed attempt, `5s,30s,2m`, or `default`, `svix` or `standard`; one attempt more than "
-        "delays, at most 100. After the last the delivery is a dead letter: too short a list turns a receiver's bad "
-        "hour into manual work.",
+        description="Delays after each failed attempt, `5s,30s,2m`, or `netra` (this default), `svix`, `standard`, or `none`; one attempt "
+        "more than delays, at most 100. Event types, endpoints and messages may have their own. After the last the delivery is "
+        "a dead letter: too short a list turns a receiver's bad hour into manual work.",
     )
     webhooks_jitter: float = Field(
         WEBHOOKS.jitter,
@@ -262,6 +262,25 @@ class Settings(BaseModel):
         ge=0.05,
         le=0.5 * _HOUR_S,
         description="How long the first parking lasts; it doubles with each failed probe, to 30 minutes.",
+    )
+
+    webhooks_failing_warnings: Delays = Field(
+        (_HOUR_S, 24 * _HOUR_S, 96 * _HOUR_S),
+        description="After how much failing without a success the operator is warned of an endpoint, by the operational event "
+        "`message.attempt.failing`: `1h,1d,4d`. A warning later than `webhooks_disable_after` never comes; `none` gives none.",
+    )
+    webhooks_disable_after: Duration = Field(
+        5 * 24 * _HOUR_S,
+        le=365 * 24 * _HOUR_S,
+        description="After how much failing without a success an endpoint is disabled, with an audit entry and the operational event "
+        "`endpoint.disabled`; what it misses from then on is recorded as skipped. Short, an outage at a weekend cuts a customer off until "
+        "somebody enables it again; at 0 an endpoint is never disabled, and a receiver that is gone costs attempts for ever.",
+    )
+    webhooks_disable_attempts: int = Field(
+        20,
+        ge=1,
+        le=1_000_000,
+        description="How many attempts must have failed as well before an endpoint is disabled. With few, one message is enough.",
     )
 
     # OAuth and single sign-on

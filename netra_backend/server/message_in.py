@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pydantic
 
 from ..errors import InvalidInput
+from ..webhooks import schedules
 from ..webhooks.endpoints import check_event_type
 from ..webhooks.model import NewMessage
 from . import json_slice
@@ -58,6 +59,7 @@ class Reader:
             deliver_at_us=self._deliver_at(value.get("deliverAt"), [*loc, "deliverAt"]),
             ordering_key=self._ordering_key(value.get("orderingKey"), [*loc, "orderingKey"]),
             keep_payload_us=self._retention(value, loc),
+            schedule=self._schedule(value.get("retrySchedule"), [*loc, "retrySchedule"]),
         )
         return self._netra.webhooks.checked(new) if len(self.problems) == found else new
 
@@ -84,6 +86,13 @@ class Reader:
             return given
         self._wrong(loc, "1 to 256 printable characters are required")
         return None
+
+    def _schedule(self, given: Any, loc: Sequence[str | int]) -> str | None:
+        try:
+            return None if given is None else schedules.check(given)
+        except InvalidInput as error:
+            self._wrong(loc, f"{error.detail}. {error.fix}")
+            return None
 
     def _event_id(self, given: Any, loc: Sequence[str | int]) -> str | None:
         if given is None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic.alias_generators import to_camel
 
 from ..errors import InvalidInput
+from ..webhooks import schedules
 from ..webhooks.endpoints import check_event_type, check_url
 from ..webhooks.filters import check_filter
 from ..webhooks.keys import KeyKind, decode_secret
@@ -49,6 +50,13 @@ def _in_range(at: datetime) -> datetime:
     return at
 
 
+def _schedule(given: Any) -> str:
+    try:
+        return schedules.check(given)
+    except InvalidInput as error:
+        raise ValueError(f"{error.detail}. {error.fix}") from None
+
+
 def check_headers(given: dict[str, str]) -> dict[str, str]:
     """Return headers that an endpoint may have, else `ValueError`."""
     for name, value in given.items():
@@ -77,6 +85,7 @@ Time = Annotated[datetime, AfterValidator(_in_range)]
 Filter = Annotated[str, StringConstraints(min_length=1), AfterValidator(_as_value_error(check_filter))]
 Capability = Literal["ViewBase", "ViewEndpointSecret", "ManageEndpointSecret", "ManageTransformations", "CreateAttempts", "ManageEndpoint"]
 SchemasOf = Annotated[dict[str, Any], Field(max_length=100), AfterValidator(_as_value_error(check_schemas))]
+RetrySchedule = Annotated[str | list[Any], AfterValidator(_schedule)]
 Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(check_headers)]
 
 STATES_OF_STATUS: Final = {SUCCESS: ("delivered",), FAIL: ("dead",), CANCELED: ("skipped", "cancelled")}
@@ -141,6 +150,7 @@ class EndpointUpsert(Body):
     metadata: Metadata | None = None
     ordering: Ordering | None = None
     filter: Filter | None = None
+    retry_schedule: RetrySchedule | None = None
 
     def changes(self) -> dict[str, Any]:
         """Every column, for an update that replaces; a uid that is not named stays."""
@@ -155,6 +165,7 @@ class EndpointUpsert(Body):
             "metadata": self.metadata or {},
             "ordering": self.ordering or "none",
             "filter": self.filter,
+            "schedule": self.retry_schedule,
         }
         return found if "uid" in self.model_fields_set else _without_uid(found)
 
@@ -180,10 +191,12 @@ class EndpointPatch(Body):
     metadata: Metadata | None = None
     ordering: Ordering | None = None
     filter: Filter | None = None
+    retry_schedule: RetrySchedule | None = None
 
     def changes(self) -> dict[str, Any]:
-        """The columns that were named; null clears uid, rate and filters and leaves the others unchanged."""
-        found = _named(self, {"throttle_rate": "rate_limit"}, keep=("url", "description", "disabled", "metadata", "ordering"))
+        """The columns that were named; null clears uid, rate, filters and schedule and leaves the others unchanged."""
+        renamed = {"throttle_rate": "rate_limit", "retry_schedule": "schedule"}
+        found = _named(self, renamed, keep=("url", "description", "disabled", "metadata", "ordering"))
         return {name: _tuple(value) if name in {"event_types", "channels"} else value for name, value in found.items()}
 
 
@@ -251,6 +264,7 @@ class EventTypeUpsert(Body):
     deprecated: bool | None = None
     schemas: SchemasOf | None = None
     group_name: Name | None = None
+    retry_schedule: RetrySchedule | None = None
 
     def changes(self) -> dict[str, Any]:
         """Every column, for an update that replaces."""
@@ -260,6 +274,7 @@ class EventTypeUpsert(Body):
             "deprecated": bool(self.deprecated),
             "schemas": self.schemas,
             "group_name": self.group_name,
+            "schedule": self.retry_schedule,
         }
 
 
@@ -277,10 +292,11 @@ class EventTypePatch(Body):
     deprecated: bool | None = None
     schemas: SchemasOf | None = None
     group_name: Name | None = None
+    retry_schedule: RetrySchedule | None = None
 
     def changes(self) -> dict[str, Any]:
-        """The columns that were named; null clears schemas and group and leaves the others unchanged."""
-        return _named(self, {}, keep=("description", "archived", "deprecated"))
+        """The columns that were named; null clears schemas, group and schedule and leaves the others unchanged."""
+        return _named(self, {"retry_schedule": "schedule"}, keep=("description", "archived", "deprecated"))
 
 
 class Since(Body):

@@ -37,6 +37,9 @@ class MessageIn(_Wire):
     payload_retention_period: Annotated[int, Field(ge=1, le=90, description="Accepted; not acted upon yet.")] | None = None
     payload_retention_hours: Annotated[int, Field(ge=1, le=2160, description="Accepted; not acted upon yet.")] | None = None
     application: ApplicationIn | None = None
+    retry_schedule: (
+        Annotated[str | list[float], Field(description="Seconds after each failed attempt, or netra, svix, standard.")] | None
+    ) = None
     transformations_params: Annotated[dict[str, Any], Field(description="`rawPayload`: JSON as text, sent as it is.")] | None = None
 
 

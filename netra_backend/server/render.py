@@ -16,6 +16,7 @@ from ..kernel.ids import to_text
 from ..storage.tenants import Tenant
 from ..webhooks.model import Attempt, DeliveryRow, Endpoint, EndpointHealth, EventType, Message, Task
 from ..webhooks.operators import task_out as shape_of_task
+from ..webhooks.schedules import shown
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -66,6 +67,7 @@ def message_out(message: Message, *, with_content: bool = True) -> dict[str, Any
         "tags": message.tags,
         "timestamp": timestamp(message.created_us),
         "orderingKey": message.ordering_key,
+        "retrySchedule": shown(message.schedule),
         "deliverAt": None if message.deliver_at_us is None else timestamp(message.deliver_at_us),
     }
 
@@ -127,6 +129,7 @@ def endpoint_out(endpoint: Endpoint, health: EndpointHealth | None = None) -> di
         "metadata": endpoint.metadata,
         "ordering": endpoint.ordering,
         "filter": endpoint.filter,
+        "retrySchedule": shown(endpoint.schedule),
         "createdAt": timestamp(endpoint.created_us),
         "updatedAt": timestamp(endpoint.updated_us),
         **({} if health is None else {"breaker": _breaker_out(health)}),
@@ -134,13 +137,14 @@ def endpoint_out(endpoint: Endpoint, health: EndpointHealth | None = None) -> di
 
 
 def _breaker_out(health: EndpointHealth) -> dict[str, Any]:
-    """`parkedUntil` while the breaker is open, `gatedUntil` where the receiver's Retry-After asked for it."""
+    """`parkedUntil` while the breaker is open, `gatedUntil` where Retry-After asked for it, `failingSince` its last success."""
     breaker = health.breaker
     state = "slow_start" if breaker.phase == "closed" and breaker.limit else breaker.phase
     return {
         "state": state,
         "parkedUntil": timestamp(breaker.until_us) if breaker.phase == "open" else None,
         "gatedUntil": timestamp(health.gate_us) if health.gate_us else None,
+        "failingSince": timestamp(health.failing_since_us) if health.failing_since_us else None,
     }
 
 
@@ -167,6 +171,7 @@ def event_type_out(event_type: EventType, *, with_content: bool = True) -> dict[
         "deprecated": event_type.deprecated,
         "groupName": event_type.group_name,
         "schemas": event_type.schemas if with_content else None,
+        "retrySchedule": shown(event_type.schedule),
         "createdAt": timestamp(event_type.created_us),
         "updatedAt": timestamp(event_type.updated_us),
     }

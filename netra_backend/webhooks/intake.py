@@ -94,6 +94,8 @@ def content_hash(new: NewMessage) -> str:
     kept = [["kept", new.keep_payload_us]] if new.keep_payload_us is not None else []
     labels = [*([new.ordering_key] if new.ordering_key else []), *kept]
     parts = orjson.dumps([new.event_type, new.channels, new.tags, new.deliver_at_us, *labels])
+    if new.schedule is not None:
+        parts += b"\0" + new.schedule.encode()
     return hashlib.sha256(parts + b"\0" + new.payload.encode()).hexdigest()
 
 
@@ -254,6 +256,7 @@ def _message(item: Intake, now_us: int) -> Message:
         now_us,
         item.trace,
         new.ordering_key,
+        new.schedule,
     )
 
 
@@ -272,6 +275,7 @@ def _message_row(message: Message, new: NewMessage) -> Row:
         message.trace.trace_id,
         message.trace.span_id,
         None if new.keep_payload_us is None else max(message.created_us, message.deliver_at_us or 0) + new.keep_payload_us,
+        message.schedule,
     )
 
 
@@ -284,7 +288,7 @@ def _delivery_row(message: Message, target: Target, *, leased: bool, due_us: int
 
 def message_of(row: Row) -> Message:
     """A message from its row, in the column order of the queries."""
-    tenant, id_, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id = row
+    tenant, id_, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id, schedule = row
     return Message(
         tenant,
         id_,
@@ -297,6 +301,7 @@ def message_of(row: Row) -> Message:
         created_us,
         TraceContext(trace_id, span_id),
         ordering_key,
+        schedule,
     )
 
 

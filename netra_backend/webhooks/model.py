@@ -22,7 +22,10 @@ MOST_MATCHES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where one tenant wants messages sent. `event_types` and `channels` of None take everything."""
+    """Where one tenant wants messages sent. `event_types` and `channels` of None take everything.
+
+    `schedule` is its own retry schedule, as `schedules.check` returns it.
+    """
 
     tenant: str
     id: bytes
@@ -39,6 +42,7 @@ class Endpoint:
     updated_us: int = 0
     ordering: Ordering = "none"
     filter: str | None = None
+    schedule: str | None = None
 
     def line_of(self, ordering_key: str | None) -> str | None:
         """Which line a message of this key stands in here; None where it waits for nobody."""
@@ -70,12 +74,16 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A tenant's endpoints as of one version number, with their live secrets."""
+    """A tenant's endpoints as of one version number, with their live secrets.
+
+    The system tenant's has the retry schedules of the operator's event types too, by name.
+    """
 
     tenant: str
     version: int
     endpoints: Mapping[bytes, Endpoint]
     secrets: Mapping[bytes, tuple[Secret, ...]]
+    schedules: Mapping[str, str] = field(default_factory=dict)
     _matches: dict[str, list[Endpoint]] = field(default_factory=dict, repr=False, compare=False)
 
     def matching(self, event_type: str, channels: Sequence[str] | None) -> list[Endpoint]:
@@ -107,6 +115,7 @@ class NewMessage:
     deliver_at_us: int | None = None
     ordering_key: str | None = None
     keep_payload_us: int | None = None
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,7 @@ class Message:
     created_us: int
     trace: TraceContext = field(default_factory=TraceContext)
     ordering_key: str | None = None
+    schedule: str | None = None
 
     @property
     def text_id(self) -> str:
@@ -166,6 +176,11 @@ class Delivery:
         """The row's key."""
         return self.message.tenant, self.message.id, self.endpoint_id
 
+    @property
+    def lane(self) -> tuple[str, bytes]:
+        """(tenant, endpoint id)."""
+        return self.message.tenant, self.endpoint_id
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -204,20 +219,30 @@ class EndpointHealth:
     """An endpoint's health as its row holds it; an endpoint without a row is well.
 
     `prober` is the node that holds the one probe while the breaker is half open. Until `gate_us` the receiver wants nothing at
-    all (Retry-After with 429 or 503).
+    all (Retry-After with 429 or 503). `failing_since_us` is the first failure since its last success, 0 where there is none.
     """
 
     breaker: Breaker = CLOSED
     prober: bytes | None = None
     gate_us: int = 0
+    failing_since_us: int = 0
 
     @property
     def is_well(self) -> bool:
         """Whether there is nothing to know of it."""
-        return self.breaker.phase == "closed" and not self.breaker.limit and not self.gate_us
+        return self.breaker.phase == "closed" and not self.breaker.limit and not self.gate_us and not self.failing_since_us
 
 
 WELL: Final = EndpointHealth()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """After how much failing an endpoint is warned of, and disabled (`failing.py`); 0 is never."""
+
+    warn_after_us: tuple[int, ...]
+    disable_after_us: int
+    disable_least: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +250,8 @@ class News:
     """What an attempt means for its endpoint. A healthy endpoint makes none, so it costs no write.
 
     The breaker is swapped from `before` to `after` if it still stands as in `before`; the gate is only ever raised.
-    `disable` is why the endpoint is to be disabled, or empty.
+    `disable` is why the endpoint is to be disabled, or empty. `rules` are those that a failure is judged by, None where
+    the attempt did not fail.
     """
 
     tenant: str
@@ -233,11 +259,22 @@ class News:
     before: EndpointHealth
     after: EndpointHealth
     disable: str = ""
+    rules: Rules | None = None
 
     @property
     def lane(self) -> tuple[str, bytes]:
         """(tenant, endpoint id)."""
         return self.tenant, self.endpoint_id
+
+    @property
+    def recovers(self) -> bool:
+        """Whether this is a failing endpoint's success."""
+        return self.before.failing_since_us > 0 and self.after.failing_since_us == 0
+
+    @property
+    def only_counts(self) -> bool:
+        """Whether it is one more failure, and how the endpoint stands is known already."""
+        return self.before == self.after and not self.disable
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +317,7 @@ class EventType:
     schemas: Mapping[str, Any] | None
     created_us: int
     updated_us: int
+    schedule: str | None = None
 
 
 TaskKind = Literal["recover", "redrive", "replay_missing", "bulk_replay", "cancel"]

@@ -18,14 +18,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..errors import NetraError, OutcomeUnknown, Unavailable
+from ..kernel.backoff import Schedule
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
+from ..kernel.scope import SYSTEM_TENANT
 from ..resilience.circuit_breaker import Outcome as Health
 from ..resilience.egress import Egress, EgressError, Reply
 from ..storage.database import Database
 from ..storage.membership import Membership
-from . import replies, store, verdicts
+from . import replies, schedules, store, verdicts
 from .breakers import Breakers
 from .lanes import Lanes
 from .model import Attempt, Delivery, Endpoint, News, Outcome, Secret, Verdict
@@ -166,6 +168,7 @@ class Sender:
         if not _takes(snapshot.endpoints.get(delivery.endpoint_id), delivery):
             snapshot = await self._snapshots.current(delivery.message.tenant)  # a final verdict is not left to an old copy
         endpoint = snapshot.endpoints.get(delivery.endpoint_id)
+        by_type = (await self._snapshots.get(SYSTEM_TENANT)).schedules  # before the request: afterwards nothing may fail
         now_us = self._runtime.clock.wall_us()
         if endpoint is None or not _takes(endpoint, delivery):
             return self._unsent(delivery, now_us, verdicts.withdrawn(delivery, now_us, deleted=endpoint is None))
@@ -179,7 +182,7 @@ class Sender:
         self._runtime.failpoints.hit(BEFORE_ATTEMPT)
         made = await self._request(delivery, endpoint, keys)
         self._runtime.failpoints.hit(AFTER_ATTEMPT)
-        verdict = self._judge(delivery, made)
+        verdict = self._judge(delivery, made, schedules.of_delivery(self._settings.schedule, by_type, endpoint, delivery))
         news = self.breakers.note((endpoint.tenant, endpoint.id), made.said, made.started_us)
         return Outcome(delivery, self._record(delivery, endpoint, made, verdict), verdict, news)
 
@@ -207,7 +210,7 @@ class Sender:
         said = replies.read(reply, clock.wall_us())
         return _Made(attempt_id, started_us, int(reply.duration_s * 1e6), said, reply.status, _readable(reply))
 
-    def _judge(self, delivery: Delivery, made: _Made) -> Verdict:
+    def _judge(self, delivery: Delivery, made: _Made, schedule: Schedule) -> Verdict:
         now_us, said, error = self._runtime.clock.wall_us(), made.said, made.error
         if said.health is Health.SUCCESS:
             return verdicts.delivered(delivery, now_us)
@@ -218,7 +221,7 @@ class Sender:
         reason = f"status {made.status}" if error is None else error.kind
         if said.abort:
             return verdicts.aborted(delivery, now_us, reason)
-        return verdicts.failed(delivery, now_us, reason, self._settings.schedule, self._runtime.chance, said.floor_s)
+        return verdicts.failed(delivery, now_us, reason, schedule, self._runtime.chance, said.floor_s)
 
     def _record(self, delivery: Delivery, endpoint: Endpoint, made: _Made, verdict: Verdict) -> Attempt:
         burned = verdict.number > delivery.number

@@ -19,7 +19,7 @@ from ..storage.database import Database
 from ..storage.membership import Membership
 from ..storage.sealing import Sealer
 from ..storage.transaction import Tx
-from . import endpoints, inbox, intake
+from . import endpoints, inbox, intake, schedules
 from .endpoints import check_event_type
 from .errors import PayloadTooLarge, SchemaMismatch, UnknownEventType
 from .filters import wanting
@@ -95,13 +95,15 @@ class Webhooks(Operators):
         channels: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
         ordering_key: str | None = None,
+        schedule: str | Sequence[float] | None = None,
     ) -> str:
         """Store a message in the caller's transaction and return its id: it is delivered iff that commits.
 
         `payload` is anything JSON can say. `event_id` makes a repetition harmless: the same content returns the first
         message's id, other content raises `KeyReused`. `content_key=True` derives that key from tenant, type and
         payload, for producers that cannot keep an id. `deliver_at` is epoch seconds. Messages of one `ordering_key` reach
-        an endpoint that orders by key one after the other, in the order of their commits.
+        an endpoint that orders by key one after the other, in the order of their commits. `schedule` is the message's own retry
+        schedule: seconds to wait after each failed attempt (`[5, 300]`), or `netra`, `svix` or `standard`.
         """
         message = {
             "type": type,
@@ -112,6 +114,7 @@ class Webhooks(Operators):
             "channels": channels,
             "tags": tags,
             "ordering_key": ordering_key,
+            "schedule": schedule,
         }
         return (await self.send_many(tx, [message]))[0]
 
@@ -219,6 +222,7 @@ class Webhooks(Operators):
         channels: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
         ordering_key: str | None = None,
+        schedule: str | Sequence[float] | None = None,
     ) -> NewMessage:
         """Check what a producer gave and render its payload."""
         text = _render(payload)
@@ -233,6 +237,7 @@ class Webhooks(Operators):
                 tags=None if tags is None else tuple(tags),
                 deliver_at_us=None if deliver_at is None else _microseconds(deliver_at),
                 ordering_key=ordering_key,
+                schedule=None if schedule is None else schedules.check(schedule),
             )
         )
 

@@ -60,10 +60,11 @@ DECISIONS: Final = {
         "headers",
         "ordering",
         "filter",
+        "schedule",
         "deleted_us",
     ),
     "netra_endpoint_secret": ("endpoint_id", "sealed", "expires_us", "deleted_us"),
-    "netra_event_type": ("description", "archived", "deprecated", "group_name", "schemas", "deleted_us"),
+    "netra_event_type": ("description", "archived", "deprecated", "group_name", "schemas", "schedule", "deleted_us"),
     "netra_delivery": ("audit_id",),
     "netra_webhook_task": ("state", "audit_id"),
 }

@@ -18,10 +18,11 @@ from ..kernel.scope import TraceContext
 from ..storage.audit_append import audit_append
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
-from . import health, lines
+from . import failing, health, lines
 from .errors import Expunged
 from .intake import message_of
 from .model import EVERY_DEAD, Attempt, DeadFilter, Delivery, DeliveryRow, Message, Outcome
+from .reports import report_attempt
 from .states import DELIVERY
 
 Q = Statements(__package__)
@@ -93,20 +94,33 @@ async def acknowledge(tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
     news = [outcome.news for outcome, ours in zip(outcomes, kept, strict=True) if ours and outcome.news is not None]
     if news:
         await health.settle(tx, news)
+        await failing.settle(tx, [outcome for outcome, ours in zip(outcomes, kept, strict=True) if ours])
     ended = [outcome.delivery for outcome, ours in zip(outcomes, kept, strict=True) if ours and outcome.verdict.state != "due"]
     if behind := [line for delivery in ended if (line := delivery.in_line) is not None]:
         await lines.free_next(tx, behind)
     for outcome, ours in zip(outcomes, kept, strict=True):
         if ours:
-            announce(tx, *outcome.delivery.key, outcome.verdict.state, outcome.verdict.number)
+            event_id = outcome.delivery.message.event_id
+            announce(tx, *outcome.delivery.key, outcome.verdict.state, outcome.verdict.number, event_id, outcome.attempt)
     return kept
 
 
-def announce(tx: Tx, tenant: str, message: bytes, endpoint: bytes, state: str, number: int) -> None:
-    """Tell the log what became of a delivery."""
+def announce(
+    tx: Tx,
+    tenant: str,
+    message: bytes,
+    endpoint: bytes,
+    state: str,
+    number: int,
+    event_id: str | None = None,
+    last: Attempt | None = None,
+) -> None:
+    """Tell the log what became of a delivery, and the operator where it is dead; `last` is the attempt that was just made, if one was."""
     event = "failed" if state == "due" else state
     item = {"type": f"webhook.{event}", "message": message.hex(), "endpoint": endpoint.hex(), "number": number}
     tx.emit("events", item, tenant)
+    if state == "dead":
+        report_attempt(tx, "message.attempt.exhausted", tenant, endpoint, message, event_id, last)
 
 
 def _state_row(outcome: Outcome) -> Row:

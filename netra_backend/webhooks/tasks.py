@@ -268,7 +268,7 @@ def _message_of_page(tenant: str, row: Row) -> Message | None:
     id_, created_us, event_type, channels, tags, ordering_key, deliver_at_us, is_expunged = row
     if is_expunged:
         return None
-    return message_of((tenant, id_, event_type, None, "", channels, tags, ordering_key, deliver_at_us, created_us, "", ""))
+    return message_of((tenant, id_, event_type, None, "", channels, tags, ordering_key, deliver_at_us, created_us, "", "", None))
 
 
 def _is_wanted(message: Message, wanted: TaskWanted) -> bool:

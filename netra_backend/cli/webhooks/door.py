@@ -28,6 +28,7 @@ class NewEndpoint:
     key_kind: KeyKind
     ordering: Ordering
     filter: str | None
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ class Over:
 class Door(Protocol):
     """What the commands ask. Every answer has the server's shape, whichever door it is."""
 
-    async def send(self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None) -> Shape:
+    async def send(
+        self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None, schedule: str | None = None
+    ) -> Shape:
         """Accept one message; `payload` is the exact JSON text that will be signed."""
         ...
 

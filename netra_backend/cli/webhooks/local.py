@@ -10,7 +10,7 @@ from ...kernel.scope import Scope
 from ...netra import Netra
 from ...server.render import STATUS_TEXT, attempt_out, endpoint_out, message_out, microseconds, task_out
 from ...storage.transaction import Tx
-from ...webhooks import endpoints, expunge, operators, store, tasks
+from ...webhooks import endpoints, expunge, operators, schedules, store, tasks
 from ...webhooks.endpoints import check_event_type, check_url
 from ...webhooks.filters import check_filter
 from ...webhooks.health import with_health
@@ -29,9 +29,13 @@ class LocalDoor:
         self._netra = netra
         self._scope = scope
 
-    async def send(self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None) -> Shape:
+    async def send(
+        self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None, schedule: str | None = None
+    ) -> Shape:
         """See `Door.send`."""
-        new = self._netra.webhooks.checked(NewMessage(check_event_type(event_type), payload, event_id, ordering_key=ordering_key))
+        kept = None if schedule is None else schedules.check(schedule)
+        described = NewMessage(check_event_type(event_type), payload, event_id, ordering_key=ordering_key, schedule=kept)
+        new = self._netra.webhooks.checked(described)
         answer = (await self._netra.webhooks.accept(self._scope, [new]))[0]
         if isinstance(answer, NetraError):
             raise answer
@@ -153,6 +157,7 @@ def _described(tenant: str, wanted: NewEndpoint) -> Endpoint:
         headers={},
         ordering=wanted.ordering,
         filter=check_filter(wanted.filter) if wanted.filter is not None else None,
+        schedule=schedules.check(wanted.schedule) if wanted.schedule is not None else None,
     )
 
 

@@ -33,6 +33,9 @@ async def send(
         str | None,
         typer.Option("--ordering-key", metavar="K", help="Wait for those of this key before it, where an endpoint orders by key."),
     ] = None,
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", metavar="S", help="Its own retries: 5s,5m,1h, or netra, svix, standard or none.")
+    ] = None,
     wait: Annotated[
         str | None, typer.Option("--wait", metavar="DURATION", help="Wait so long for its deliveries; exit 3 if one is a dead letter.")
     ] = None,
@@ -44,7 +47,7 @@ async def send(
     wait_s = parse_duration(wait) if wait else 0.0
     payload = _payload(file)
     async with entered(place) as door:
-        sent = await door.send(event_type, payload, event_id, ordering_key)
+        sent = await door.send(event_type, payload, event_id, ordering_key, schedule)
         if not wait:
             place.output.document(sent, f"{sent['id']} is stored")
             return OK

@@ -24,9 +24,11 @@ class RemoteDoor:
         self._app = ("app", tenant)
         self._own = ("tenants", tenant, "webhooks")
 
-    async def send(self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None) -> Shape:
+    async def send(
+        self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None, schedule: str | None = None
+    ) -> Shape:
         """See `Door.send`. The payload is spliced in as text, because what is signed is its exact slice of the body."""
-        head = {"eventType": event_type, "eventId": event_id, "orderingKey": ordering_key}
+        head = {"eventType": event_type, "eventId": event_id, "orderingKey": ordering_key, "retrySchedule": schedule}
         body = orjson.dumps(head)[:-1] + b',"payload":' + payload.encode() + b"}"
         sent: Shape = await self._client.ask("POST", (*self._app, "msg"), body=body)
         return sent
@@ -108,6 +110,7 @@ class RemoteDoor:
             "keyKind": wanted.key_kind,
             "ordering": wanted.ordering,
             "filter": wanted.filter,
+            "retrySchedule": wanted.schedule,
         }
         body = {name: value for name, value in given.items() if value is not None}
         made: Shape = await self._client.post(*self._app, "endpoint", body=body)

@@ -44,9 +44,10 @@ _ENDPOINT: Final = {
     "headers": "{}",
     "ordering": None,
     "filter": None,
+    "schedule": None,
     **_NOW,
 }
-_EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "group_name": None, "schemas": None, **_NOW}
+_EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "group_name": None, "schemas": None, "schedule": None, **_NOW}
 _TENANT: Final = {"name": "new", "metadata": "{}", "rate_limit": None, **_NOW}
 _MESSAGES: Final = {"after_us": -1, "before_us": EVER_US, "any_type": 1, "types": [], "channel": "", "tag": ""}
 _ATTEMPTS: Final = {**_MESSAGES, **_PAGE, "any_outcome": 1, "outcomes": [], "least_status": 0, "above_status": 1000}
@@ -139,6 +140,7 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.update_event_type": case(name=r.EVENT_TYPE, audit_id=r.SPARE["event type"], **_EVENT_TYPE),
     "webhooks.bury_event_type": case(name=r.EVENT_TYPE, audit_id=r.SPARE["event type"], **_NOW),
     "webhooks.get_event_type": case(name=r.EVENT_TYPE),
+    "webhooks.schedules_of_event_types": case(),
     "webhooks.list_event_types": case(after="", **_TYPES),
     "webhooks.list_event_types_back": case(after="~", **_TYPES),
     "webhooks.point_key_at": case(route=r.ROUTE, key="key-1", ref=r.LATER),
@@ -218,6 +220,7 @@ CASES: Final[dict[str, Case]] = {
 
 READ_BY_EVERYBODY: Final = {
     "webhooks.get_event_type": "event types are the operator's, and every tenant may know them",
+    "webhooks.schedules_of_event_types": "as above",
     "webhooks.list_event_types": "as above",
     "webhooks.list_event_types_back": "as above",
     "webhooks.schemas_of_event_types": "as above",

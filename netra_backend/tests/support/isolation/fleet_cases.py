@@ -40,6 +40,9 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
     "webhooks.hold_lines": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
     "webhooks.free_heads": lambda tenant: {"rows": [(tenant, r.LINED, "l")], "never_us": r.NEVER_US, "now_us": r.NOW_US},
     "webhooks.messages_by_id": lambda tenant: {"rows": [(tenant, r.READY)]},
+    "webhooks.count_failures": lambda tenant: {"rows": [(tenant, r.OPEN, 2, r.NOW_US)], "gap_us": r.FAR_US},
+    "webhooks.forget_failures": lambda tenant: {"rows": [(tenant, r.OPEN)]},
+    "webhooks.mark_warned": lambda tenant: {"rows": [(tenant, r.OPEN, 2)]},
     "webhooks.claim": lambda tenant: _claim((tenant, r.ENDPOINT, 10)),
     "webhooks.acknowledge": lambda tenant: {
         "rows": [(tenant, r.LEASED, r.ENDPOINT, r.NODE, "delivered", 1, 0, 200, "ok")],

@@ -56,7 +56,7 @@ def shared_rows() -> Iterator[Row]:
     yield _entry(INITECH, SPARE["tenant"], "netra_tenant", INITECH)
     for word, target in (("event type", EVENT_TYPE), ("event type changed", EVENT_TYPE), ("event type new", "thing.new")):
         yield _entry(SYSTEM, named(word), "netra_event_type", target)
-    facts = {"description": "", "archived": 0, "deprecated": 0, "schemas": '{"1": {}}', **_made(), **_by("event type")}
+    facts = {"description": "", "archived": 0, "deprecated": 0, "schemas": '{"1": {}}', "schedule": "5s", **_made(), **_by("event type")}
     yield "netra_event_type", {"tenant": SYSTEM, "name": EVENT_TYPE, **facts}
 
 
@@ -145,6 +145,8 @@ def _endpoints(tenant: str) -> Iterator[Row]:
     for endpoint, phase in HEALTH[tenant].items():
         prober = NODE if phase == "half_open" else None
         facts = {"since_us": 1, "until_us": 1, "openings": 0, "slow_limit": 0, "credit": 0, "gate_us": 0}
+        failing = {"failing_since_us": 1, "failed_us": 1, "failing_us": 1, "failures": _one_or_two(tenant), "warned": 1}
+        facts |= failing if endpoint == OPEN else {}
         yield "netra_endpoint_health", {"tenant": tenant, "endpoint_id": endpoint, "phase": phase, "prober": prober, **facts}
 
 
