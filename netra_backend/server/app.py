@@ -17,6 +17,7 @@ from . import (
     keys,
     native,
     openapi,
+    operators,
     portal,
     probes,
     svix_app,
@@ -28,6 +29,7 @@ from . import (
     svix_headers,
     svix_message,
     svix_stats,
+    svix_task,
 )
 from . import cache as cache_routes
 from .access import ACCESS, Access
@@ -48,9 +50,12 @@ ROUTERS: Final = (
     svix_event_type.router,
     svix_message.router,
     svix_attempt.router,
+    svix_task.router,
+    svix_task.background,
     keys.router,
     jwks.router,
     native.router,
+    operators.router,
     cache_routes.router,
     batch.router,
     portal.router,
