@@ -1,8 +1,8 @@
 """A peer of the webhook table on PostgreSQL: procrastinate as the queue and aiohttp as the client, in one process.
 
-A message is a job, committed before its 202; a worker takes it, signs it, sends it and finishes it, and a failure would be tried again by
-procrastinate's own strategy. What it does not do: fan-out, limits for each endpoint, breakers, idempotency keys, attempts, any check of where
-it connects to. It speaks the two ingest routes of the load generator.
+A message is a job, committed before its 202; a worker takes it, signs it, sends it and finishes it, and a failure would be tried
+again by procrastinate's own strategy. What it does not do: fan-out, limits for each endpoint, breakers, idempotency keys, attempts,
+any check of where it connects to. It speaks the two ingest routes of the load generator.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def application(database: str, url: str) -> FastAPI:
             response.raise_for_status()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI):
+    async def lifespan(_: FastAPI):
         async with queue.open_async(), aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             sessions.append(session)
             await queue.schema_manager.apply_schema_async()

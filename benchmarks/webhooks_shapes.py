@@ -3,11 +3,12 @@
 The processes are those of webhooks_end_to_end. Each flow is checked: every accepted message must have reached each healthy endpoint
 of its tenant, or the benchmark ends with an error.
 
-* Fan-out: one tenant with 1, 10 or 100 endpoints, flooded by single POSTs; deliveries per second from the first request to the last receipt.
-* Dead endpoints: twenty tenants with a healthy endpoint each, and none, one in twenty or all of them with a second endpoint that refuses
-  connections; the p99 of the healthy ones under a paced load.
-* A noisy neighbour: one tenant sends twenty messages a second; another sends a hundred times as many, to an endpoint that never answers. The
-  first one's p99 beside the other, over its p99 alone.
+* Fan-out: one tenant with 1, 10 or 100 endpoints, flooded by single POSTs; deliveries per second from the first request to the last
+  receipt.
+* Dead endpoints: twenty tenants with a healthy endpoint each, and none, one in twenty or all of them with a second endpoint that
+  refuses connections; the p99 of the healthy ones under a paced load.
+* A noisy neighbour: one tenant sends twenty messages a second; another sends a hundred times as many, to an endpoint that never
+  answers. The first one's p99 beside the other, over its p99 alone.
 """
 
 from __future__ import annotations

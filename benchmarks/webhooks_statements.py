@@ -2,12 +2,12 @@
 
 No HTTP on either side: only the statements, over the same durable PostgreSQL, for 200 producers of single messages to one endpoint.
 
-* Ours: the intake as it ships (coalesced, leased by the insert, so that nothing is claimed and nothing read again), then the acknowledgement with
-  its attempt row, up to 256 at once, as the sender hands them over.
-* The peer: what Svix's server does per message, about seven round trips and two durable
-  commits: the application is looked up; message and content are inserted in one transaction; after its queue (Redis, left out here) the worker
-  reads message, content and endpoints, inserts the attempt, and records the destination in a second transaction. Tables, keys and indexes are of the
-  same kinds; the statements are our own words.
+* Ours: the intake as it ships (coalesced, leased by the insert, so that nothing is claimed and nothing read again), then the
+  acknowledgement with its attempt row, up to 256 at once, as the sender hands them over.
+* The peer: what Svix's server does per message, about seven round trips and two durable commits: the application is looked up;
+  message and content are inserted in one transaction; after its queue (Redis, left out here) the worker reads message, content and
+  endpoints, inserts the attempt, and records the destination in a second transaction. Tables, keys and indexes are of the same
+  kinds; the statements are our own words.
 
 After each run the rows are counted: a figure stands only if every message has its attempt.
 """
@@ -45,9 +45,15 @@ ACKNOWLEDGED_AT_ONCE: Final = 256
 PAYLOAD: Final = '{"body":"' + BODY + '"}'
 ENDPOINT: Final = Endpoint("", b"", None, "http://127.0.0.1:9/", "", None, None, disabled=False, rate_limit=None, metadata={}, headers={})
 
+DELIVERED: Final = """
+select count(*) from netra_delivery d join netra_attempt a on a.tenant = d.tenant and a.message_id = d.message_id
+where d.state = 'delivered'
+"""
 SVIX_TABLES: Final = """
-create table application (id text primary key, org_id text not null, uid text, deleted boolean not null default false, unique (org_id, uid));
-create table endpoint (id text primary key, app_id text not null references application (id), url text not null, deleted boolean not null default false);
+create table application (id text primary key, org_id text not null, uid text, deleted boolean not null default false,
+  unique (org_id, uid));
+create table endpoint (id text primary key, app_id text not null references application (id), url text not null,
+  deleted boolean not null default false);
 create index on endpoint (app_id);
 create table message (id text primary key, org_id text not null, app_id text not null, event_type text not null, uid text,
   created_at timestamptz not null, unique (app_id, uid));
@@ -82,7 +88,8 @@ async def svix_message(pool: asyncpg.Pool) -> None:
                 f"atmpt_{uuid.uuid4().hex}", message_id, endpoint["id"], endpoint["url"],
             )  # fmt: skip
             await connection.execute(
-                "insert into message_destination values ($1, $2, $3, 0, null, now()) on conflict (msg_id, endp_id) do update set status = 0",
+                "insert into message_destination values ($1, $2, $3, 0, null, now()) "
+                "on conflict (msg_id, endp_id) do update set status = 0",
                 f"dest_{uuid.uuid4().hex}", message_id, endpoint["id"],
             )  # fmt: skip
 
@@ -98,7 +105,7 @@ async def peer(urls: Urls, folder: Path, seconds: float) -> float:
 
 async def take(tx: Tx, items: Sequence[Intake]) -> list[Any]:
     """The intake, with a sender that takes what is handed over."""
-    return await intake.ingest(tx, items, lambda deliveries: None)
+    return await intake.ingest(tx, items, lambda _: None)
 
 
 class Acknowledger:
@@ -147,11 +154,7 @@ async def ours(urls: Urls, folder: Path, seconds: float) -> float:
         done, taken_s = await call(once, CALLERS, seconds)
     finally:
         await database.close()
-    await check(
-        urls,
-        "select count(*) from netra_delivery d join netra_attempt a on a.tenant = d.tenant and a.message_id = d.message_id where d.state = 'delivered'",
-        done,
-    )
+    await check(urls, DELIVERED, done)
     return done / taken_s
 
 
