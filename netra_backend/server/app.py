@@ -10,7 +10,21 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ..errors import NetraError, NotFound
-from . import batch, errors, jwks, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
+from . import (
+    batch,
+    errors,
+    jwks,
+    keys,
+    native,
+    openapi,
+    probes,
+    svix_app,
+    svix_attempt,
+    svix_endpoint,
+    svix_event_type,
+    svix_message,
+    svix_operational,
+)
 from . import cache as cache_routes
 from .access import ACCESS, Access
 from .edge import Edge
@@ -24,6 +38,7 @@ ROUTERS: Final = (
     svix_app.router,
     svix_endpoint.router,
     svix_event_type.router,
+    svix_operational.router,
     svix_message.router,
     svix_attempt.router,
     keys.router,

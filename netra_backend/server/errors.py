@@ -14,7 +14,7 @@ import orjson
 
 from ..errors import InvalidInput, NetraError, Unavailable, UsageError
 
-SVIX_PREFIXES: Final = ("/api/v1/app", "/api/v1/event-type", "/api/v1/health")
+SVIX_PREFIXES: Final = ("/api/v1/app", "/api/v1/event-type", "/api/v1/operational-webhook", "/api/v1/health")
 RETRY_AFTER_S: Final = b"1"
 
 

@@ -180,6 +180,19 @@ class EndpointPatch(Body):
         return {name: _tuple(value) if name in {"event_types", "channels"} else value for name, value in found.items()}
 
 
+class EndpointHeadersIn(Body):
+    """All headers of an endpoint."""
+
+    headers: Headers
+
+
+class EndpointHeadersPatch(Body):
+    """Headers to set, and names of headers to take away."""
+
+    headers: Headers = Field(default_factory=dict)
+    delete_headers: Annotated[list[Name], Field(max_length=50)] = Field(default_factory=list)
+
+
 class SecretRotate(Body):
     """A new secret of the caller's, or none to have one made, of `keyKind` if that is to change.
 

@@ -139,7 +139,7 @@ def _finish(path: str, method: str, operation: dict[str, Any]) -> None:
         operation.setdefault("parameters", []).append(
             {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "minLength": 1, "maxLength": 256}}
         )
-    svix = path.startswith(("/api/v1/app", "/api/v1/event-type"))
+    svix = path.startswith(("/api/v1/app", "/api/v1/event-type", "/api/v1/operational-webhook"))
     kind, model = ("application/json", "SvixError") if svix else ("application/problem+json", "Problem")
     content = {kind: {"schema": {"$ref": _REF.format(model=model)}}}
     declared = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}

@@ -72,7 +72,7 @@ async def create(tx: Tx, sealer: Sealer, endpoint: Endpoint, secret: str | None,
 
 async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint:
     """Change what `changes` names."""
-    before = await _get_to_change(tx, reference)
+    before = await get_to_change(tx, reference)
     after = replace(before, **changes, updated_us=tx.now_us)
     if after.uid is not None and after.uid != before.uid and await tx.one(Q.endpoint_by_uid, uid=after.uid) is not None:
         raise Conflict(f"an endpoint with the uid {after.uid!r} exists already")
@@ -102,7 +102,7 @@ async def disable(tx: Tx, tenant: str, endpoint_id: bytes, reason: str, *, since
 
 async def bury(tx: Tx, reference: str) -> Endpoint:
     """Delete an endpoint: what was due for it is cancelled when it is next looked at."""
-    gone = await _get_to_change(tx, reference)
+    gone = await get_to_change(tx, reference)
     entry = await audit_append(tx, "endpoint.delete", gone.id, table=TABLE, before=_facts(gone))
     await tx.execute(Q.bury_endpoint, id=gone.id, now_us=tx.now_us, audit_id=entry)
     await tx.execute(Q.bump_version)
@@ -120,7 +120,7 @@ async def get(tx: Tx, reference: str) -> Endpoint:
     return endpoint_of(row)
 
 
-async def _get_to_change(tx: Tx, reference: str) -> Endpoint:
+async def get_to_change(tx: Tx, reference: str) -> Endpoint:
     """The endpoint, its row locked first: of two changes at once the second sees what the first has done."""
     found = await get(tx, reference)
     await tx.execute(Q.hold_endpoint, id=found.id)
@@ -157,7 +157,7 @@ async def rotate_secret(
     A key that is made here is of the kind of the newest one unless another is named. An overlap of 0 revokes the former at
     once, also those whose overlap still runs: for a secret that somebody else knows.
     """
-    endpoint = await _get_to_change(tx, reference)
+    endpoint = await get_to_change(tx, reference)
     expires_us = tx.now_us + int(overlap_s * 1_000_000)
     former = await live_secrets(tx, sealer, endpoint.id)
     for age, each in enumerate(former, 1):

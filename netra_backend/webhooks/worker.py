@@ -1,6 +1,6 @@
 """The dispatcher: finds what is due, claims it for free slots, and takes over from the dead.
 
-The table is the truth; memory only saves looking. Five loops, each cheap when there is nothing to do:
+The table is the truth; memory only saves looking. Six loops, each cheap when there is nothing to do:
 
 * scan: when anything was committed, or a known retry comes due, one index seek per lane, going on next time where this
   time ended, so that a backlog is never read to find another's work. Lanes with free slots are claimed for together.
@@ -9,6 +9,7 @@ The table is the truth; memory only saves looking. Five loops, each cheap when t
 * release check, every half TTL: what the table says is ours and memory does not know is given back. A row counts only
   if two checks in a row saw it, for the hand-over of a commit is a moment later than the commit.
 * retention, every ten minutes: `retention.py`.
+* operational events: `operational.py`.
 * look: endpoints that others changed are read again, and the health of those that are not well.
 
 An endpoint whose breaker is open, or whose receiver wants nothing for a while, is parked: its rows stay due, the scan passes
@@ -37,6 +38,7 @@ from . import lines, probes, store
 from .breakers import LOOK_EVERY_S as HEALTH_EVERY_S
 from .lines import Line
 from .model import Delivery
+from .operational import FOLLOW_EVERY_S, Operational
 from .probes import Probes
 from .retention import Retention
 from .sender import Sender
@@ -76,6 +78,7 @@ class Dispatcher:
         self._membership = membership
         self._snapshots = snapshots
         self._breakers = sender.breakers
+        self.operational = Operational(database, runtime, settings, membership, snapshots)
         self.retention = Retention(database, runtime, membership, settings.keep_s)
         self._wanted: dict[Lane, None] = {}
         self._wheel: list[tuple[int, Lane]] = []
@@ -103,6 +106,7 @@ class Dispatcher:
             asyncio.create_task(self._every(self._settings.release_check_s, self.release_check)),
             asyncio.create_task(self._every(LOOK_EVERY_S, self._snapshots.look)),
             asyncio.create_task(self._every(HEALTH_EVERY_S, self._breakers.look)),
+            asyncio.create_task(self._every(FOLLOW_EVERY_S, self.operational.follow)),
             asyncio.create_task(self._retain()),
         ]
 
