@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from .backoff import WEBHOOKS, Schedule
 from .durations import format_duration
@@ -71,6 +71,12 @@ class Settings(BaseModel):
         None,
         description="Valkey or Redis for the shared cache tier and quick wake-ups. It holds hints only: losing all of it costs "
         "latency, never data. Left out, caches live in each process.",
+    )
+
+    public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")] | None = Field(
+        None,
+        description="The server's address as others reach it, such as https://hooks.example.com: what links into its pages begin with. "
+        "Left out, they begin as the request that asked for the link did, which is wrong behind a proxy that does not pass the host on.",
     )
 
     # Keys
@@ -172,6 +178,11 @@ class Settings(BaseModel):
         default=False,
         description="Answer 409 for a known `eventId`, as Svix does, in place of the original answer. A producer that repeats "
         "after a lost answer then cannot tell success from conflict.",
+    )
+    svix_headers: bool = Field(
+        default=True,
+        description="Send `svix-id`, `svix-timestamp` and `svix-signature` beside the same headers of Standard Webhooks. Off, "
+        "receivers that were written for Svix and read those names refuse what comes.",
     )
 
     # Outgoing requests

@@ -17,13 +17,18 @@ from . import (
     keys,
     native,
     openapi,
+    portal,
     probes,
     svix_app,
     svix_attempt,
+    svix_auth,
     svix_endpoint,
     svix_event_type,
+    svix_example,
+    svix_headers,
     svix_message,
     svix_operational,
+    svix_stats,
 )
 from . import cache as cache_routes
 from .access import ACCESS, Access
@@ -37,6 +42,10 @@ if TYPE_CHECKING:
 ROUTERS: Final = (
     svix_app.router,
     svix_endpoint.router,
+    svix_headers.router,
+    svix_stats.router,
+    svix_example.router,
+    svix_auth.router,
     svix_event_type.router,
     svix_operational.router,
     svix_message.router,
@@ -46,6 +55,7 @@ ROUTERS: Final = (
     native.router,
     cache_routes.router,
     batch.router,
+    portal.router,
     probes.router,
 )
 

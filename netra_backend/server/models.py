@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
@@ -14,6 +14,7 @@ from ..webhooks.endpoints import check_event_type, check_url
 from ..webhooks.filters import check_filter
 from ..webhooks.keys import KeyKind, decode_secret
 from ..webhooks.model import Ordering
+from ..webhooks.schemas import check_schemas
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\t\x80-\xff]{0,4096}\Z")
@@ -27,7 +28,7 @@ _OURS: Final = frozenset({
 def _as_value_error(check: Any) -> Any:
     """A check of the parts as pydantic wants it: `ValueError` with the words."""
 
-    def run(value: str) -> str:
+    def run(value: Any) -> Any:
         try:
             check(value)
         except InvalidInput as error:
@@ -44,7 +45,8 @@ def _schedule(given: Any) -> str:
         raise ValueError(f"{error.detail}. {error.fix}") from None
 
 
-def _headers(given: dict[str, str]) -> dict[str, str]:
+def check_headers(given: dict[str, str]) -> dict[str, str]:
+    """Return headers that an endpoint may have, else `ValueError`."""
     for name, value in given.items():
         lower = name.lower()
         if not _TOKEN.match(name) or not _VALUE.match(value):
@@ -69,7 +71,9 @@ Channels = Annotated[list[Label], Field(min_length=1, max_length=10)]
 SecretText = Annotated[str, AfterValidator(_as_value_error(decode_secret))]
 Filter = Annotated[str, StringConstraints(min_length=1), AfterValidator(_as_value_error(check_filter))]
 RetrySchedule = Annotated[str | list[Any], AfterValidator(_schedule)]
-Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(_headers)]
+Capability = Literal["ViewBase", "ViewEndpointSecret", "ManageEndpointSecret", "ManageTransformations", "CreateAttempts", "ManageEndpoint"]
+SchemasOf = Annotated[dict[str, Any], Field(max_length=100), AfterValidator(_as_value_error(check_schemas))]
+Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(check_headers)]
 
 _SYNONYMS: Final = {"filterTypes": "eventTypes", "rateLimit": "throttleRate", "featureFlag": "featureFlags"}
 
@@ -180,19 +184,6 @@ class EndpointPatch(Body):
         return {name: _tuple(value) if name in {"event_types", "channels"} else value for name, value in found.items()}
 
 
-class EndpointHeadersIn(Body):
-    """All headers of an endpoint."""
-
-    headers: Headers
-
-
-class EndpointHeadersPatch(Body):
-    """Headers to set, and names of headers to take away."""
-
-    headers: Headers = Field(default_factory=dict)
-    delete_headers: Annotated[list[Name], Field(max_length=50)] = Field(default_factory=list)
-
-
 class SecretRotate(Body):
     """A new secret of the caller's, or none to have one made, of `keyKind` if that is to change.
 
@@ -204,13 +195,58 @@ class SecretRotate(Body):
     grace_period_seconds: Annotated[int, Field(ge=0, le=7 * 24 * 3600, strict=True)] | None = None
 
 
+class HeadersIn(Body):
+    """All of an endpoint's own headers."""
+
+    headers: Headers
+
+
+class HeadersPatch(Body):
+    """Headers to set, and names of headers to remove; the others stay."""
+
+    headers: Headers = Field(default_factory=dict)
+    delete_headers: Annotated[list[str], Field(max_length=50)] | None = None
+
+
+class EventExample(Body):
+    """Which example to send: the event type's own of that index, or this payload."""
+
+    event_type: EventTypeName
+    example_index: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    payload: dict[str, Any] | None = None
+
+
+class Precheck(Body):
+    """A message that might be sent."""
+
+    event_type: EventTypeName
+    channels: Channels | None = None
+
+
+class PortalAccess(Body):
+    """Who may look for how long (in seconds), and do what; everything a portal can do unless capabilities are named."""
+
+    application: ApplicationIn | None = None
+    read_only: bool | None = None
+    capabilities: Annotated[list[Capability], Field(max_length=10)] | None = None
+    expiry: Annotated[int, Field(ge=3600, le=7 * 24 * 3600, strict=True)] = 7 * 24 * 3600
+    session_id: Name | None = None
+
+
+class PortalExpiry(Body):
+    """Which portal links end, and in how many seconds: all of a tenant's, or those of these sessions."""
+
+    expiry: Annotated[int, Field(ge=0, le=7 * 24 * 3600, strict=True)] = 0
+    session_ids: Annotated[list[Name], Field(max_length=100)] | None = None
+
+
 class EventTypeUpsert(Body):
     """All of an event type but its name."""
 
     description: Text
     archived: bool | None = None
     deprecated: bool | None = None
-    schemas: dict[str, Any] | None = None
+    schemas: SchemasOf | None = None
     group_name: Name | None = None
     retry_schedule: RetrySchedule | None = None
 
@@ -238,7 +274,7 @@ class EventTypePatch(Body):
     description: Text | None = None
     archived: bool | None = None
     deprecated: bool | None = None
-    schemas: dict[str, Any] | None = None
+    schemas: SchemasOf | None = None
     group_name: Name | None = None
     retry_schedule: RetrySchedule | None = None
 

@@ -14,12 +14,14 @@ import orjson
 
 from ..kernel.ids import to_text
 from ..storage.tenants import Tenant
-from ..webhooks.model import Attempt, Endpoint, EndpointHealth, EventType, Message
+from ..webhooks.model import Attempt, DeliveryRow, Endpoint, EndpointHealth, EventType, Message
 from ..webhooks.schedules import shown
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _EMPTY: Final = orjson.Fragment(b"{}")
+_ERASED: Final = orjson.Fragment(b'{"expired":true}')
+"""What Svix answers in the place of a payload that was expunged or has outlived its time."""
 
 SUCCESS, PENDING, FAIL, SENDING, CANCELED = range(5)
 STATUS_TEXT: Final = ("success", "pending", "fail", "sending", "canceled")
@@ -54,7 +56,7 @@ def message_out(message: Message, *, with_content: bool = True) -> dict[str, Any
         "id": message.text_id,
         "eventId": message.event_id,
         "eventType": message.event_type,
-        "payload": orjson.Fragment(message.payload) if with_content else _EMPTY,
+        "payload": _EMPTY if not with_content else _ERASED if message.is_expunged else orjson.Fragment(message.payload),
         "channels": message.channels,
         "tags": message.tags,
         "timestamp": timestamp(message.created_us),
@@ -87,6 +89,20 @@ def attempt_out(attempt: Attempt, message: Message | None, *, with_content: bool
     if message is not None:
         out["msg"] = message_out(message, with_content=False)
     return out
+
+
+def delivery_out(delivery: DeliveryRow) -> dict[str, Any]:
+    """How a message stands at an endpoint, in Svix's words; its own state and reason beside them."""
+    status = STATUS_OF_STATE[delivery.state]
+    return {
+        "status": status,
+        "statusText": STATUS_TEXT[status],
+        "nextAttempt": timestamp(delivery.next_us) if delivery.next_us is not None else None,
+        "state": delivery.state,
+        "attempts": delivery.number,
+        "lastStatusCode": delivery.last_status or None,
+        "reason": delivery.reason or None,
+    }
 
 
 def endpoint_out(endpoint: Endpoint, health: EndpointHealth | None = None) -> dict[str, Any]:

@@ -49,7 +49,7 @@ async def create_endpoint(caller: Caller, body: EndpointIn) -> Response:
         return await endpoints.get(tx, to_text("ep", ref))
 
     endpoint, replayed = await once(caller, caller.scope, "POST /app/{app_id}/endpoint", make, again)
-    _changed(caller)
+    changed(caller)
     return answer(endpoint_out(endpoint, WELL), 201, replayed=replayed)
 
 
@@ -65,7 +65,7 @@ async def update_endpoint(caller: Caller, endpoint_id: str, body: EndpointUpsert
     check_tenant(endpoint_id)
     sealer = caller.edge.netra.sealer
     endpoint, made = await caller.write(upsert, sealer, endpoint_id, body)
-    _changed(caller)
+    changed(caller)
     return answer(endpoint_out(*await caller.read(find, endpoint.text_id)), 201 if made else 200)
 
 
@@ -73,7 +73,7 @@ async def update_endpoint(caller: Caller, endpoint_id: str, body: EndpointUpsert
 async def patch_endpoint(caller: Caller, endpoint_id: str, body: EndpointPatch) -> Response:
     """Change what is named of an endpoint."""
     endpoint = await caller.write(endpoints.update, endpoint_id, body.changes())
-    _changed(caller)
+    changed(caller)
     return answer(endpoint_out(*await caller.read(find, endpoint.text_id)))
 
 
@@ -81,7 +81,7 @@ async def patch_endpoint(caller: Caller, endpoint_id: str, body: EndpointPatch) 
 async def delete_endpoint(caller: Caller, endpoint_id: str) -> Response:
     """Delete an endpoint: what was due for it is cancelled."""
     await caller.write(endpoints.bury, endpoint_id)
-    _changed(caller)
+    changed(caller)
     return no_content()
 
 
@@ -118,11 +118,11 @@ async def rotate_secret(caller: Caller, endpoint_id: str, body: SecretRotate | N
         return await endpoints.disclose_secret(tx, sealer, to_text("ep", ref))
 
     key, replayed = await once(caller, caller.scope, "POST /app/{app_id}/endpoint/{endpoint_id}/secret/rotate", make, again)
-    _changed(caller)
+    changed(caller)
     return answer({"key": told(key)}, replayed=replayed)
 
 
-def _changed(access: Access) -> None:
+def changed(access: Access) -> None:
     """What this process sends by is read anew at once, not within half a second."""
     access.edge.netra.webhooks.snapshots.forget(access.tenant.tenant)
 

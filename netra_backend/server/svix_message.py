@@ -15,7 +15,7 @@ from ..webhooks.model import DeliveryRow, Endpoint, Message
 from ..webhooks.search import MessageFilter
 from .filters import Messages
 from .pagination import CREATED, DEFAULT_LIMIT, ID, Asked, Iterator, Limit, Window, page
-from .render import STATUS_OF_STATE, STATUS_TEXT, endpoint_out, message_out, timestamp
+from .render import delivery_out, endpoint_out, message_out, timestamp
 from .routing import Caller, answer
 
 router: Final = APIRouter(prefix="/api/v1/app/{app_id}/msg", tags=["Message"])
@@ -34,7 +34,7 @@ async def list_messages(
 ) -> Response:
     """An application's messages, the newest first."""
     out = partial(message_out, with_content=with_content)
-    return answer(await page(Asked(limit, iterator), CREATED, partial(caller.read, _page, wanted), _place, out))
+    return answer(await page(Asked(limit, iterator), CREATED, partial(caller.read, messages_in, wanted), message_place, out))
 
 
 @router.get("/{msg_id}", operation_id="v1.message.get")
@@ -71,17 +71,7 @@ async def find_message(tx: Tx, reference: str) -> Message:
 def _destination_out(each: tuple[DeliveryRow, Endpoint]) -> dict[str, Any]:
     """Svix's MessageEndpointOut, and the delivery's own state and reason."""
     delivery, endpoint = each
-    status = STATUS_OF_STATE[delivery.state]
-    return {
-        **endpoint_out(endpoint),
-        "status": status,
-        "statusText": STATUS_TEXT[status],
-        "nextAttempt": timestamp(delivery.next_us) if delivery.next_us is not None else None,
-        "state": delivery.state,
-        "attempts": delivery.number,
-        "lastStatusCode": delivery.last_status or None,
-        "reason": delivery.reason or None,
-    }
+    return {**endpoint_out(endpoint), **delivery_out(delivery)}
 
 
 def dead_letter_out(delivery: DeliveryRow) -> dict[str, Any]:
@@ -97,11 +87,13 @@ def dead_letter_out(delivery: DeliveryRow) -> dict[str, Any]:
     }
 
 
-async def _page(tx: Tx, wanted: MessageFilter, window: Window[tuple[int, bytes]]) -> list[Message]:
+async def messages_in(tx: Tx, wanted: MessageFilter, window: Window[tuple[int, bytes]]) -> list[Message]:
+    """The messages of one page."""
     return await search.messages(tx, wanted, window.at, window.count, back=window.back)
 
 
-def _place(message: Message) -> tuple[int, bytes]:
+def message_place(message: Message) -> tuple[int, bytes]:
+    """Where a message stands in the list."""
     return message.created_us, message.id
 
 

@@ -20,17 +20,14 @@ from ..storage.transaction import Tx
 from ..webhooks import endpoints
 from ..webhooks.keys import told
 from ..webhooks.model import WELL, Endpoint
-from . import svix_endpoint
+from . import svix_endpoint, svix_headers
 from .access import Access
-from .models import EndpointHeadersIn, EndpointHeadersPatch, EndpointIn, EndpointPatch, EndpointUpsert, SecretRotate
+from .models import EndpointIn, EndpointPatch, EndpointUpsert, HeadersIn, HeadersPatch, SecretRotate
 from .pagination import CREATED, DEFAULT_LIMIT, Asked, Iterator, Limit, Order, page
 from .render import endpoint_out
 from .routing import Caller, answer, no_content, once
 
 router: Final = APIRouter(prefix="/api/v1/operational-webhook/endpoint", tags=["Operational webhook endpoint"])
-
-SENSITIVE: Final = frozenset({"authorization", "cookie", "x-api-key", "x-auth-token"})
-"""Headers whose values are credentials wherever they stand: they are named, and never shown again."""
 
 
 @router.get("", operation_id="v1.operational-webhook.endpoint.list")
@@ -93,21 +90,20 @@ async def delete_endpoint(caller: Caller, endpoint_id: str) -> Response:
 async def get_headers(caller: Caller, endpoint_id: str) -> Response:
     """The headers sent with each event; of those that are credentials, only the names."""
     found: Endpoint = await caller.read(endpoints.get, endpoint_id, scope=caller.system_scope)
-    shown = {name: value for name, value in found.headers.items() if name.lower() not in SENSITIVE}
-    return answer({"headers": shown, "sensitive": sorted(found.headers.keys() - shown.keys())})
+    return answer(svix_headers.headers_out(found.headers))
 
 
 @router.put("/{endpoint_id}/headers", operation_id="v1.operational-webhook.endpoint.update-headers", status_code=204)
-async def update_headers(caller: Caller, endpoint_id: str, body: EndpointHeadersIn) -> Response:
+async def update_headers(caller: Caller, endpoint_id: str, body: HeadersIn) -> Response:
     """Replace the headers."""
     await _change(caller, endpoint_id, {"headers": body.headers})
     return no_content()
 
 
 @router.patch("/{endpoint_id}/headers", operation_id="netra.operational-webhook.endpoint.patch-headers", status_code=204)
-async def patch_headers(caller: Caller, endpoint_id: str, body: EndpointHeadersPatch) -> Response:
+async def patch_headers(caller: Caller, endpoint_id: str, body: HeadersPatch) -> Response:
     """Set some of the headers, and take away those in `deleteHeaders`."""
-    await caller.write(_patch_headers, endpoint_id, body, scope=caller.system_scope)
+    await caller.write(svix_headers.patch, endpoint_id, body.headers, body.delete_headers or [], scope=caller.system_scope)
     _changed(caller)
     return no_content()
 
@@ -140,12 +136,6 @@ async def rotate_secret(caller: Caller, endpoint_id: str, body: SecretRotate | N
 async def _upsert(tx: Tx, sealer: Sealer, reference: str, body: EndpointUpsert) -> tuple[Endpoint, bool]:
     await tenants.ensure_system(tx)
     return await svix_endpoint.upsert(tx, sealer, reference, body)
-
-
-async def _patch_headers(tx: Tx, reference: str, body: EndpointHeadersPatch) -> None:
-    gone = {name.lower() for name in [*body.delete_headers, *body.headers]}
-    kept = {name: value for name, value in (await endpoints.get_to_change(tx, reference)).headers.items() if name.lower() not in gone}
-    await endpoints.update(tx, reference, {"headers": {**kept, **body.headers}})
 
 
 async def _change(caller: Access, reference: str, changes: Mapping[str, Any]) -> Endpoint:

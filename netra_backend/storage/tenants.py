@@ -112,12 +112,6 @@ async def find(tx: Tx, reference: str) -> Tenant | None:
     return _tenant(row) if row and row[0] != SYSTEM_TENANT else None
 
 
-async def named(tx: Tx, tenant: str) -> Tenant | None:
-    """The tenant of exactly this name, unless it is deleted."""
-    row = await tx.one(Q.tenant_by_name, tenant=tenant)
-    return _tenant(row) if row else None
-
-
 async def ensure_system(tx: Tx) -> None:
     """The system tenant's row, for what the operator owns as a tenant does. No list shows it and no reference finds it."""
     if not await name_is_free(tx, SYSTEM_TENANT):
@@ -125,6 +119,12 @@ async def ensure_system(tx: Tx) -> None:
     id_ = tx.new_id()
     made = Tenant(SYSTEM_TENANT, id_, None, "the operator", {}, None, tx.now_us, tx.now_us)
     await _insert(tx, made)
+
+
+async def by_name(tx: Tx, tenant: str) -> Tenant | None:
+    """The tenant of exactly this name, which may be another's uid by now."""
+    row = await tx.one(Q.tenant_by_name, tenant=tenant)
+    return _tenant(row) if row else None
 
 
 async def get(tx: Tx, reference: str) -> Tenant:
@@ -178,10 +178,10 @@ async def _get_to_change(tx: Tx, reference: str) -> Tenant:
     """The tenant, its row locked first: of two changes at once the second sees what the first has done."""
     found = await get(tx, reference)
     await tx.execute(Q.hold_tenant, tenant=found.tenant)
-    row = await tx.one(Q.tenant_by_name, tenant=found.tenant)
-    if row is None:
+    held = await by_name(tx, found.tenant)
+    if held is None:
         raise NotFound(f"the tenant {reference[:80]!r} was deleted just now")
-    return _tenant(row)
+    return held
 
 
 async def page(tx: Tx, after: tuple[int, bytes], limit: int, *, back: bool = False) -> list[Tenant]:

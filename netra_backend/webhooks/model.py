@@ -100,7 +100,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message as the producer gave it. `payload` is the exact JSON text that will be signed and sent."""
+    """A message as the producer gave it. `payload` is the exact JSON text that will be signed and sent.
+
+    `keep_payload_us` is for how long it is kept, where that is shorter than the message.
+    """
 
     event_type: str
     payload: str
@@ -111,12 +114,13 @@ class NewMessage:
     tags: tuple[str, ...] | None = None
     deliver_at_us: int | None = None
     ordering_key: str | None = None
+    keep_payload_us: int | None = None
     schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A stored message."""
+    """A stored message. Its payload is empty once that was erased, which no JSON text is."""
 
     tenant: str
     id: bytes
@@ -135,6 +139,11 @@ class Message:
     def text_id(self) -> str:
         """The id as text, `msg_...`: what receivers see as `webhook-id`."""
         return to_text("msg", self.id)
+
+    @property
+    def is_expunged(self) -> bool:
+        """Whether its payload was erased: it cannot be sent any more."""
+        return not self.payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,3 +318,75 @@ class EventType:
     created_us: int
     updated_us: int
     schedule: str | None = None
+
+
+TaskKind = Literal["recover", "redrive", "replay_missing", "bulk_replay", "cancel"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWanted:
+    """Which messages a task walks over, and what of theirs it changes. `until_us` is exclusive.
+
+    Of deliveries those to this endpoint (None: to any that takes messages), in one of these states, last answered with a status from
+    `least_status` to below `above_status`.
+    """
+
+    endpoint_id: bytes | None
+    since_us: int
+    until_us: int
+    states: tuple[str, ...] = ()
+    event_types: tuple[str, ...] = ()
+    channel: str = ""
+    tag: str = ""
+    least_status: int = 0
+    above_status: int = 1000
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An operator's verb over many messages, as it stands. `changed` counts deliveries, `done` the messages that were looked at."""
+
+    tenant: str
+    id: bytes
+    kind: str
+    state: str
+    wanted: TaskWanted
+    after: tuple[int, bytes]
+    done: int
+    changed: int
+    owner: bytes | None
+    reason: str | None
+    created_us: int
+    updated_us: int
+    finished_us: int | None
+    trace: TraceContext = field(default_factory=TraceContext)
+
+    @property
+    def text_id(self) -> str:
+        """The id as text: `qtask_...`, as Svix spells it."""
+        return to_text("qtask", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFilter:
+    """Which dead letters: to this endpoint, of these event types, of messages created between two times (exclusive)."""
+
+    endpoint_id: bytes | None = None
+    event_types: tuple[str, ...] = ()
+    after_us: int = -1
+    before_us: int = 2**62
+
+    def params(self) -> dict[str, Any]:
+        """The parameters of the statement."""
+        return {
+            "any_endpoint": int(self.endpoint_id is None),
+            "endpoint_id": self.endpoint_id or b"",
+            "any_type": int(not self.event_types),
+            "types": [(name,) for name in self.event_types],
+            "after_us": self.after_us,
+            "before_us": self.before_us,
+        }
+
+
+EVERY_DEAD: Final = DeadFilter()

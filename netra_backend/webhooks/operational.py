@@ -151,7 +151,7 @@ class _Known:
 
 
 async def _app(tx: Tx, tenant: str) -> tuple[str, str | None]:
-    found = await tenants.named(tx, tenant)
+    found = await tenants.by_name(tx, tenant)
     return (found.app_id, found.uid) if found is not None else (tenant, None)
 
 

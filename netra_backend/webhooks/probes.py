@@ -45,7 +45,7 @@ async def take(tx: Tx, node: bytes, wanted: Sequence[tuple[Lane, EndpointHealth,
     asked = sorted(lane for lane, _, _ in wanted)
     expired = await tx.all(Q.bury_expired, lanes=asked, now_us=tx.now_us, most=BURIED_AT_ONCE, reason=PAST_DEADLINE)
     for tenant, message, endpoint, number, _ in expired:
-        store.announce(tx, tenant, message, endpoint, "dead", number, None)
+        store.announce(tx, tenant, message, endpoint, "dead", number)
     if behind := {(tenant, endpoint, line) for tenant, _, endpoint, _, line in expired if line is not None}:
         await lines.free_next(tx, behind)
     rows = sorted(_probe_row(lane, before.breaker, after.breaker) for lane, before, after in wanted)

@@ -42,7 +42,10 @@ USER_AGENT: Final = "Netra-Webhooks/1"
 ATTEMPT_HEADER: Final = "netra-attempt"
 """Names the attempt to its receiver, so that its log and ours can be compared row by row."""
 
-_OURS: Final = frozenset({"content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature", ATTEMPT_HEADER})
+_OURS: Final = frozenset({
+    "content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature", "svix-id", "svix-timestamp", "svix-signature",
+    ATTEMPT_HEADER,
+})  # fmt: skip
 _NOTHING_SENT: Final = replies.Said(Health.NOT_SENT)
 
 BEFORE_ATTEMPT: Final = declare("webhooks.before_attempt", "a delivery is leased and in memory, no request was made")
@@ -77,6 +80,7 @@ class Sender:
         self.breakers = Breakers(database, runtime, settings, membership)
         self.breakers.changed = self._changed
         self.lanes = Lanes(self.breakers.allowance, settings.in_flight_total)
+        self._brands = ("webhook", "svix") if settings.svix_headers else ("webhook",)
         self.wants_claim: Callable[[Lane], None] = _ignore
         self.retry_at: Callable[[Lane, int], None] = _ignore
         self.running = False
@@ -168,6 +172,8 @@ class Sender:
         now_us = self._runtime.clock.wall_us()
         if endpoint is None or not _takes(endpoint, delivery):
             return self._unsent(delivery, now_us, verdicts.withdrawn(delivery, now_us, deleted=endpoint is None))
+        if delivery.message.is_expunged:
+            return self._unsent(delivery, now_us, verdicts.expunged(delivery, now_us))
         if now_us > delivery.deadline_us:
             return self._unsent(delivery, now_us, verdicts.expired(delivery, now_us))
         keys = _live(snapshot.secrets.get(endpoint.id, ()), now_us)
@@ -193,7 +199,7 @@ class Sender:
             reply = await self._egress.request(
                 "POST",
                 endpoint.url,
-                headers=_headers(delivery, endpoint, keys, attempt_id, started_us // 1_000_000, body),
+                headers=_headers(delivery, endpoint, keys, attempt_id, started_us // 1_000_000, body, self._brands),
                 body=body,
                 tenant=delivery.message.tenant,
                 timeout_s=self._settings.timeout_s,
@@ -273,16 +279,16 @@ def _live(secrets: Sequence[Secret], now_us: int) -> list[bytes]:
 
 
 def _headers(
-    delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes], attempt_id: bytes, timestamp_s: int, body: bytes
+    delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes], attempt_id: bytes, timestamp_s: int, body: bytes, brands: Sequence[str]
 ) -> list[tuple[str, str]]:
+    """The endpoint's own and ours; what a receiver verifies by stands there once for each brand."""
     message_id = to_text("msg", delivery.message.id)
+    signed = {"id": message_id, "timestamp": str(timestamp_s), "signature": signature_header(keys, message_id, timestamp_s, body)}
     return [
         *((name, value) for name, value in endpoint.headers.items() if name.lower() not in _OURS),
         ("content-type", "application/json"),
         ("user-agent", USER_AGENT),
-        ("webhook-id", message_id),
-        ("webhook-timestamp", str(timestamp_s)),
-        ("webhook-signature", signature_header(keys, message_id, timestamp_s, body)),
+        *((f"{brand}-{name}", value) for brand in brands for name, value in signed.items()),
         (ATTEMPT_HEADER, to_text("atmpt", attempt_id)),
     ]
 

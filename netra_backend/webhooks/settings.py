@@ -25,6 +25,7 @@ class WebhookSettings:
     payload_max_bytes: int = 1024 * 1024
     strict_event_types: bool = False
     svix_strict: bool = False
+    svix_headers: bool = True
     release_check_s: float = 5.0
     failing_warnings_s: tuple[float, ...] = (3600.0, 24 * 3600.0, 4 * 24 * 3600.0)
     disable_after_s: float = 5 * 24 * 3600.0
@@ -53,6 +54,7 @@ class WebhookSettings:
             payload_max_bytes=settings.payload_max_bytes,
             strict_event_types=settings.event_types == "strict",
             svix_strict=settings.svix_strict,
+            svix_headers=settings.svix_headers,
             release_check_s=settings.release_check_s,
             failing_warnings_s=settings.webhooks_failing_warnings,
             disable_after_s=settings.webhooks_disable_after,

@@ -1,6 +1,6 @@
 """The dispatcher: finds what is due, claims it for free slots, and takes over from the dead.
 
-The table is the truth; memory only saves looking. Six loops, each cheap when there is nothing to do:
+The table is the truth; memory only saves looking. Its loops, each cheap when there is nothing to do:
 
 * scan: when anything was committed, or a known retry comes due, one index seek per lane, going on next time where this
   time ended, so that a backlog is never read to find another's work. Lanes with free slots are claimed for together.
@@ -9,6 +9,7 @@ The table is the truth; memory only saves looking. Six loops, each cheap when th
 * release check, every half TTL: what the table says is ours and memory does not know is given back. A row counts only
   if two checks in a row saw it, for the hand-over of a commit is a moment later than the commit.
 * retention, every ten minutes: `retention.py`.
+* runner: operators' verbs over many messages, `runner.py`.
 * operational events: `operational.py`.
 * look: endpoints that others changed are read again, and the health of those that are not well.
 
@@ -41,6 +42,7 @@ from .model import Delivery
 from .operational import FOLLOW_EVERY_S, Operational
 from .probes import Probes
 from .retention import Retention
+from .runner import Runner
 from .sender import Sender
 from .settings import WebhookSettings
 from .snapshots import LOOK_EVERY_S, Snapshots
@@ -80,6 +82,7 @@ class Dispatcher:
         self._breakers = sender.breakers
         self.operational = Operational(database, runtime, settings, membership, snapshots)
         self.retention = Retention(database, runtime, membership, settings.keep_s)
+        self.runner = Runner(database, runtime, settings, membership, snapshots)
         self._wanted: dict[Lane, None] = {}
         self._wheel: list[tuple[int, Lane]] = []
         self._hints: dict[Lane, int] = {}
@@ -109,9 +112,11 @@ class Dispatcher:
             asyncio.create_task(self._every(FOLLOW_EVERY_S, self.operational.follow)),
             asyncio.create_task(self._retain()),
         ]
+        await self.runner.start()
 
     async def stop(self, grace_s: float = 30.0) -> None:
         """Claim nothing more, finish what is on its way, give the rest back."""
+        await self.runner.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -167,6 +167,19 @@ class Platform:
         """Pause, resume or cancel a run; its new state."""
         return await getattr(self._netra.batch, event)(run, tenant=tenant)
 
+    async def set_disabled(self, tenant: str, name: str, disabled: bool) -> None:
+        """Disable or enable an endpoint; this process knows of it at once."""
+        await self._netra.database.write(endpoints.update, name, {"disabled": disabled}, scope=Scope(tenant, "tester"))
+        self._netra.webhooks.snapshots.forget(tenant)
+
+    async def recover(self, tenant: str, name: str, since: float) -> str:
+        """Recover an endpoint; the task's id."""
+        return (await self._netra.webhooks.recover(name, since, tenant=tenant))["task"]
+
+    async def task(self, tenant: str, task: str) -> dict[str, Any]:
+        """How a task stands."""
+        return await self._netra.webhooks.task(task, tenant=tenant)
+
     async def hold(self, tenant: str, ref: str) -> str:
         """Open a transaction, send inside it, and keep it open until `let_go`."""
         payload = {"ref": ref, "tenant": tenant}

@@ -9,19 +9,21 @@ from netra_backend.batch.model import Chunk, Failure, Part
 from netra_backend.batch.registry import Job
 from netra_backend.kernel.ids import from_text
 from netra_backend.kernel.scope import Scope
+from netra_backend.server.app import ROUTERS
 from netra_backend.server.audit_map import AUDITED, NOT_AUDITED
 from netra_backend.storage import nodes
 
 from ...support.server import API, client_of, endpoint, message
 
 NODE = b"n" * 16
-HIDDEN = {"HEAD /api/v1/health", "GET /openapi.json"}
 
 
 async def routes_of(app) -> set[str]:
     async with client_of(app, None) as nobody:
         document = (await nobody.get("/openapi.json")).json()
-    return {f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item} | HIDDEN
+    shown = {f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item}
+    hidden = [route for router in ROUTERS for route in router.routes if not route.include_in_schema]
+    return shown | {f"{method} {route.path}" for route in hidden for method in route.methods} | {"GET /openapi.json"}
 
 
 async def test_each_route_is_decided(app):
@@ -69,6 +71,9 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "PATCH /api/v1/operational-webhook/endpoint/{endpoint_id}": {"description": "x"},
         "PUT /api/v1/operational-webhook/endpoint/{endpoint_id}/headers": {"headers": {"X-A": "1"}},
         "PATCH /api/v1/operational-webhook/endpoint/{endpoint_id}/headers": {"headers": {"X-B": "1"}},
+        "PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers": {"headers": {"x-a": "1"}},
+        "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers": {"headers": {"x-a": "2"}},
+        "POST /api/v1/auth/app-portal-access/{app_id}": {},
         "POST /api/v1/event-type": {"name": "a.b", "description": "d"},
         "PUT /api/v1/event-type/{event_type_name}": {"description": "d"},
         "PATCH /api/v1/event-type/{event_type_name}": {"description": "e"},
@@ -77,6 +82,11 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "POST /api/v1/tenants/{tenant}/cache/invalidate": {"deps": ["org:7"]},
         "POST /api/v1/tenants/{tenant}/keys": {"name": "b"},
         "POST /api/v1/tenants/{tenant}/batch/runs": {"job": "another"},
+    }
+    links = [(await operator.post(f"{API}/auth/app-portal-access/acme", json={})).json()["token"] for _ in range(2)]
+    carried = {
+        "POST /api/v1/auth/logout": {"authorization": f"Bearer {links[0]}"},
+        "DELETE /ui/session": {"cookie": f"__Host-netra={links[1]}"},
     }
     last = ["DELETE /api/v1/app/{app_id}/endpoint/{endpoint_id}", "DELETE /api/v1/app/{app_id}"]
     rotations = [route for route in AUDITED if route.endswith("/keys/{key_id}/rotate")]  # before the key is revoked
@@ -90,7 +100,7 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         body = bodies.get(route)
         content = None if body is None else json.dumps(body)
         headers = {"traceparent": f"00-{trace}-{1:016x}-01", "content-type": "application/json"}
-        answer = await operator.request(method, path, content=content, headers=headers)
+        answer = await operator.request(method, path, content=content, headers=headers | carried.get(route, {}))
         assert answer.status_code < 300, (route, answer.text)
         traces[route] = trace
     found = await entries(operator)

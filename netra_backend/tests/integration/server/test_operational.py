@@ -124,7 +124,7 @@ async def test_the_operators_tenant_is_nobodys_application(operator, netra):
         pages += [each["uid"] for each in shown["data"]]
         iterator = None if shown["done"] else shown["iterator"]
     assert pages == ["acme", "later-0", "later-1", "later-2"]
-    row = await netra.database.read(tenants.named, "*", scope=SYSTEM)
+    row = await netra.database.read(tenants.by_name, "*", scope=SYSTEM)
     assert (await operator.get(f"{API}/app/{row.app_id}")).status_code == 404
     found = await netra.database.read(endpoints.page, (-1, b""), 10, scope=SYSTEM)
     assert len(found) == 1

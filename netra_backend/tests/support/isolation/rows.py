@@ -38,6 +38,7 @@ GONE, GONE_TOO, VOID, VOID_TOO = (named(f"message {n}") for n in ("gone", "gone 
 
 MESSAGES: Final = (GONE, GONE_TOO, VOID, VOID_TOO, FRONT, BEHIND, READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
+TASK, NEW_TASK, FREE_TASK = named("task"), named("task new"), named("task free")
 RUN, NEW_RUN, IDLE_RUN = named("run"), named("run new"), named("run idle")
 ENTRY: Final = named("an entry")
 PAST_US: Final = 90
@@ -55,7 +56,7 @@ def shared_rows() -> Iterator[Row]:
     yield _entry(INITECH, SPARE["tenant"], "netra_tenant", INITECH)
     for word, target in (("event type", EVENT_TYPE), ("event type changed", EVENT_TYPE), ("event type new", "thing.new")):
         yield _entry(SYSTEM, named(word), "netra_event_type", target)
-    facts = {"description": "", "archived": 0, "deprecated": 0, "schedule": "5s", **_made(), **_by("event type")}
+    facts = {"description": "", "archived": 0, "deprecated": 0, "schemas": '{"1": {}}', "schedule": "5s", **_made(), **_by("event type")}
     yield "netra_event_type", {"tenant": SYSTEM, "name": EVENT_TYPE, **facts}
 
 
@@ -65,13 +66,17 @@ SPARE: Final = {
     "endpoint": named("endpoint chgd"),
     "secret": named("secret changed"),
     "delivery": named("delivery chgd"),
+    "delivery due": named("delivery due"),
     "event type": named("event type changed"),
     "run": named("run changed"),
+    "task": named("task changed"),
     "new key": named("key made"),
     "new endpoint": named("endpoint made"),
     "new secret": named("secret made"),
     "new event type": named("event type new"),
     "new run": named("run made"),
+    "new task": named("task made"),
+    "new free": named("free made"),
     "new idle": named("idle made"),
 }
 """Entries for the changes that the statements make, by what they are for."""
@@ -90,6 +95,7 @@ def rows_of(tenant: str) -> Iterator[Row]:
     yield from _endpoints(tenant)
     yield from _messages(tenant)
     yield from _runs(tenant)
+    yield from _tasks(tenant)
     yield "netra_outbox", {"stream": "events", **own, "items": "[]", "at_us": 1}
     yield "netra_log", {"stream": "events", "seq": _one_or_two(tenant), **own, "items": "[]", "at_us": 1}
 
@@ -101,7 +107,10 @@ def _entries(tenant: str) -> Iterator[Row]:
         "endpoint": ("netra_endpoint", ENDPOINT.hex(), NEW_ENDPOINT.hex()),
         "secret": ("netra_endpoint_secret", SECRET.hex(), NEW_SECRET.hex()),
         "run": ("netra_job_run", RUN.hex(), NEW_RUN.hex()),
+        "task": ("netra_webhook_task", TASK.hex(), NEW_TASK.hex()),
     }
+    yield _entry(tenant, SPARE["new free"], "netra_webhook_task", FREE_TASK.hex())
+    yield _entry(tenant, SPARE["delivery due"], "netra_delivery", f"{READY.hex()}/{ENDPOINT.hex()}")
     yield _entry(tenant, SPARE["new idle"], "netra_job_run", IDLE_RUN.hex())
     yield _entry(tenant, ENTRY, "", "")
     yield _entry(tenant, SPARE["delivery"], "netra_delivery", f"{DEAD.hex()}/{ENDPOINT.hex()}")
@@ -146,7 +155,8 @@ def _messages(tenant: str) -> Iterator[Row]:
     for message in MESSAGES:
         facts = {"event_type": EVENT_TYPE, "payload": f'"{tenant}"', "channels": '["c"]', "tags": '["t"]', "created_us": 1}
         later = {"deliver_at_us": FAR_US} if (tenant, message) == (GLOBEX, BEHIND) else {}
-        yield "netra_message", {"tenant": tenant, "id": message, **facts, **later, **traced}
+        short = {"payload_until_us": PAST_US} if message == LATER else {}
+        yield "netra_message", {"tenant": tenant, "id": message, **facts, **later, **short, **traced}
     for (message, endpoint), (state, due_us, owner) in DELIVERIES[tenant].items():
         facts = {"state": state, "number": 0, "due_us": due_us, "deadline_us": PAST_US, "manual": 0, "owner": owner}
         yield "netra_delivery", {"tenant": tenant, "message_id": message, "endpoint_id": endpoint, **facts}
@@ -163,6 +173,21 @@ def _messages(tenant: str) -> Iterator[Row]:
         facts = {"number": 1, "manual": 0, "started_us": 1, "duration_us": 1, "outcome": "delivered", "status": 200, "error_kind": ""}
         rest = {"error": "", "response": tenant, "url": f"http://{tenant}/", "late": 0, **traced}
         yield "netra_attempt", {"tenant": tenant, "message_id": message, "id": attempt, "endpoint_id": ENDPOINT, **facts, **rest}
+
+
+def _tasks(tenant: str) -> Iterator[Row]:
+    """The first is held by a node that lives, the other is free."""
+    facts = {
+        "kind": "recover",
+        "state": "running",
+        "parameters": f'"{tenant}"',
+        "after_us": _one_or_two(tenant),
+        "after_id": b"",
+        "done": 0,
+    }
+    more = {"changed": 0, **_made(), "trace_id": "", "span_id": ""}
+    yield "netra_webhook_task", {"tenant": tenant, "id": TASK, **facts, **more, "owner": NODE, **_by("task")}
+    yield "netra_webhook_task", {"tenant": tenant, "id": FREE_TASK, **facts, **more, "audit_id": SPARE["new free"]}
 
 
 def _runs(tenant: str) -> Iterator[Row]:
