@@ -13,7 +13,8 @@ The table is the truth; memory only saves looking. Its loops, each cheap when th
 * operational events: `operational.py`.
 * look: endpoints that others changed are read again, and the health of those that are not well.
 
-An endpoint whose breaker is open, or whose receiver wants nothing for a while, is parked: its rows stay due, the scan passes
+An endpoint with a rate limit is claimed for as its attempts may start (`paces.py`), and looked at again when the next one may. An endpoint
+whose breaker is open, or whose receiver wants nothing for a while, is parked: its rows stay due, the scan passes
 it by until that time is over, and what waited in memory is given back. Then one probe is taken (`probes.py`), for many
 endpoints in one transaction.
 
@@ -174,6 +175,7 @@ class Dispatcher:
                     wanted[lane] = None
                 else:
                     self._retry_at(lane, due_us)
+        await self.sender.learn(wanted)
         free, probing = self._sorted(wanted, now_us)
         if free and not self._membership.quiet:
             await self._claim(free)
@@ -192,6 +194,8 @@ class Dispatcher:
                 probing.append(lane)
             elif slots := min(self.sender.lanes.free(lane), store.CLAIM_AT_ONCE):
                 free.append((lane, slots))
+            elif wait_s := self.sender.paces.wait_s(lane):
+                self._retry_at(lane, now_us + int(wait_s * 1_000_000))
         return free, probing
 
     async def _probe(self, lanes: list[Lane], now_us: int) -> None:
