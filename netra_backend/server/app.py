@@ -28,6 +28,7 @@ from . import (
     svix_example,
     svix_headers,
     svix_message,
+    svix_operational,
     svix_stats,
     svix_task,
 )
@@ -48,6 +49,7 @@ ROUTERS: Final = (
     svix_example.router,
     svix_auth.router,
     svix_event_type.router,
+    svix_operational.router,
     svix_message.router,
     svix_attempt.router,
     svix_task.router,

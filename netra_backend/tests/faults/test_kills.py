@@ -51,6 +51,7 @@ NTH = {
     "webhooks.released_before_commit": 1,
     "webhooks.probe_taken_before_commit": 1,
     "webhooks.health_written_before_commit": 1,
+    "webhooks.operational_taken_before_commit": 1,
 }
 """Which hit is killed, where the first ones belong to the start of the process."""
 
@@ -126,6 +127,9 @@ def test_a_process_killed_at_a_failpoint_loses_nothing(world, failpoint):
     victim = world.start(f"{failpoint}@{NTH.get(failpoint, 2)}=kill")
     try:
         victim.ask("node")  # it is there first, and so has the log's lead
+        if failpoint == "webhooks.operational_taken_before_commit":
+            victim.ask("tell_operator", tenant=TENANT)
+            keep_busy(world, victim)  # before another process takes the event
         while len(world.children) < world.processes:
             world.start()
         keep_busy(world, victim)

@@ -13,7 +13,7 @@ from . import rows as r
 
 Params = dict[str, Any]
 
-_MESSAGE: Final = ("thing.happened", None, "{}", None, None, None, None, r.NOW_US, "", "", None)
+_MESSAGE: Final = ("thing.happened", None, "{}", None, None, None, None, r.NOW_US, "", "", None, None)
 _OPEN: Final = ("open", 1, 1)
 _ATTEMPT: Final = (r.ENDPOINT, 1, 0, 1, 1, "delivered", 200, "", "", "", "http://new/", 0, "", "")
 
