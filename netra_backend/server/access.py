@@ -117,6 +117,8 @@ def scope_needed(method: str, segments: Sequence[str]) -> str:
     match segments:
         case ("api", "v1", "app", _, "endpoint", _, "secret") if method == "GET":
             return "endpoint:secret"
+        case ("api", "v1", "tenants", _, "connections", _, "token"):
+            return "connection:token"
         case _:
             return "tenant"
 

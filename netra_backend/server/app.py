@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from ..errors import NetraError, NotFound
 from . import batch, errors, jwks, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
 from . import cache as cache_routes
+from . import oauth as oauth_routes
 from .access import ACCESS, Access
 from .edge import Edge
 from .errors import InvalidMembers, MalformedBody, problem
@@ -31,6 +32,7 @@ ROUTERS: Final = (
     native.router,
     cache_routes.router,
     batch.router,
+    oauth_routes.router,
     probes.router,
 )
 

@@ -37,8 +37,8 @@ DECLARED = {
 }
 FAILPOINTS = sorted(name for names in DECLARED.values() for name in names)
 """Read from the source: importing everything at collection would take longer than the kills."""
-OF_WEBHOOKS = [name for name in FAILPOINTS if not name.startswith("batch.")]
-"""What this scenario reaches; those of batches are killed in `test_batch_kills`."""
+OF_WEBHOOKS = [name for name in FAILPOINTS if not name.startswith(("batch.", "oauth."))]
+"""What this scenario reaches; those of batches are killed in `test_batch_kills`, those of the vault in `test_oauth_kills`."""
 
 KILLS = int(os.environ.get("NETRA_KILLS", "3"))
 """Random kills per cell; `make soak PART=webhooks` asks for more."""

@@ -56,6 +56,7 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
     run = (await operator.post(f"{API}/tenants/acme/batch/runs", json={"job": "nobody's"})).json()["run"]
     await netra.database.write(with_a_dead_letter, from_text("run", run), scope=Scope("acme", "tester"))
     values = {"app_id": "acme", "tenant": "acme", "endpoint_id": made["id"], "msg_id": sent["id"], "event_type_name": "a.b", "run": run}
+    values |= {"client": "provider", "connection": "user"}
     bodies = {
         "POST /api/v1/app": {"name": "n", "uid": "fresh"},
         "PUT /api/v1/app/{app_id}": {"name": "n"},
@@ -71,6 +72,8 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "POST /api/v1/tenants/{tenant}/cache/invalidate": {"deps": ["org:7"]},
         "POST /api/v1/tenants/{tenant}/keys": {"name": "b"},
         "POST /api/v1/tenants/{tenant}/batch/runs": {"job": "another"},
+        "PUT /api/v1/tenants/{tenant}/oauth/clients/{client}": {"client_id": "c", "endpoints": {"token": ["http://127.0.0.1/token"]}},
+        "POST /api/v1/tenants/{tenant}/connections": {"name": "user", "client": "provider", "tokens": {"access_token": "a"}},
     }
     last = ["DELETE /api/v1/app/{app_id}/endpoint/{endpoint_id}", "DELETE /api/v1/app/{app_id}"]
     rotations = [route for route in AUDITED if route.endswith("/keys/{key_id}/rotate")]  # before the key is revoked

@@ -39,6 +39,10 @@ GONE, GONE_TOO, VOID, VOID_TOO = (named(f"message {n}") for n in ("gone", "gone 
 MESSAGES: Final = (GONE, GONE_TOO, VOID, VOID_TOO, FRONT, BEHIND, READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
 RUN, NEW_RUN, IDLE_RUN = named("run"), named("run new"), named("run idle")
+CLIENT, NEW_CLIENT = named("client"), named("client new")
+CONNECTION, NEW_CONNECTION, FREE = named("connection"), named("connection new"), named("connection free")
+"""The first is leased to NODE, the second is to be made, the third is free; each of the first two names stands in both tenants."""
+
 ENTRY: Final = named("an entry")
 PAST_US: Final = 90
 NOW_US: Final = 100
@@ -71,7 +75,12 @@ SPARE: Final = {
     "new endpoint": named("endpoint made"),
     "new secret": named("secret made"),
     "new event type": named("event type new"),
+    "client": named("client changed"),
+    "connection": named("connection chgd"),
     "new run": named("run made"),
+    "new client": named("client made"),
+    "new connection": named("connection made"),
+    "new free": named("free made"),
     "new idle": named("idle made"),
 }
 """Entries for the changes that the statements make, by what they are for."""
@@ -90,6 +99,7 @@ def rows_of(tenant: str) -> Iterator[Row]:
     yield from _endpoints(tenant)
     yield from _messages(tenant)
     yield from _runs(tenant)
+    yield from _connections(tenant)
     yield "netra_outbox", {"stream": "events", **own, "items": "[]", "at_us": 1}
     yield "netra_log", {"stream": "events", "seq": _one_or_two(tenant), **own, "items": "[]", "at_us": 1}
 
@@ -101,8 +111,11 @@ def _entries(tenant: str) -> Iterator[Row]:
         "endpoint": ("netra_endpoint", ENDPOINT.hex(), NEW_ENDPOINT.hex()),
         "secret": ("netra_endpoint_secret", SECRET.hex(), NEW_SECRET.hex()),
         "run": ("netra_job_run", RUN.hex(), NEW_RUN.hex()),
+        "client": ("netra_oauth_client", CLIENT.hex(), NEW_CLIENT.hex()),
+        "connection": ("netra_connection", CONNECTION.hex(), NEW_CONNECTION.hex()),
     }
     yield _entry(tenant, SPARE["new idle"], "netra_job_run", IDLE_RUN.hex())
+    yield _entry(tenant, SPARE["new free"], "netra_connection", FREE.hex())
     yield _entry(tenant, ENTRY, "", "")
     yield _entry(tenant, SPARE["delivery"], "netra_delivery", f"{DEAD.hex()}/{ENDPOINT.hex()}")
     for endpoint in (OPEN, WELL, IDLE, PROBED, LINED):
@@ -176,6 +189,22 @@ def _runs(tenant: str) -> Iterator[Row]:
         yield "netra_job_partition", {"tenant": tenant, "run_id": RUN, "number": number, **facts}
     facts = {"key": "k", "place": "null", "payload": f'"{tenant}"', "exact": 1, "cause": "error", "error": tenant, "attempts": 1}
     yield "netra_item_failure", {"tenant": tenant, "run_id": RUN, "number": 1, "position": 0, **facts, "created_us": 1}
+
+
+def _connections(tenant: str) -> Iterator[Row]:
+    """Leased, with an open intent; free; and a successor that came too late."""
+    facts = {"issuer": f"http://{tenant}/", "token_endpoints": "[]", "client_id": tenant, "auth": "none", "sealed": tenant.encode()}
+    yield (
+        "netra_oauth_client",
+        {"tenant": tenant, "id": CLIENT, "name": "client", **facts, "first_secret": 0, "scopes": "[]", **_made(), **_by("client")},
+    )
+    for id_, name, holder, entry in ((CONNECTION, "user", NODE, named("connection")), (FREE, "free", None, SPARE["new free"])):
+        tokens = {"access": tenant.encode(), "refresh": tenant.encode(), "rt_fp": f"fp-{name}", "generation": 1}
+        times = {"issued_us": 1, "expires_us": FAR_US, "due_us": PAST_US, "fence": 1, "attempt_fp": f"fp-{name}", "attempt_us": 1}
+        facts = {"state": "active", "holder": holder, "attempt_at": 0, "attempts": 1, "failures": 0, "audit_id": entry}
+        yield "netra_connection", {"tenant": tenant, "id": id_, "name": name, "client": CLIENT, **tokens, **times, **facts, **_made()}
+    facts = {"rt_fp": "fp-late", "parent_generation": 8 + _one_or_two(tenant), "sealed": tenant.encode(), "created_us": 1}
+    yield "netra_connection_orphan", {"tenant": tenant, "connection_id": CONNECTION, **facts}
 
 
 DELIVERIES: Final[dict[str, dict[tuple[bytes, bytes], tuple[str, int, bytes | None]]]] = {
