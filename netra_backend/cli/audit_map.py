@@ -23,6 +23,7 @@ AUDITED: Final[dict[str, tuple[str, ...]]] = {
     "batch rerun": ("run.rerun",),
     "oauth client set": ("oauth_client.set",),
     "oauth import": ("connection.import",),
+    "oauth connect": ("connection.connect",),
     "oauth token": ("connection.token.read",),
     "oauth revoke": ("connection.revoke",),
 }

@@ -89,3 +89,17 @@ class RefreshFailed(Unavailable):
 
     code = "refresh_failed"
     fix = "Repeat later. Check the client registration and the provider where it lasts; `detail` tells each endpoint's cause."
+
+
+class UnknownState(NotFound):
+    """Nobody was sent to a provider with this state."""
+
+    code = "unknown_state"
+    fix = "Begin again where you came from."
+
+
+class ConnectFailed(Conflict):
+    """Connecting led nowhere."""
+
+    code = "connect_failed"
+    fix = "Connect again."

@@ -118,3 +118,27 @@ join netra_connection c on c.tenant = r.tenant and c.id = r.id;
 select tenant, id, generation from netra_connection
 where due_us is not null and due_us <= :now_us and (retry_us is null or retry_us <= :now_us) and state in ('active', 'at_risk')
 order by due_us limit :limit;
+
+-- name: insert_flow
+insert into netra_connect_flow
+  (tenant, id, connection_id, state_hash, verifier, redirect_uri, generation, expires_us, consumed_us, outcome, reason, created_us)
+values (:tenant, :id, :connection_id, :state_hash, :verifier, :redirect_uri, :generation, :expires_us, null, null, null, :now_us);
+
+-- name: flow_by_state
+-- fleet: whose `state` comes back is not known before it is looked up; it is hashed, and nobody guesses it
+select tenant, id from netra_connect_flow where state_hash = :state_hash;
+
+-- name: get_flow
+select connection_id, verifier, redirect_uri, generation, expires_us, consumed_us, outcome, reason
+from netra_connect_flow where tenant = :tenant and id = :id;
+
+-- name: consume_flow
+update netra_connect_flow set consumed_us = :now_us, expires_us = :answer_by_us
+where tenant = :tenant and id = :id and consumed_us is null and outcome is null and expires_us > :now_us;
+
+-- name: end_flow
+update netra_connect_flow set outcome = :outcome, reason = :reason where tenant = :tenant and id = :id and outcome is null;
+
+-- name: open_flows
+-- fleet: ways that nobody came back on, or whose answer was lost with its process, end by themselves; each row names its tenant
+select tenant, id from netra_connect_flow where outcome is null and expires_us <= :now_us order by expires_us limit :limit;

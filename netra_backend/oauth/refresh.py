@@ -43,7 +43,7 @@ from ..resilience.egress import Egress
 from ..resilience.egress_error import EgressError
 from ..storage.database import Database
 from ..storage.sealing import Sealer
-from . import answers, store
+from . import answers, flows, store
 from .answers import Kind, Outcome
 from .errors import RefreshFailed
 from .holders import Holders
@@ -59,6 +59,9 @@ MISCONFIGURED_PAUSE_S: Final = 30.0
 COMMIT_TRIES: Final = 5
 TOO_OLD: Final = "lease_too_old"
 """This process slept between taking the lease and sending: nothing was sent, and it begins anew."""
+
+OF_A_CODE: Final = "code:"
+"""Begins the parent's name of an answer that a code was traded for; the way's id follows."""
 
 BEFORE_SEND: Final = declare("oauth.intent_before_send", "the lease is taken and the intent is durable, nothing has been sent")
 SPOOLED: Final = declare("oauth.spooled_before_commit", "an answer with tokens is in the spool, nothing of it is in the database")
@@ -206,7 +209,11 @@ class Refresher:
     async def _post(self, scope: Scope, lease: Lease, endpoint: str, secret: str) -> tuple[Outcome, int]:
         refresh = lease.connection.refresh
         assert refresh is not None
-        headers, body = request_of(lease.client, secret, {"grant_type": "refresh_token", "refresh_token": refresh})
+        return await self.post(scope, lease.client, secret, endpoint, {"grant_type": "refresh_token", "refresh_token": refresh})
+
+    async def post(self, scope: Scope, client: Client, secret: str, endpoint: str, members: dict[str, str]) -> tuple[Outcome, int]:
+        """One token request; what came of it, and the wall clock when it began."""
+        headers, body = request_of(client, secret, members)
         sent_us = self._runtime.clock.wall_us()
         try:
             reply = await self._egress.request(
@@ -221,10 +228,14 @@ class Refresher:
         was = lease.connection
         assert was.rt_fp is not None
         spooled = Spooled(scope.tenant, was.id, lease.holder, lease.fence, was.generation, was.rt_fp, sent_us, secret)
-        path = self._spool.write(spooled, lease.spool_key, orjson.dumps(members))
+        return await self.keep(scope, spooled, lease.spool_key, members, lease.client)
+
+    async def keep(self, scope: Scope, spooled: Spooled, key: bytes, members: Mapping[str, Any], client: Client) -> Connection:
+        """Spool what was just read, then commit it."""
+        path = self._spool.write(spooled, key, orjson.dumps(members))
         await asyncio.to_thread(self._spool.sync, path)
         self._runtime.failpoints.hit(SPOOLED)
-        return await self._commit(scope, path, spooled, members, lease.client)
+        return await self._commit(scope, path, spooled, members, client)
 
     async def _replay(self, scope: Scope, path: Path, spooled: Spooled) -> None:
         key: bytes = await self._write(scope, store.spool_key)
@@ -237,15 +248,18 @@ class Refresher:
     async def _commit(self, scope: Scope, path: Path, spooled: Spooled, members: Mapping[str, Any], client: Client) -> Connection:
         """Until the database has it, or for as long as it takes to say that it has not: then it waits in the spool."""
         grant = answers.grant_of(members, client, spooled.sent_us)
-        place = (spooled.connection, spooled.generation, spooled.parent_fp)
+        if spooled.parent_fp.startswith(OF_A_CODE):
+            work: tuple[Any, ...] = (flows.commit, bytes.fromhex(spooled.parent_fp.removeprefix(OF_A_CODE)), grant)
+        else:
+            work = (store.commit, spooled.connection, spooled.generation, spooled.parent_fp, grant, spooled.secret)
         for number in range(1, COMMIT_TRIES):
             try:
-                now: Connection = await self._write(scope, store.commit, *place, grant, spooled.secret)
+                now: Connection = await self._write(scope, *work)
                 break
             except (Unavailable, OutcomeUnknown):  # the lineage makes a second commit harmless
                 await self._runtime.clock.sleep(FIRST_PAUSE_S * number)
         else:
-            now = await self._write(scope, store.commit, *place, grant, spooled.secret)
+            now = await self._write(scope, *work)
         self._runtime.failpoints.hit(COMMITTED)
         await asyncio.to_thread(self._spool.remove, path)
         return now

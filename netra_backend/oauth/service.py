@@ -19,6 +19,7 @@ from ..storage.database import Database
 from ..storage.nesting import refuse_nested
 from ..storage.sealing import Sealer
 from . import answers, store
+from .connect import Connector
 from .errors import ConnectionPending, ConnectionRevoked, ReauthRequired, UnknownConnection
 from .holders import Holders
 from .model import US, Client, Connection, Grant, Token, status_of
@@ -72,6 +73,7 @@ class OAuth:
         spool = Spool(settings.spool, runtime.chance)
         self.refresher = Refresher(database, runtime, settings, sealer, egress, self.holders, spool)
         self._spool = spool
+        self._connector = Connector(database, runtime, sealer, self.refresher, self.holders.me)
         self._flights: SingleFlight[tuple[str, bytes], tuple[Connection, Failure | None]] = SingleFlight()
         self._kept: dict[tuple[str, str], Kept] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -165,6 +167,28 @@ class OAuth:
         self._forget(scope.tenant, connection)
         return await self.status(scope.tenant, connection)
 
+    async def connect(self, tenant: str | None = None, connection: str = "", client: str = "", redirect_uri: str = "") -> dict[str, Any]:
+        """Begin a user's way to the provider: `{"authorize_url", "expires_at"}`; he comes back to `redirect_uri`, for `callback`.
+
+        A connection that is there serves on until the new grant has come.
+        """
+        scope = await self._scope_of(tenant)
+        url, expires_at = await self._connector.begin(scope, _name(connection), client, _url(redirect_uri, "redirect_uri"))
+        return {"authorize_url": url, "expires_at": expires_at, "name": connection, "state": "pending"}
+
+    async def callback(self, answer: Mapping[str, str]) -> dict[str, Any]:
+        """What the provider sent the user back with (`state`, `code`, `iss`, `error`); the connection as it stands then.
+
+        However often it comes, the code is sent once. `UnknownState`, or `ConnectFailed` with the reason.
+        """
+        refuse_nested()
+        work = asyncio.get_running_loop().create_task(self._connector.callback(answer))
+        self._background.add(work)
+        work.add_done_callback(self._background.discard)
+        tenant, now = await asyncio.shield(work)
+        self._forget(tenant, now.name)
+        return await self.status(tenant, now.name)
+
     async def status(self, tenant: str | None = None, connection: str = "") -> dict[str, Any]:
         """How a connection stands: `{"name", "client", "state", "generation", "expires_at", "stale", "reason", ...}`."""
         scope = await self._scope_of(tenant)
@@ -231,6 +255,10 @@ class OAuth:
         for tenant, id_, generation in found:
             self._spawn(self._flight(Scope(tenant, "vault"), id_, generation))
         return len(found)
+
+    async def end_overdue(self, limit: int) -> None:
+        """End users' ways to providers that nobody came back on."""
+        await self._connector.end_overdue(limit)
 
     async def replay_leftovers(self) -> None:
         """Commit what is in the spool although its commit failed."""

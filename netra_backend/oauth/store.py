@@ -106,19 +106,33 @@ async def import_grant(tx: Tx, sealer: Sealer, name: str, client: str, grant: Gr
     row = await tx.one(Q.get_connection, name=name)
     if lineage is not None and (other := await tx.one(Q.lineage_of, rt_fp=lineage)) is not None and (row is None or other[0] != name):
         raise GrantInUse(f"this refresh token is the connection {other[0]!r} already")
-    id_ = row[0] if row is not None else tx.new_id()
-    held = await _held(tx, sealer, id_) if row is not None else None
-    generation = held.generation + 1 if held is not None else 1
-    after = {"name": name, "client": client, "state": "active"}
-    entry = await audit_append(tx, "connection.import", id_, table=TABLE, after=after)
+    if row is not None:
+        held = await _held(tx, sealer, row[0])
+        return await replace(tx, sealer, held, registered.id, grant, "connection.import")
+    id_ = tx.new_id()
+    entry = await audit_append(tx, "connection.import", id_, table=TABLE, after={"name": name, "client": client, "state": "active"})
     facts = {"id": id_, "client": registered.id, "audit_id": entry, "now_us": tx.now_us}
-    facts |= await _sealed(tx, sealer, id_, grant, generation, grant.refresh)
-    if held is not None:
-        await tx.execute(Q.replace_grant, **facts)
-    elif not await tx.execute(Q.insert_connection, name=name, state="active", generation=generation, **facts):
+    facts |= await _sealed(tx, sealer, id_, grant, 1, grant.refresh)
+    if not await tx.execute(Q.insert_connection, name=name, state="active", generation=1, **facts):
         raise GrantInUse(f"another import of the connection {name!r} or of its refresh token came first")
     tx.runtime.failpoints.hit(DECIDED)
     return await _held(tx, sealer, id_)
+
+
+async def replace(tx: Tx, sealer: Sealer, now: Connection, client: bytes, grant: Grant, action: str) -> Connection:
+    """Give a connection another grant, in place of whatever it holds; it descends from nothing that was before."""
+    after = {"name": now.name, "state": "active"}
+    entry = await audit_append(tx, action, now.id, table=TABLE, before={"state": now.state}, after=after)
+    facts = {"id": now.id, "client": client, "audit_id": entry, "now_us": tx.now_us}
+    await tx.execute(Q.replace_grant, **facts, **await _sealed(tx, sealer, now.id, grant, now.generation + 1, grant.refresh))
+    await tx.execute(Q.drop_orphans, id=now.id, generation=2**62, rt_fp="")
+    tx.runtime.failpoints.hit(DECIDED)
+    return await _held(tx, sealer, now.id)
+
+
+async def fail(tx: Tx, sealer: Sealer, now: Connection, reason: str) -> Connection:
+    """A connection that nobody could finish."""
+    return await _decide(tx, sealer, now, "fail", {"state": "failed", "reason": reason}, "connection.failed")
 
 
 async def begin(

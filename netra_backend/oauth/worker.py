@@ -54,6 +54,7 @@ class Keeper:
             try:
                 await self._vault.replay_leftovers()
                 await self._vault.renew_due(AT_ONCE)
+                await self._vault.end_overdue(AT_ONCE)
             except NetraError as error:
                 self._runtime.log.warning("the vault could not look for what is due: %s", error)
             except Exception:

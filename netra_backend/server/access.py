@@ -100,6 +100,8 @@ def rule_of(method: str, segments: Sequence[str], *, dev: bool = False) -> Rule:
     match segments:
         case ("webhooks", _, _, "jwks.json") if method == "GET":
             return "public"
+        case ("oauth", "callback") if method == "GET":
+            return "public"
         case ("api", "v1", "event-type", *_) if method == "GET":
             return "any"
         case ("api", "v1", "app" | "tenants", _) if method != "GET":

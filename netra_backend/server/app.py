@@ -33,6 +33,7 @@ ROUTERS: Final = (
     cache_routes.router,
     batch.router,
     oauth_routes.router,
+    oauth_routes.public,
     probes.router,
 )
 

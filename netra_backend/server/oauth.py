@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import HTMLResponse
 
+from ..errors import InvalidInput
 from ..oauth import store
+from ..oauth.errors import ConnectFailed, UnknownState
 from ..oauth.service import OAuth, token_of
 from .access import Access
 from .pagination import DEFAULT_LIMIT, Limit
 from .routing import Caller, answer
 
 router: Final = APIRouter(prefix="/api/v1/tenants/{tenant}", tags=["OAuth"])
+public: Final = APIRouter(tags=["OAuth"])
+LONGEST_QUERY: Final = 8192
 
 _NAME: Final = r"^[^\x00-\x1f\x7f/]+$"
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=_NAME)]
@@ -65,13 +71,14 @@ class TokensIn(BaseModel):
 
 
 class ConnectionIn(BaseModel):
-    """A connection to be made of tokens."""
+    """A connection to be made: of tokens, or by a user who is sent to the provider."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: Name
     client: Name
-    tokens: TokensIn
+    tokens: TokensIn | None = None
+    redirect_uri: Text | None = None
 
 
 @router.get("/oauth/clients", operation_id="netra.oauth.client.list")
@@ -102,10 +109,16 @@ async def list_connections(caller: Caller, limit: Limit = DEFAULT_LIMIT, after: 
         return answer(_page(await vault.connections(after=after, limit=limit + 1), limit, after))
 
 
-@router.post("/connections", operation_id="netra.connection.import", status_code=201)
-async def import_connection(caller: Caller, body: ConnectionIn) -> Response:
-    """Make a connection of tokens that were got elsewhere, or give a connection of that name new ones."""
+@router.post("/connections", operation_id="netra.connection.make", status_code=201)
+async def make_connection(caller: Caller, request: Request, body: ConnectionIn) -> Response:
+    """Make a connection of tokens that were got elsewhere, or give a connection of that name new ones; 201.
+
+    Without tokens: where to send the user (`authorize_url`, `expires_at`), who comes back to this server's `/oauth/callback`; 200.
+    """
     with _vault(caller) as vault:
+        if body.tokens is None:
+            back = body.redirect_uri or f"{request.url.scheme}://{request.url.netloc}/oauth/callback"
+            return answer(await vault.connect(None, body.name, body.client, back))
         tokens = body.tokens.model_dump(exclude_none=True)
         return answer(await vault.import_(None, body.name, body.client, tokens), 201)
 
@@ -149,6 +162,24 @@ async def delete_connection(caller: Caller, connection: ConnectionName) -> Respo
     with _vault(caller) as vault:
         await vault.revoke(None, connection, delete=True)
     return Response(status_code=204)
+
+
+@public.get("/oauth/callback", operation_id="netra.oauth.callback")
+async def callback(caller: Caller, request: Request) -> Response:
+    """Where a provider sends the user back to (RFC 6749 section 4.1.2): `state` with `code` or `error`. A page for people."""
+    given = request.query_params
+    if len(given.multi_items()) != len(given) or len(request.url.query) > LONGEST_QUERY:
+        raise InvalidInput("a parameter stands twice, or they are too long")
+    try:
+        await caller.edge.netra.oauth.callback(dict(given))
+    except (ConnectFailed, UnknownState) as error:
+        return _told(f"Not connected: {error.detail}. You can close this page and try again.", error.status)
+    return _told("Connected. You can close this page.", 200)
+
+
+def _told(words: str, status: int) -> Response:
+    headers = {"cache-control": "no-store", "content-security-policy": "default-src 'none'", "referrer-policy": "no-referrer"}
+    return HTMLResponse(f"<!doctype html><title>Netra</title><p>{escape(words)}</p>", status, headers)
 
 
 @contextmanager

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from ..options import TENANT, Place, command
-from ..output import iso
+from ..output import NO, OK, iso
 from . import app
 from .clients import File, read_object
 from .door import entered
 
+LOOK_EVERY_S: Final = 0.5
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The connection's name.")]
 
 
@@ -31,6 +32,37 @@ async def import_(
     async with entered(place) as door:
         shown = await door.import_(name or client, client, tokens)
     place.output.document(shown, _words(shown))
+
+
+@command(app, "connect", TENANT)
+async def connect(
+    place: Place,
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help="The registration to connect with.")],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The connection's name; the client's if left out.")] = None,
+    redirect_uri: Annotated[
+        str | None, typer.Option("--redirect-uri", metavar="URL", help="Where the user comes back to; the server's /oauth/callback.")
+    ] = None,
+    wait: Annotated[float, typer.Option("--wait", metavar="S", help="Seconds to wait for the user; 0 only prints the address.")] = 300,
+) -> int:
+    """Print where a user connects, and wait until it is done; exit 1 if it is not."""
+    from ...kernel.clock import SystemClock
+
+    clock = SystemClock()
+    async with entered(place) as door:
+        begun = await door.connect(name or client, client, redirect_uri)
+        place.output.event(begun, begun["authorize_url"])
+        if not wait:
+            return OK
+        shown = await door.status(name or client)
+        before = shown["generation"]
+        ends = clock.monotonic() + wait
+        while clock.monotonic() < ends:
+            shown = await door.status(name or client)
+            if shown["generation"] > before or shown["state"] == "failed":
+                break
+            await clock.sleep(LOOK_EVERY_S)
+    place.output.event(shown, _words(shown))
+    return OK if shown["generation"] > before else NO
 
 
 @command(app, "list", TENANT)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ...errors import UsageError
 from ..options import Place
 from ..rest import RestClient
 
@@ -29,6 +30,14 @@ class Door(Protocol):
 
     async def import_(self, name: str, client: str, tokens: Shape) -> Shape:
         """The connection that was made."""
+        ...
+
+    async def connect(self, name: str, client: str, redirect_uri: str | None) -> Shape:
+        """Where to send the user, and until when."""
+        ...
+
+    async def status(self, name: str) -> Shape:
+        """How a connection stands."""
         ...
 
     async def connections(self) -> list[Shape]:
@@ -66,6 +75,16 @@ class LocalDoor:
     async def import_(self, name: str, client: str, tokens: Shape) -> Shape:
         """See `Door.import_`."""
         return await self._vault.import_(None, name, client, tokens)
+
+    async def connect(self, name: str, client: str, redirect_uri: str | None) -> Shape:
+        """See `Door.connect`. Nobody listens here, so the address that the user comes back to must be named."""
+        if redirect_uri is None:
+            raise UsageError("no address is named that the user comes back to", fix="Give --redirect-uri, or ask a server with --server.")
+        return await self._vault.connect(None, name, client, redirect_uri)
+
+    async def status(self, name: str) -> Shape:
+        """See `Door.status`."""
+        return await self._vault.status(None, name)
 
     async def connections(self) -> list[Shape]:
         """See `Door.connections`."""
@@ -112,6 +131,17 @@ class RemoteDoor:
         """See `Door.import_`."""
         body = {"name": name, "client": client, "tokens": tokens}
         found: Shape = await self._client.post(*self._path, "connections", body=body)
+        return found
+
+    async def connect(self, name: str, client: str, redirect_uri: str | None) -> Shape:
+        """See `Door.connect`."""
+        back = {"redirect_uri": redirect_uri} if redirect_uri is not None else {}
+        found: Shape = await self._client.post(*self._path, "connections", body={"name": name, "client": client, **back})
+        return found
+
+    async def status(self, name: str) -> Shape:
+        """See `Door.status`."""
+        found: Shape = await self._client.get(*self._path, "connections", name)
         return found
 
     async def connections(self) -> list[Shape]:

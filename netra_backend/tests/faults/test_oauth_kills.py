@@ -14,7 +14,8 @@ from ..support.vault_world import TENANT, TTL_S, VaultWorld
 from ..support.zygote import Died, until
 from .test_kills import FAILPOINTS
 
-OF_THE_VAULT = [name for name in FAILPOINTS if name.startswith("oauth.")]
+OF_THE_VAULT = [name for name in FAILPOINTS if name.startswith("oauth.") and not name.startswith("oauth.code_")]
+OF_CODES = ["oauth.code_consumed_before_commit", "oauth.code_before_send", "oauth.spooled_before_commit"]
 AFTER_A_FAULT = {
     "oauth.answered_before_noted": "503",
     "oauth.given_up_before_commit": "429@1",
@@ -165,6 +166,29 @@ def test_random_kills_lose_no_grant(world, profile, request):
     status = survivor.ask("status", tenant=TENANT, name="user")
     assert status["state"] == "active"
     assert provider.ask("stats")["most_in_flight"] <= 2  # one that was killed may still be answered when the next one asks
+
+
+@pytest.mark.parametrize("failpoint", OF_CODES)
+def test_a_process_killed_while_it_redeems_a_code_sends_it_once_at_most(world, failpoint):
+    """O9: what was read is committed by the next; what was not sent is not known to be, and is never sent again."""
+    provider = world.provider("strict")
+    first = world.start()
+    first.ask("register", tenant=TENANT, registration=provider.ask("registration", changes={}))
+    begun = first.ask("begin", tenant=TENANT, name="new")
+    answer = provider.ask("consent", url=begun["authorize_url"])
+    world.stop(first)
+    victim = world.start(f"{failpoint}=kill")
+    victim.tell("callback", answer=answer)
+    world.died(victim)
+    survivor = world.start()
+    if failpoint == "oauth.code_before_send":
+        assert survivor.ask("status", tenant=TENANT, name="new")["state"] == "pending"
+        again = survivor.ask("begin", tenant=TENANT, name="new")
+        answer = provider.ask("consent", url=again["authorize_url"])
+    assert survivor.ask("callback", answer=answer)["state"] == "active"
+    sent = [line["grant"] for line in provider.ask("stats")["requests"]]
+    assert len(sent) == len(set(sent)) == 1
+    renewed(survivor, "new", {2})
 
 
 def _refresh_until_one_is_sent(world, provider):

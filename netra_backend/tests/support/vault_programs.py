@@ -8,10 +8,13 @@ import logging
 import socket
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from ...errors import NetraError
 from ...netra import Netra
 from ...testing.provider import Provider
+
+BACK = "http://127.0.0.1/back"
 
 
 def vault(channel: socket.socket, spec: dict[str, Any]) -> None:
@@ -61,6 +64,15 @@ class Vault:
     async def status(self, tenant: str, name: str) -> Any:
         return await self._oauth.status(tenant, name)
 
+    async def register(self, tenant: str, registration: dict[str, Any]) -> Any:
+        return await self._oauth.set_client(tenant, "provider", registration)
+
+    async def begin(self, tenant: str, name: str) -> Any:
+        return await self._oauth.connect(tenant, name, "provider", BACK)
+
+    async def callback(self, answer: dict[str, str]) -> Any:
+        return await self._oauth.callback(answer)
+
     async def revoke(self, tenant: str, name: str) -> Any:
         return await self._oauth.revoke(tenant, name)
 
@@ -76,6 +88,12 @@ class Serving:
 
     async def grant(self) -> Any:
         return self._server.grant()
+
+    async def consent(self, url: str) -> Any:
+        """What the user brings back from there."""
+        query = dict(parse_qsl(urlsplit(url).query))
+        _, headers, _ = self._server._authorize(query)
+        return dict(parse_qsl(urlsplit(headers["location"]).query))
 
     async def stats(self) -> Any:
         server = self._server

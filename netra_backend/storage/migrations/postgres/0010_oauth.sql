@@ -77,6 +77,27 @@ create table netra_connection_orphan (
   foreign key (tenant, connection_id) references netra_connection (tenant, id)
 );
 
+-- A user's way to the provider and back. `state_hash` stands for the `state` that comes back, once: whoever consumes it may send the code.
+-- `verifier` is the sealed PKCE verifier, `generation` the connection's when the way began.
+create table netra_connect_flow (
+  tenant text collate "C" not null,
+  id bytea not null,
+  connection_id bytea not null,
+  state_hash bytea not null,
+  verifier bytea not null,
+  redirect_uri text collate "C" not null,
+  generation bigint not null,
+  expires_us bigint not null,
+  consumed_us bigint,
+  outcome text collate "C" check (outcome in ('connected', 'refused', 'failed', 'expired')),
+  reason text collate "C",
+  created_us bigint not null,
+  primary key (tenant, id),
+  foreign key (tenant, connection_id) references netra_connection (tenant, id)
+);
+create unique index netra_connect_flow_state on netra_connect_flow (state_hash);
+create index netra_connect_flow_open on netra_connect_flow (expires_us) where outcome is null;
+
 create trigger netra_oauth_client_audit_insert after insert on netra_oauth_client
 for each row execute function netra_audit_by_id();
 create trigger netra_oauth_client_audit_update
@@ -109,7 +130,15 @@ create policy of_tenant on netra_connection_orphan to netra_run
 using (tenant = current_setting('netra.tenant', true)) with check (tenant = current_setting('netra.tenant', true));
 create policy of_owner on netra_connection_orphan to current_user using (true) with check (true);
 
-revoke all on netra_oauth_client, netra_connection, netra_connection_orphan from public;
+alter table netra_connect_flow enable row level security, force row level security;
+create policy of_tenant on netra_connect_flow to netra_run
+using (tenant = current_setting('netra.tenant', true)) with check (tenant = current_setting('netra.tenant', true));
+create policy of_fleet on netra_connect_flow for select to netra_fleet using (true);
+create policy of_owner on netra_connect_flow to current_user using (true) with check (true);
+
+revoke all on netra_oauth_client, netra_connection, netra_connection_orphan, netra_connect_flow from public;
 grant select, insert, update on netra_oauth_client, netra_connection to netra_run;
+grant select, insert, update on netra_connect_flow to netra_run;
+grant select (tenant, id, state_hash, outcome, expires_us) on netra_connect_flow to netra_fleet;
 grant select, insert, delete on netra_connection_orphan to netra_run;
 grant select (tenant, id, generation, state, due_us, retry_us) on netra_connection to netra_fleet;

@@ -77,6 +77,27 @@ create table netra_connection_orphan (
   foreign key (tenant, connection_id) references netra_connection (tenant, id)
 ) strict;
 
+-- A user's way to the provider and back. `state_hash` stands for the `state` that comes back, once: whoever consumes it may send the code.
+-- `verifier` is the sealed PKCE verifier, `generation` the connection's when the way began.
+create table netra_connect_flow (
+  tenant text not null,
+  id blob not null,
+  connection_id blob not null,
+  state_hash blob not null,
+  verifier blob not null,
+  redirect_uri text not null,
+  generation integer not null,
+  expires_us integer not null,
+  consumed_us integer,
+  outcome text check (outcome in ('connected', 'refused', 'failed', 'expired')),
+  reason text,
+  created_us integer not null,
+  primary key (tenant, id),
+  foreign key (tenant, connection_id) references netra_connection (tenant, id)
+) strict;
+create unique index netra_connect_flow_state on netra_connect_flow (state_hash);
+create index netra_connect_flow_open on netra_connect_flow (expires_us) where outcome is null;
+
 create trigger netra_oauth_client_audit_insert after insert on netra_oauth_client begin
   select raise(abort, 'netra_audit: this change of netra_oauth_client has no audit entry of its own')
   where not exists (select 1 from netra_audit_entry e where e.tenant = new.tenant and e.id = new.audit_id

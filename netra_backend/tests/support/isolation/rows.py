@@ -39,6 +39,7 @@ GONE, GONE_TOO, VOID, VOID_TOO = (named(f"message {n}") for n in ("gone", "gone 
 MESSAGES: Final = (GONE, GONE_TOO, VOID, VOID_TOO, FRONT, BEHIND, READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
 RUN, NEW_RUN, IDLE_RUN = named("run"), named("run new"), named("run idle")
+FLOW, NEW_FLOW = named("flow"), named("flow new")
 CLIENT, NEW_CLIENT = named("client"), named("client new")
 CONNECTION, NEW_CONNECTION, FREE = named("connection"), named("connection new"), named("connection free")
 """The first is leased to NODE, the second is to be made, the third is free; each of the first two names stands in both tenants."""
@@ -203,6 +204,9 @@ def _connections(tenant: str) -> Iterator[Row]:
         times = {"issued_us": 1, "expires_us": FAR_US, "due_us": PAST_US, "fence": 1, "attempt_fp": f"fp-{name}", "attempt_us": 1}
         facts = {"state": "active", "holder": holder, "attempt_at": 0, "attempts": 1, "failures": 0, "audit_id": entry}
         yield "netra_connection", {"tenant": tenant, "id": id_, "name": name, "client": CLIENT, **tokens, **times, **facts, **_made()}
+    facts = {"connection_id": CONNECTION, "verifier": tenant.encode(), "redirect_uri": f"http://{tenant}/", "generation": 0}
+    facts |= {"state_hash": named(tenant), "expires_us": FAR_US, "created_us": 1}
+    yield "netra_connect_flow", {"tenant": tenant, "id": FLOW, **facts}
     facts = {"rt_fp": "fp-late", "parent_generation": 8 + _one_or_two(tenant), "sealed": tenant.encode(), "created_us": 1}
     yield "netra_connection_orphan", {"tenant": tenant, "connection_id": CONNECTION, **facts}
 
