@@ -33,6 +33,7 @@ from . import (
     svix_task,
 )
 from . import cache as cache_routes
+from . import oauth as oauth_routes
 from .access import ACCESS, Access
 from .edge import Edge
 from .errors import InvalidMembers, MalformedBody, problem
@@ -60,6 +61,8 @@ ROUTERS: Final = (
     operators.router,
     cache_routes.router,
     batch.router,
+    oauth_routes.router,
+    oauth_routes.public,
     portal.router,
     probes.router,
 )

@@ -65,6 +65,11 @@ AUDITED: Final[Mapping[str, tuple[str, ...]]] = {
     "POST /api/v1/tenants/{tenant}/batch/runs/{run}/resume": ("run.resume",),
     "POST /api/v1/tenants/{tenant}/batch/runs/{run}/cancel": ("run.cancel",),
     "POST /api/v1/tenants/{tenant}/batch/runs/{run}/rerun": ("run.rerun",),
+    "PUT /api/v1/tenants/{tenant}/oauth/clients/{client}": ("oauth_client.set",),
+    "POST /api/v1/tenants/{tenant}/connections": ("connection.import", "connection.connect"),
+    "GET /api/v1/tenants/{tenant}/connections/{connection}/token": ("connection.token.read",),
+    "POST /api/v1/tenants/{tenant}/connections/{connection}/revoke": ("connection.revoke",),
+    "DELETE /api/v1/tenants/{tenant}/connections/{connection}": ("connection.delete",),
 }
 """Route -> the actions that it may write, each in the transaction of its effect."""
 
@@ -123,6 +128,13 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
     "GET /api/v1/tenants/{tenant}/batch/runs/{run}": _READS,
     "GET /api/v1/tenants/{tenant}/batch/runs/{run}/failures": _READS,
     "GET /api/v1/tenants/{tenant}/batch/runs/{run}/events": _READS,
+    "GET /oauth/callback": "what becomes of a connection has its entry (connection.active, connection.failed), under the callback's name",
+    "GET /api/v1/tenants/{tenant}/oauth/clients": _READS,
+    "GET /api/v1/tenants/{tenant}/oauth/clients/{client}": _READS,
+    "GET /api/v1/tenants/{tenant}/connections": _READS,
+    "GET /api/v1/tenants/{tenant}/connections/{connection}": _READS,
+    "POST /api/v1/tenants/{tenant}/connections/{connection}/refresh": "what it may change of the connection's state has its own entry; "
+    "a renewed token is told by the event connection.refreshed",
     "GET /api/v1/audit": _READS,
     "GET /api/v1/health": _PROBE,
     "HEAD /api/v1/health": _PROBE,

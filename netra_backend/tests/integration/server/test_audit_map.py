@@ -88,6 +88,7 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "event_type_name": "a.b",
         "run": run,
     }
+    values |= {"client": "provider", "connection": "user"}
     bodies = {
         "POST /api/v1/app": {"name": "n", "uid": "fresh"},
         "PUT /api/v1/app/{app_id}": {"name": "n"},
@@ -117,6 +118,8 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "POST /api/v1/tenants/{tenant}/cache/invalidate": {"deps": ["org:7"]},
         "POST /api/v1/tenants/{tenant}/keys": {"name": "b"},
         "POST /api/v1/tenants/{tenant}/batch/runs": {"job": "another"},
+        "PUT /api/v1/tenants/{tenant}/oauth/clients/{client}": {"client_id": "c", "endpoints": {"token": ["http://127.0.0.1/token"]}},
+        "POST /api/v1/tenants/{tenant}/connections": {"name": "user", "client": "provider", "tokens": {"access_token": "a"}},
     }
     links = [(await operator.post(f"{API}/auth/app-portal-access/acme", json={})).json()["token"] for _ in range(2)]
     carried = {
