@@ -695,6 +695,10 @@ select outcome, count(*) from netra_attempt
 where tenant = :tenant and endpoint_id = :endpoint_id and id >= :least and id < :above
 group by outcome;
 
+-- name: queued_deliveries
+-- As far as the limit: whether a tenant has so many waiting, not how many more.
+select count(*) from (select 1 from netra_delivery where tenant = :tenant and state = 'due' limit :limit) as q;
+
 -- name: queue_due
 -- fleet: the gauges of the whole installation; one pass over the partial index of what is due
 select count(*), min(due_us) from netra_delivery where state = 'due';
