@@ -15,6 +15,7 @@ AUDITED: Final[dict[str, tuple[str, ...]]] = {
     "cache invalidate": ("cache.invalidate",),
     "webhooks endpoint rotate": ("endpoint.secret.create", "endpoint.secret.expire"),
     "webhooks endpoint secret": ("endpoint.secret.read",),
+    "webhooks portal": ("api_key.create",),
     "webhooks resend": ("delivery.resend",),
     "webhooks recover": ("task.recover",),
     "webhooks replay": ("task.bulk_replay", "task.replay_missing"),
@@ -28,6 +29,11 @@ AUDITED: Final[dict[str, tuple[str, ...]]] = {
     "batch resume": ("run.resume",),
     "batch cancel": ("run.cancel",),
     "batch rerun": ("run.rerun",),
+    "oauth client set": ("oauth_client.set",),
+    "oauth import": ("connection.import",),
+    "oauth connect": ("connection.connect",),
+    "oauth token": ("connection.token.read",),
+    "oauth revoke": ("connection.revoke",),
 }
 """Command -> what its entries are called; the actor is `cli:<account>`, or the key that a server was asked with."""
 
@@ -45,6 +51,9 @@ NOT_AUDITED: Final[dict[str, str]] = {
     "cache probe": "calls the program's own loaders, which read",
     "key list": "reads only, and no secret",
     "oauth validate": "touches no installation",
+    "oauth client list": "reads only, and no secret",
+    "oauth list": "reads only, and no secret",
+    "oauth refresh": "what it may change of the connection's state has its own entry",
     "webhooks send": "a message is its own record: it is kept with its time, and every attempt of it is appended",
     "webhooks list": "reads only",
     "webhooks show": "reads only",

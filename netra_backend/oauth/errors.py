@@ -1,11 +1,11 @@
-"""What can be wrong with a token."""
+"""What can be wrong with a token, a connection or a client registration."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..errors import NetraError
+from ..errors import Conflict, NetraError, NotFound, Unavailable
 
 VERDICTS: Final = MappingProxyType(
     {
@@ -41,3 +41,65 @@ class TokenRejected(NetraError):
         words = VERDICTS[code]
         super().__init__(f"{words}: {detail}" if detail else words, **facts)
         self.code = code  # type: ignore[misc]  # one class, a code per cause: the caller's `except` is one, its decision is by code
+
+
+class UnknownConnection(NotFound):
+    """There is no such connection."""
+
+    code = "unknown_connection"
+    fix = "`netra oauth list` shows those that there are; import one, or connect it."
+
+
+class UnknownClient(NotFound):
+    """There is no such client registration."""
+
+    code = "unknown_client"
+    fix = "Register it: `netra oauth client set NAME --file F`."
+
+
+class GrantInUse(Conflict):
+    """Another connection holds this very refresh token."""
+
+    code = "grant_in_use"
+    fix = "Use that connection: two that refresh one grant would take it from each other."
+
+
+class ReauthRequired(Conflict):
+    """The provider has refused the grant for good; the user must connect again."""
+
+    code = "reauth_required"
+    fix = "Connect again: `netra oauth connect`, or import new tokens under the same name."
+
+
+class ConnectionRevoked(Conflict):
+    """The connection was revoked."""
+
+    code = "connection_revoked"
+    fix = "Connect again, or import new tokens under the same name."
+
+
+class ConnectionPending(Conflict):
+    """Nobody has finished connecting yet."""
+
+    code = "connection_pending"
+
+
+class RefreshFailed(Unavailable):
+    """There is no access token that lives, and none could be got at the moment."""
+
+    code = "refresh_failed"
+    fix = "Repeat later. Check the client registration and the provider where it lasts; `detail` tells each endpoint's cause."
+
+
+class UnknownState(NotFound):
+    """Nobody was sent to a provider with this state."""
+
+    code = "unknown_state"
+    fix = "Begin again where you came from."
+
+
+class ConnectFailed(Conflict):
+    """Connecting led nowhere."""
+
+    code = "connect_failed"
+    fix = "Connect again."

@@ -28,10 +28,12 @@ from . import (
     svix_example,
     svix_headers,
     svix_message,
+    svix_operational,
     svix_stats,
     svix_task,
 )
 from . import cache as cache_routes
+from . import oauth as oauth_routes
 from .access import ACCESS, Access
 from .edge import Edge
 from .errors import InvalidMembers, MalformedBody, problem
@@ -48,6 +50,7 @@ ROUTERS: Final = (
     svix_example.router,
     svix_auth.router,
     svix_event_type.router,
+    svix_operational.router,
     svix_message.router,
     svix_attempt.router,
     svix_task.router,
@@ -58,6 +61,8 @@ ROUTERS: Final = (
     operators.router,
     cache_routes.router,
     batch.router,
+    oauth_routes.router,
+    oauth_routes.public,
     portal.router,
     probes.router,
 )

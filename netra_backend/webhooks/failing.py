@@ -104,4 +104,4 @@ async def _forget(tx: Tx, recovered: dict[Lane, Outcome]) -> None:
 
 def _tell(tx: Tx, kind: str, outcome: Outcome, **facts: int) -> None:
     message = outcome.delivery.message
-    report_attempt(tx, kind, message.tenant, outcome.delivery.endpoint_id, message.id, message.event_id, outcome.attempt, **facts)
+    report_attempt(tx, kind, message.tenant, outcome.delivery.endpoint_id, message.id, outcome.attempt, **facts)

@@ -92,10 +92,9 @@ Answer = Accepted | NetraError
 def content_hash(new: NewMessage) -> str:
     """What two calls with one key must share: everything but the keys themselves."""
     kept = [["kept", new.keep_payload_us]] if new.keep_payload_us is not None else []
-    labels = [*([new.ordering_key] if new.ordering_key else []), *kept]
+    own = [["schedule", new.schedule]] if new.schedule is not None else []
+    labels = [*([new.ordering_key] if new.ordering_key else []), *kept, *own]
     parts = orjson.dumps([new.event_type, new.channels, new.tags, new.deliver_at_us, *labels])
-    if new.schedule is not None:
-        parts += b"\0" + new.schedule.encode()
     return hashlib.sha256(parts + b"\0" + new.payload.encode()).hexdigest()
 
 

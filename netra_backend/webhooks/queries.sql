@@ -108,12 +108,12 @@ where tenant = :tenant and name = :name and deleted_us is null;
 select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us, schedule
 from netra_event_type where tenant = :tenant and name = :name;
 
+-- name: schedules_of_event_types
+select name, schedule from netra_event_type where tenant = :tenant and schedule is not null and deleted_us is null order by name;
+
 -- name: schemas_of_event_types
 select name, schemas from netra_event_type
 where tenant = :tenant and deleted_us is null and schemas is not null;
-
--- name: schedules_of_event_types
-select name, schedule from netra_event_type where tenant = :tenant and schedule is not null and deleted_us is null order by name;
 
 -- name: list_event_types
 select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us, schedule
@@ -135,7 +135,8 @@ insert into netra_message
 select r.tenant, r.id, r.event_type, r.event_id, r.payload, r.channels, r.tags, r.ordering_key, r.deliver_at_us, r.created_us,
   r.trace_id, r.span_id, r.payload_until_us, r.schedule
 from rows(:rows, tenant text, id uuid, event_type text, event_id text?, payload text, channels text?, tags text?,
-  ordering_key text?, deliver_at_us int?, created_us int, trace_id text, span_id text, payload_until_us int?, schedule text?) as r
+  ordering_key text?, deliver_at_us int?, created_us int, trace_id text, span_id text, payload_until_us int?,
+  schedule text?) as r
 where true;
 
 -- name: insert_deliveries
@@ -693,6 +694,10 @@ group by state;
 select outcome, count(*) from netra_attempt
 where tenant = :tenant and endpoint_id = :endpoint_id and id >= :least and id < :above
 group by outcome;
+
+-- name: queued_deliveries
+-- As far as the limit: whether a tenant has so many waiting, not how many more.
+select count(*) from (select 1 from netra_delivery where tenant = :tenant and state = 'due' limit :limit) as q;
 
 -- name: queue_due
 -- fleet: the gauges of the whole installation; one pass over the partial index of what is due

@@ -22,9 +22,7 @@ def report(tx: Tx, kind: str, tenant: str, endpoint_id: bytes, **facts: Any) -> 
         tx.emit(STREAM, {"type": kind, "at_us": tx.now_us, "endpoint": endpoint_id.hex(), **facts}, tenant)
 
 
-def report_attempt(
-    tx: Tx, kind: str, tenant: str, endpoint_id: bytes, message_id: bytes, event_id: str | None, last: Attempt | None, **facts: Any
-) -> None:
+def report_attempt(tx: Tx, kind: str, tenant: str, endpoint_id: bytes, message_id: bytes, last: Attempt | None, **facts: Any) -> None:
     """An event about a message on its way; `last` is its last attempt, if one was made."""
     made = {"id": last.id.hex(), "at_us": last.started_us, "status": last.status} if last is not None else None
-    report(tx, kind, tenant, endpoint_id, message=message_id.hex(), event_id=event_id, attempt=made, **facts)
+    report(tx, kind, tenant, endpoint_id, message=message_id.hex(), attempt=made, **facts)

@@ -13,7 +13,7 @@ in the acknowledgement's transaction.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -31,6 +31,7 @@ from . import replies, schedules, store, verdicts
 from .breakers import Breakers
 from .lanes import Lanes
 from .model import Attempt, Delivery, Endpoint, News, Outcome, Secret, Verdict
+from .paces import Paces
 from .settings import WebhookSettings
 from .signing import signature_header
 from .snapshots import Snapshots
@@ -79,7 +80,8 @@ class Sender:
     ) -> None:
         self.breakers = Breakers(database, runtime, settings, membership)
         self.breakers.changed = self._changed
-        self.lanes = Lanes(self.breakers.allowance, settings.in_flight_total)
+        self.paces = Paces(runtime.clock, membership, snapshots.peek)
+        self.lanes = Lanes(self.breakers.allowance, settings.in_flight_total, self.paces)
         self._brands = ("webhook", "svix") if settings.svix_headers else ("webhook",)
         self.wants_claim: Callable[[Lane], None] = _ignore
         self.retry_at: Callable[[Lane, int], None] = _ignore
@@ -91,6 +93,7 @@ class Sender:
         self._snapshots = snapshots
         self._egress = egress
         self._tasks: set[asyncio.Task[None]] = set()
+        self._rests: dict[Lane, asyncio.Task[None]] = {}
 
     def accept(self, deliveries: Sequence[Delivery], *, claimed: bool = False) -> None:
         """Take over deliveries that a commit has leased to this process."""
@@ -105,6 +108,31 @@ class Sender:
             task = asyncio.create_task(self._deliver(delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        resting, self.lanes.resting = self.lanes.resting, {}
+        for lane, wait_s in resting.items():
+            if lane not in self._rests:
+                self._rests[lane] = asyncio.create_task(self._rest(lane, wait_s))
+
+    async def _rest(self, lane: Lane, wait_s: float) -> None:
+        """Go on with a lane whose next attempt has to wait, or whose limit is not known yet."""
+        try:
+            if self.paces.knows(lane) or not await self.learn([lane]):
+                await self._runtime.clock.sleep(wait_s)
+        finally:
+            del self._rests[lane]
+        self.lanes.touch(lane)
+        self.pump()
+
+    async def learn(self, lanes: Iterable[Lane]) -> bool:
+        """Have the endpoints of these lanes in memory, their limits with them; False where some tenant's cannot be read."""
+        tenants = sorted({lane[0] for lane in lanes if not self.paces.knows(lane)})
+        results = await asyncio.gather(*map(self._snapshots.get, tenants), return_exceptions=True)
+        for tenant, error in zip(tenants, results, strict=True):
+            if isinstance(error, BaseException):
+                if not isinstance(error, NetraError):
+                    raise error
+                self._runtime.log.warning("nothing is sent for %s: %s", tenant, error)
+        return not any(isinstance(result, BaseException) for result in results)
 
     def forget(self) -> None:
         """A new life began: what was leased to the former one is somebody else's."""
@@ -119,6 +147,9 @@ class Sender:
     async def finish(self, grace_s: float) -> None:
         """Wait for attempts under way; after `grace_s` they are given up, and the rows fall to the others."""
         self.running = False
+        for rest in self._rests.values():
+            rest.cancel()
+        await asyncio.gather(*self._rests.values(), return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
         for task in self._tasks:

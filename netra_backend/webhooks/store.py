@@ -100,27 +100,17 @@ async def acknowledge(tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
         await lines.free_next(tx, behind)
     for outcome, ours in zip(outcomes, kept, strict=True):
         if ours:
-            event_id = outcome.delivery.message.event_id
-            announce(tx, *outcome.delivery.key, outcome.verdict.state, outcome.verdict.number, event_id, outcome.attempt)
+            announce(tx, *outcome.delivery.key, outcome.verdict.state, outcome.verdict.number, outcome.attempt)
     return kept
 
 
-def announce(
-    tx: Tx,
-    tenant: str,
-    message: bytes,
-    endpoint: bytes,
-    state: str,
-    number: int,
-    event_id: str | None = None,
-    last: Attempt | None = None,
-) -> None:
-    """Tell the log what became of a delivery, and the operator where it is dead; `last` is the attempt that was just made, if one was."""
+def announce(tx: Tx, tenant: str, message: bytes, endpoint: bytes, state: str, number: int, last: Attempt | None = None) -> None:
+    """Tell the log what became of a delivery, and the operator where it is dead; `last` is the attempt that was just made."""
     event = "failed" if state == "due" else state
     item = {"type": f"webhook.{event}", "message": message.hex(), "endpoint": endpoint.hex(), "number": number}
     tx.emit("events", item, tenant)
     if state == "dead":
-        report_attempt(tx, "message.attempt.exhausted", tenant, endpoint, message, event_id, last)
+        report_attempt(tx, "message.attempt.exhausted", tenant, endpoint, message, last)
 
 
 def _state_row(outcome: Outcome) -> Row:

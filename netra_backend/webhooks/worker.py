@@ -10,9 +10,11 @@ The table is the truth; memory only saves looking. Its loops, each cheap when th
   if two checks in a row saw it, for the hand-over of a commit is a moment later than the commit.
 * retention, every ten minutes: `retention.py`.
 * runner: operators' verbs over many messages, `runner.py`.
+* operational events: `operational.py`.
 * look: endpoints that others changed are read again, and the health of those that are not well.
 
-An endpoint whose breaker is open, or whose receiver wants nothing for a while, is parked: its rows stay due, the scan passes
+An endpoint with a rate limit is claimed for as its attempts may start (`paces.py`), and looked at again when the next one may. An endpoint
+whose breaker is open, or whose receiver wants nothing for a while, is parked: its rows stay due, the scan passes
 it by until that time is over, and what waited in memory is given back. Then one probe is taken (`probes.py`), for many
 endpoints in one transaction.
 
@@ -38,6 +40,7 @@ from . import lines, probes, store
 from .breakers import LOOK_EVERY_S as HEALTH_EVERY_S
 from .lines import Line
 from .model import Delivery
+from .operational import FOLLOW_EVERY_S, Operational
 from .probes import Probes
 from .retention import Retention
 from .runner import Runner
@@ -78,6 +81,7 @@ class Dispatcher:
         self._membership = membership
         self._snapshots = snapshots
         self._breakers = sender.breakers
+        self.operational = Operational(database, runtime, settings, membership, snapshots)
         self.retention = Retention(database, runtime, membership, settings.keep_s)
         self.runner = Runner(database, runtime, settings, membership, snapshots)
         self._wanted: dict[Lane, None] = {}
@@ -106,6 +110,7 @@ class Dispatcher:
             asyncio.create_task(self._every(self._settings.release_check_s, self.release_check)),
             asyncio.create_task(self._every(LOOK_EVERY_S, self._snapshots.look)),
             asyncio.create_task(self._every(HEALTH_EVERY_S, self._breakers.look)),
+            asyncio.create_task(self._every(FOLLOW_EVERY_S, self.operational.follow)),
             asyncio.create_task(self._retain()),
         ]
         await self.runner.start()
@@ -170,6 +175,7 @@ class Dispatcher:
                     wanted[lane] = None
                 else:
                     self._retry_at(lane, due_us)
+        await self.sender.learn(wanted)
         free, probing = self._sorted(wanted, now_us)
         if free and not self._membership.quiet:
             await self._claim(free)
@@ -188,6 +194,8 @@ class Dispatcher:
                 probing.append(lane)
             elif slots := min(self.sender.lanes.free(lane), store.CLAIM_AT_ONCE):
                 free.append((lane, slots))
+            elif wait_s := self.sender.paces.wait_s(lane):
+                self._retry_at(lane, now_us + int(wait_s * 1_000_000))
         return free, probing
 
     async def _probe(self, lanes: list[Lane], now_us: int) -> None:

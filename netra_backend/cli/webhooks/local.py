@@ -6,9 +6,12 @@ from typing import Any
 
 from ...errors import NetraError
 from ...kernel.ids import from_text
-from ...kernel.scope import Scope
+from ...kernel.scope import SYSTEM_TENANT, Scope
 from ...netra import Netra
+from ...server.auth import derive_pepper
+from ...server.models import PortalAccess
 from ...server.render import STATUS_TEXT, attempt_out, endpoint_out, message_out, microseconds, task_out
+from ...server.svix_auth import make_portal_key, portal_link
 from ...storage.transaction import Tx
 from ...webhooks import endpoints, expunge, operators, schedules, store, tasks
 from ...webhooks.endpoints import check_event_type, check_url
@@ -20,6 +23,8 @@ from . import shapes
 from .door import NewEndpoint, Over, Shape
 
 ATTEMPTS_SHOWN = 100
+USUAL_URL = "http://127.0.0.1:8071"
+"""Where `netra serve` is by default; the setting `public_url` says where it is for others."""
 
 
 class LocalDoor:
@@ -105,6 +110,13 @@ class LocalDoor:
     async def rotate(self, endpoint: str, secret: str | None, kind: KeyKind | None, overlap_s: int) -> Shape:
         """See `Door.rotate`."""
         return {"key": told(await self._write(_rotate, self._netra.sealer, endpoint, secret, kind, overlap_s))}
+
+    async def portal(self, expiry_s: int, session: str | None, *, read_only: bool) -> Shape:
+        """See `Door.portal`."""
+        wanted = PortalAccess(expiry=expiry_s, session_id=session, read_only=read_only)
+        system = self._scope.with_tenant(SYSTEM_TENANT)
+        pepper = await self._netra.database.write(derive_pepper, self._netra.sealer, scope=system)
+        return portal_link(self._netra.settings.public_url or USUAL_URL, await self._write(make_portal_key, pepper, wanted))
 
     async def endpoints(self, limit: int) -> list[Shape]:
         """See `Door.endpoints`."""

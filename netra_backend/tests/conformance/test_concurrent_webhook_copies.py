@@ -69,6 +69,7 @@ ELSEWHERE = {
     "lines.take_places": "test_webhook_lines: numbers follow the order of commits whoever sends",
     "intake.ingest": "test_webhook_intake: copies at once through two doors make one message",
     "nodes.forget": "run by whoever may, as often as he likes: test_postgres_zombies ends what a dead node has open",
+    "tenants.ensure_system": "a look and an insert, as tenants.ensure: of two at once the second is refused by the key and runs again",
     "tenants.make": "what tenants.create does once it has looked",
     "outbox.write": "part of every case that emits",
 }

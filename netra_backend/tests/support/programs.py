@@ -30,9 +30,11 @@ from ...webhooks import endpoints
 from ...webhooks.intake import Accepted
 from ...webhooks.keys import encode_secret
 from ...webhooks.model import Endpoint, Ordering
+from ...webhooks.reports import report
 from .dying import backing_up, restoring
+from .vault_programs import provider, vault
 
-__all__ = ["backing_up", "platform", "receiver", "restoring"]
+__all__ = ["backing_up", "platform", "provider", "receiver", "restoring", "vault"]
 
 ORDERING_KEYS = 16
 PACE_S = 0.03
@@ -140,6 +142,14 @@ class Platform:
         finally:
             self._at_rest.set()
         return number
+
+    async def tell_operator(self, tenant: str) -> None:
+        """Commit an operational event."""
+
+        async def work(tx: Any) -> None:
+            report(tx, "endpoint.disabled", tenant, bytes(16), trigger="manual")
+
+        await self._netra.write(work, tenant=tenant)
 
     async def start_run(self, tenant: str, job: str, params: dict[str, Any], key: str, partitions: int) -> str:
         """Start a run of a batch; its id."""

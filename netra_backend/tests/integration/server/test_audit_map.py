@@ -70,6 +70,7 @@ async def run(tx, statement, rows):
 
 async def test_each_audited_route_writes_what_it_says(app, operator, netra):
     made = await endpoint(operator, uid="hook")
+    told = (await operator.post(f"{API}/operational-webhook/endpoint", json={"url": "http://example.com/"})).json()["id"]
     sent = await message(operator)
     key = (await operator.post(f"{API}/keys", json={"name": "a"})).json()["id"]
     own = (await operator.post(f"{API}/tenants/acme/keys", json={"name": "a"})).json()["id"]
@@ -87,6 +88,7 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "event_type_name": "a.b",
         "run": run,
     }
+    values |= {"client": "provider", "connection": "user"}
     bodies = {
         "POST /api/v1/app": {"name": "n", "uid": "fresh"},
         "PUT /api/v1/app/{app_id}": {"name": "n"},
@@ -94,6 +96,11 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "POST /api/v1/app/{app_id}/endpoint": {"url": "http://example.com/"},
         "PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}": {"url": "http://example.com/"},
         "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}": {"description": "x"},
+        "POST /api/v1/operational-webhook/endpoint": {"url": "http://example.com/"},
+        "PUT /api/v1/operational-webhook/endpoint/{endpoint_id}": {"url": "http://example.com/"},
+        "PATCH /api/v1/operational-webhook/endpoint/{endpoint_id}": {"description": "x"},
+        "PUT /api/v1/operational-webhook/endpoint/{endpoint_id}/headers": {"headers": {"X-A": "1"}},
+        "PATCH /api/v1/operational-webhook/endpoint/{endpoint_id}/headers": {"headers": {"X-B": "1"}},
         "PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers": {"headers": {"x-a": "1"}},
         "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers": {"headers": {"x-a": "2"}},
         "POST /api/v1/auth/app-portal-access/{app_id}": {},
@@ -111,6 +118,8 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "POST /api/v1/tenants/{tenant}/cache/invalidate": {"deps": ["org:7"]},
         "POST /api/v1/tenants/{tenant}/keys": {"name": "b"},
         "POST /api/v1/tenants/{tenant}/batch/runs": {"job": "another"},
+        "PUT /api/v1/tenants/{tenant}/oauth/clients/{client}": {"client_id": "c", "endpoints": {"token": ["http://127.0.0.1/token"]}},
+        "POST /api/v1/tenants/{tenant}/connections": {"name": "user", "client": "provider", "tokens": {"access_token": "a"}},
     }
     links = [(await operator.post(f"{API}/auth/app-portal-access/acme", json={})).json()["token"] for _ in range(2)]
     carried = {
@@ -124,7 +133,8 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
     for number, route in enumerate([*rotations, *first, last[0]]):
         method, _, path = route.partition(" ")
         trace = f"{number + 1:032x}"
-        path = path.format(**values, key_id=own if "/tenants/" in path else key)
+        of_operator = {"endpoint_id": told} if "/operational-webhook/" in path else {}
+        path = path.format(**{**values, **of_operator}, key_id=own if "/tenants/" in path else key)
         body = bodies.get(route)
         content = None if body is None else json.dumps(body)
         headers = {"traceparent": f"00-{trace}-{1:016x}-01", "content-type": "application/json"}

@@ -113,6 +113,21 @@ async function tasks(app, endpoint) {
   await refused(() => svix.messageAttempt.resend(app, missed.id, endpoint.id), 409);
 }
 
+async function operational() {
+  const ours = svix.operationalWebhook.endpoint;
+  const made = await ours.create({ url: receiver, uid: "ops", eventTypes: ["endpoint.disabled"] });
+  assert.equal((await ours.get("ops")).id, made.id);
+  assert.equal((await ours.upsert("ops", { url: "https://example.com/", uid: "ops" })).url, "https://example.com/");
+  assert.deepEqual((await ours.list()).data.map((each) => each.id), [made.id]);
+  await ours.setHeaders("ops", { headers: { "x-a": "1" } });
+  assert.deepEqual((await ours.getHeaders("ops")).headers, { "x-a": "1" });
+  const first = (await ours.getSecret("ops")).key;
+  await ours.rotateSecret("ops", {});
+  assert.notEqual((await ours.getSecret("ops")).key, first);
+  await ours.delete("ops");
+  assert.deepEqual((await ours.list()).data, []);
+}
+
 async function portal(app) {
   const link = await svix.authentication.appPortalAccess(app, {});
   assert.ok(link.url.endsWith(link.token));
@@ -127,3 +142,4 @@ const endpoint = await endpoints("acme");
 await messages("acme", endpoint);
 await tasks("acme", endpoint);
 await portal("acme");
+await operational();

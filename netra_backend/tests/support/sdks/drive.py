@@ -24,6 +24,7 @@ url, token, receiver = sys.argv[1:]
 svix = Svix(token, SvixOptions(server_url=url, retry_schedule=[]))
 OLD = hasattr(svix.application, "update")
 TYPES = "filter_types" if OLD else "event_types"
+OPERATIONAL_TYPES = "filter_types" if "filter_types" in models.OperationalWebhookEndpointIn.model_fields else "event_types"
 
 
 def named(new: str, old: str):
@@ -148,6 +149,24 @@ def tasks(app_id, endpoint):
     refused(lambda: svix.message_attempt.resend(app_id, missed.id, endpoint.id), 409)
 
 
+def operational():
+    """The operator's own endpoints, which both generations take by `event_types`."""
+    ours = svix.operational_webhook.endpoint if hasattr(svix, "operational_webhook") else svix.operational_webhook_endpoint
+    made = ours.create(models.OperationalWebhookEndpointIn(url=receiver, uid="ops", **{OPERATIONAL_TYPES: ["endpoint.disabled"]}))
+    assert ours.get("ops").id == made.id
+    body = named("OperationalWebhookEndpointUpsertIn", "OperationalWebhookEndpointUpdate")(url="https://example.com/", uid="ops")
+    assert upsert(ours)("ops", body).url == "https://example.com/"
+    assert [each.id for each in ours.list().data] == [made.id]
+    headers = models.OperationalWebhookEndpointHeadersIn(headers={"x-a": "1"})
+    (ours.update_headers if OLD else ours.set_headers)("ops", headers)
+    assert ours.get_headers("ops").headers == {"x-a": "1"}
+    first = ours.get_secret("ops").key
+    ours.rotate_secret("ops", models.OperationalWebhookEndpointSecretIn())
+    assert ours.get_secret("ops").key != first
+    ours.delete("ops")
+    assert ours.list().data == []
+
+
 def portal(app_id):
     link = svix.authentication.app_portal_access(app_id, models.AppPortalAccessIn())
     assert link.url.endswith(link.token)
@@ -163,6 +182,7 @@ def main():
     messages("acme", endpoint)
     tasks("acme", endpoint)
     portal("acme")
+    operational()
 
 
 main()
