@@ -6,12 +6,9 @@ from typing import Any
 
 from ...errors import NetraError
 from ...kernel.ids import from_text
-from ...kernel.scope import SYSTEM_TENANT, Scope
+from ...kernel.scope import Scope
 from ...netra import Netra
-from ...server.auth import derive_pepper
-from ...server.models import PortalAccess
 from ...server.render import STATUS_TEXT, attempt_out, endpoint_out, message_out, microseconds, task_out
-from ...server.svix_auth import make_portal_key, portal_link
 from ...storage.transaction import Tx
 from ...webhooks import endpoints, expunge, operators, schedules, store, tasks
 from ...webhooks.endpoints import check_event_type, check_url
@@ -19,6 +16,7 @@ from ...webhooks.filters import check_filter
 from ...webhooks.health import with_health
 from ...webhooks.keys import KeyKind, told
 from ...webhooks.model import DeliveryRow, Endpoint, EndpointHealth, NewMessage, TaskKind, TaskWanted
+from ..session import operator
 from . import shapes
 from .door import NewEndpoint, Over, Shape
 
@@ -113,9 +111,12 @@ class LocalDoor:
 
     async def portal(self, expiry_s: int, session: str | None, *, read_only: bool) -> Shape:
         """See `Door.portal`."""
+        from ...server.auth import derive_pepper  # with the web framework behind it, which no other command here waits for
+        from ...server.models import PortalAccess
+        from ...server.svix_auth import make_portal_key, portal_link
+
         wanted = PortalAccess(expiry=expiry_s, session_id=session, read_only=read_only)
-        system = self._scope.with_tenant(SYSTEM_TENANT)
-        pepper = await self._netra.database.write(derive_pepper, self._netra.sealer, scope=system)
+        pepper = await self._netra.database.write(derive_pepper, self._netra.sealer, scope=operator())
         return portal_link(self._netra.settings.public_url or USUAL_URL, await self._write(make_portal_key, pepper, wanted))
 
     async def endpoints(self, limit: int) -> list[Shape]:
