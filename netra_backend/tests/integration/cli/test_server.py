@@ -65,7 +65,7 @@ def test_the_commands_work_through_a_server_as_they_do_on_the_database(ask, inst
     assert public.startswith("whpk_")
     assert ask("webhooks", "endpoint", "secret", endpoint["id"], "--tenant", "acme").document == {"key": public}
     link = ask("webhooks", "portal", "--read-only", "--expiry", "3600", "--tenant", "acme").document
-    assert link["url"] == f"{ready['url']}/ui/login#key={link['token']}"
+    assert link["url"].endswith(f"/ui/login#key={link['token']}")
     key = ask("key", "create", "--tenant", "acme").document
     assert key["key"].startswith("netra_tk_")
     assert key["id"] in {each["id"] for each in ask("key", "list", "--tenant", "acme").document["keys"]}
