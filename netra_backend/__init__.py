@@ -6,15 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from . import batch
+    from . import batch, oauth
     from .errors import NetraError
     from .netra import Netra
 
-__all__ = ["Netra", "NetraError", "batch"]
+__all__ = ["Netra", "NetraError", "batch", "oauth"]
 __version__ = "0.1.0.dev0"
 
 _HOMES: Final = {"Netra": ".netra", "NetraError": ".errors"}
-_PARTS: Final = frozenset({"batch"})
+_PARTS: Final = frozenset({"batch", "oauth"})
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,9 @@ from .kernel.ids import try_from_text
 from .kernel.runtime import Runtime
 from .kernel.scope import SYSTEM_TENANT, Scope, TraceContext, check_tenant, system_scope
 from .kernel.settings import Settings, load
+from .oauth.service import OAuth
+from .oauth.settings import OAuthSettings
+from .oauth.worker import Keeper
 from .resilience.egress import Egress
 from .storage import meta, tenants
 from .storage.adopted import adopt
@@ -154,6 +157,7 @@ class Netra:
         await self._start_webhooks()
         await self._start_cache()
         await self._start_batch()
+        await self._start_oauth()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -176,13 +180,7 @@ class Netra:
 
     async def _start_webhooks(self) -> None:
         settings = self.settings
-        self.egress = Egress(
-            self.runtime,
-            allow=[str(network) for network in settings.egress_allow],
-            ports=settings.egress_ports,
-            any_loopback_port=self._dev,
-        )
-        await self._stack.enter_async_context(self.egress)
+        self.egress = await self._stack.enter_async_context(self._new_egress())
         options = WebhookSettings.of(settings)
         snapshots = Snapshots(self.database, self.sealer)
         dispatcher = None
@@ -220,6 +218,26 @@ class Netra:
             self.batch.worker = self.batch.new_worker()
             await self.batch.worker.start()
             self._stack.push_async_callback(self.batch.worker.stop)
+
+    async def _start_oauth(self) -> None:
+        self.oauth = OAuth(
+            self.database,
+            self.runtime,
+            OAuthSettings.of(self.settings),
+            self.sealer,
+            await self._stack.enter_async_context(self._new_egress(keep=False)),
+            self._scope_of,
+        )
+        await self.oauth.start()
+        self._stack.push_async_callback(self.oauth.stop)
+        keeper = Keeper(self.oauth, self.runtime, renews=self.workers)
+        await keeper.start()
+        self._stack.push_async_callback(keeper.stop)
+
+    def _new_egress(self, *, keep: bool = True) -> Egress:
+        settings = self.settings
+        allow = [str(network) for network in settings.egress_allow]
+        return Egress(self.runtime, allow=allow, ports=settings.egress_ports, any_loopback_port=self._dev, keep=keep)
 
     def _new_database(self) -> Database:
         settings = self.settings

@@ -28,6 +28,7 @@ COMMANDS: Final = (
     Command("key", "key", "Make, list and revoke API keys."),
     Command("webhooks", "webhooks", "Send, look at, resend and receive messages."),
     Command("cache", "cache", "Invalidate what is cached, and look at a server's cache."),
+    Command("oauth", "oauth", "Keep tokens of other services, and judge tokens of others."),
     Command("batch", "batch", "Run jobs, look at their runs, pause, resume and rerun them."),
     Command("demo", "demo", "Run the main job on real data, with a process killed half-way."),
     Command("failpoints", "failpoints", "List the places where a test may stop a process."),

@@ -72,7 +72,8 @@ class Egress:
     """See the module's docstring. Bound to the event loop in which it is started.
 
     `allow` (NETRA_EGRESS_ALLOW) opens CIDRs, `ports` (NETRA_EGRESS_PORTS) replaces 80 and 443, `any_loopback_port`
-    is `--dev`. `resolver` and `tls` replace the host's name servers and certificate authorities.
+    is `--dev`. `resolver` and `tls` replace the host's name servers and certificate authorities. Without `keep` each request has a
+    connection of its own, for those that must not meet one that the peer has just closed.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Egress:
         max_look_ups_per_tenant: int = 4,
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
+        keep: bool = True,
     ) -> None:
         self.rules = EgressRules(allow, ports, any_loopback_port=any_loopback_port)
         """Assign new rules at any time: the next request, on a kept-alive connection too, is judged by them."""
@@ -92,6 +94,7 @@ class Egress:
         self._max_look_ups_per_tenant = max_look_ups_per_tenant
         self._resolver = resolver
         self._tls = tls
+        self._keep = keep
         self._look_ups: LookUps | None = None
         self._connector: PinnedConnector | None = None
 
@@ -142,7 +145,8 @@ class Egress:
             target = target_of(url)
             exchange = Exchange(tenant, target.port, self.rules, wire_limit(read_limit))
             self._judge_before_looking_up(target, exchange)
-            ask = _Ask(method, target, _request(method, target, _checked(headers), body), read_limit, _limits(connect_timeout_s))
+            request_bytes = _request(method, target, _checked(headers), body)
+            ask = _Ask(method, target, request_bytes, read_limit, _limits(connect_timeout_s), self._keep)
             status, fields, read, truncated = await self._within(left_s, exchange, ask)
             outcome = "answered"
             return Reply(status, fields, read, truncated, exchange.peer, clock.monotonic() - began)
@@ -192,6 +196,7 @@ class _Ask:
     request: bytes
     read_limit: int
     limits: aiohttp.ClientTimeout
+    keep: bool
 
     async def send(self, connector: PinnedConnector, exchange: Exchange) -> _Read:
         connection = await connector.connect(_route(self.target, asyncio.get_running_loop()), [], self.limits)
@@ -201,7 +206,7 @@ class _Ask:
         except BaseException:
             _abort(connection)
             raise
-        if answer.reusable:
+        if answer.reusable and self.keep:
             connection.release()
         else:
             _abort(connection)

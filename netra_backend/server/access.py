@@ -108,6 +108,8 @@ def rule_of(method: str, segments: Sequence[str], *, dev: bool = False) -> Rule:
     match segments:
         case ("webhooks", _, _, "jwks.json") if method == "GET":
             return "public"
+        case ("oauth", "callback") if method == "GET":
+            return "public"
         case ("api", "v1", "event-type", *_) if method == "GET":
             return "any"
         case ("api", "v1", "auth", "logout") | ("ui", "session") if method == "POST":
@@ -146,6 +148,8 @@ def scopes_that_do(method: str, segments: Sequence[str]) -> tuple[str, ...]:
             return _TO_VIEW
         case ("api", "v1", "app", _, "endpoint", *_):
             return _TO_MANAGE
+        case ("api", "v1", "tenants", _, "connections", _, "token"):
+            return ("connection:token",)
         case _:
             return ("tenant",)
 

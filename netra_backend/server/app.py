@@ -17,6 +17,7 @@ from . import (
     keys,
     native,
     openapi,
+    operators,
     portal,
     probes,
     svix_app,
@@ -29,8 +30,10 @@ from . import (
     svix_message,
     svix_operational,
     svix_stats,
+    svix_task,
 )
 from . import cache as cache_routes
+from . import oauth as oauth_routes
 from .access import ACCESS, Access
 from .edge import Edge
 from .errors import InvalidMembers, MalformedBody, problem
@@ -50,11 +53,16 @@ ROUTERS: Final = (
     svix_operational.router,
     svix_message.router,
     svix_attempt.router,
+    svix_task.router,
+    svix_task.background,
     keys.router,
     jwks.router,
     native.router,
+    operators.router,
     cache_routes.router,
     batch.router,
+    oauth_routes.router,
+    oauth_routes.public,
     portal.router,
     probes.router,
 )

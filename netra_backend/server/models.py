@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -13,8 +16,9 @@ from ..webhooks import schedules
 from ..webhooks.endpoints import check_event_type, check_url
 from ..webhooks.filters import check_filter
 from ..webhooks.keys import KeyKind, decode_secret
-from ..webhooks.model import Ordering
+from ..webhooks.model import Ordering, TaskWanted
 from ..webhooks.schemas import check_schemas
+from .render import CANCELED, FAIL, SUCCESS, microseconds
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\t\x80-\xff]{0,4096}\Z")
@@ -36,6 +40,14 @@ def _as_value_error(check: Any) -> Any:
         return value
 
     return run
+
+
+def _in_range(at: datetime) -> datetime:
+    try:
+        microseconds(at)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
+    return at
 
 
 def _schedule(given: Any) -> str:
@@ -69,11 +81,15 @@ EventTypeName = Annotated[str, AfterValidator(_as_value_error(check_event_type))
 EventTypes = Annotated[list[EventTypeName], Field(min_length=1, max_length=1000)]
 Channels = Annotated[list[Label], Field(min_length=1, max_length=10)]
 SecretText = Annotated[str, AfterValidator(_as_value_error(decode_secret))]
+Time = Annotated[datetime, AfterValidator(_in_range)]
 Filter = Annotated[str, StringConstraints(min_length=1), AfterValidator(_as_value_error(check_filter))]
-RetrySchedule = Annotated[str | list[Any], AfterValidator(_schedule)]
 Capability = Literal["ViewBase", "ViewEndpointSecret", "ManageEndpointSecret", "ManageTransformations", "CreateAttempts", "ManageEndpoint"]
 SchemasOf = Annotated[dict[str, Any], Field(max_length=100), AfterValidator(_as_value_error(check_schemas))]
+RetrySchedule = Annotated[str | list[Any], AfterValidator(_schedule)]
 Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(check_headers)]
+
+STATES_OF_STATUS: Final = {SUCCESS: ("delivered",), FAIL: ("dead",), CANCELED: ("skipped", "cancelled")}
+"""The states of deliveries that are over, by the status that Svix's clients know them by."""
 
 _SYNONYMS: Final = {"filterTypes": "eventTypes", "rateLimit": "throttleRate", "featureFlag": "featureFlags"}
 
@@ -281,6 +297,41 @@ class EventTypePatch(Body):
     def changes(self) -> dict[str, Any]:
         """The columns that were named; null clears schemas, group and schedule and leaves the others unchanged."""
         return _named(self, {"retry_schedule": "schedule"}, keep=("description", "archived", "deprecated"))
+
+
+class Since(Body):
+    """Messages created since then, and before `until` if that is given."""
+
+    since: Time
+    until: Time | None = None
+
+    def wanted(self, states: Sequence[str] = ()) -> TaskWanted:
+        """What a task walks over; deliveries in these states."""
+        return TaskWanted(None, microseconds(self.since), microseconds(self.until) if self.until is not None else 0, tuple(states))
+
+
+class BulkReplay(Since):
+    """Which of an endpoint's messages are sent again; without a `status` whatever became of them."""
+
+    event_types: EventTypes | None = None
+    channel: Label | None = None
+    tag: Label | None = None
+    status: Literal[0, 2, 4] | None = Field(default=None, description="0 success, 2 fail, 4 canceled; what is pending is sent anyway.")
+    status_code_class: Literal[0, 100, 200, 300, 400, 500] | None = None
+
+    def wanted(self, states: Sequence[str] = ()) -> TaskWanted:
+        """See `Since.wanted`."""
+        chosen = states if self.status is None else STATES_OF_STATUS[self.status]
+        code = self.status_code_class
+        least, above = (0, 1000) if code is None else (code, code + (100 if code else 1))
+        return replace(
+            super().wanted(chosen),
+            event_types=tuple(self.event_types or ()),
+            channel=self.channel or "",
+            tag=self.tag or "",
+            least_status=least,
+            above_status=above,
+        )
 
 
 def _without_uid(columns: dict[str, Any]) -> dict[str, Any]:

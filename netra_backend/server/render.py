@@ -14,7 +14,8 @@ import orjson
 
 from ..kernel.ids import to_text
 from ..storage.tenants import Tenant
-from ..webhooks.model import Attempt, DeliveryRow, Endpoint, EndpointHealth, EventType, Message
+from ..webhooks.model import Attempt, DeliveryRow, Endpoint, EndpointHealth, EventType, Message, Task
+from ..webhooks.operators import task_out as shape_of_task
 from ..webhooks.schedules import shown
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,7 +39,12 @@ STATUS_OF_OUTCOME: Final = {"delivered": SUCCESS, "failed": FAIL, "refused": FAI
 
 def timestamp(at_us: int) -> str:
     """Microseconds since the epoch as RFC 3339 in UTC."""
-    return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return moment(at_us).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def moment(at_us: int) -> datetime:
+    """Microseconds since the epoch as a time in UTC."""
+    return _EPOCH + timedelta(microseconds=at_us)
 
 
 def microseconds(at: datetime) -> int:
@@ -169,6 +175,36 @@ def event_type_out(event_type: EventType, *, with_content: bool = True) -> dict[
         "createdAt": timestamp(event_type.created_us),
         "updatedAt": timestamp(event_type.updated_us),
     }
+
+
+SVIX_TASKS: Final = {
+    "recover": "endpoint.recover",
+    "redrive": "endpoint.recover",
+    "replay_missing": "endpoint.replay",
+    "bulk_replay": "endpoint.bulk-replay",
+}
+"""Kinds of tasks as Svix names them. It has none that cancels a backlog."""
+
+SVIX_STATUSES: Final = {"running": "running", "finished": "finished", "failed": "failed", "cancelled": "failed"}
+
+
+def background_task_out(task: Task, *, with_data: bool = True) -> dict[str, Any]:
+    """Svix's BackgroundTaskOut, or without data its RecoverOut and ReplayOut."""
+    out = {
+        "id": task.text_id,
+        "status": SVIX_STATUSES[task.state],
+        "task": SVIX_TASKS[task.kind],
+        "updatedAt": timestamp(task.updated_us),
+    }
+    return {**out, "data": {"messagesSent": task.changed, "tenant": task.tenant, "reason": task.reason}} if with_data else out
+
+
+def task_out(task: Task) -> dict[str, Any]:
+    """A task in the shape of our own routes: the library's, with its times as text."""
+    given = shape_of_task(task)
+    times = {"since": "since_us", "until": "until_us", "created_at": "created_us", "updated_at": "updated_us", "finished_at": "finished_us"}
+    told = {name: timestamp(given[us]) if given[us] is not None else None for name, us in times.items()}
+    return {**{name: value for name, value in given.items() if name not in times.values()}, **told}
 
 
 def list_out(data: Sequence[Mapping[str, Any]], iterator: str | None, prev: str | None, *, done: bool) -> dict[str, Any]:

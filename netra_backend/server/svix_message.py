@@ -10,13 +10,13 @@ from fastapi import APIRouter, Query, Response
 from ..errors import NotFound
 from ..kernel.ids import to_text, try_from_text
 from ..storage.transaction import Tx
-from ..webhooks import search, store
+from ..webhooks import expunge, search, store
 from ..webhooks.model import DeliveryRow, Endpoint, Message
 from ..webhooks.search import MessageFilter
 from .filters import Messages
 from .pagination import CREATED, DEFAULT_LIMIT, ID, Asked, Iterator, Limit, Window, page
 from .render import delivery_out, endpoint_out, message_out, timestamp
-from .routing import Caller, answer
+from .routing import Caller, answer, no_content
 
 router: Final = APIRouter(prefix="/api/v1/app/{app_id}/msg", tags=["Message"])
 
@@ -42,6 +42,17 @@ async def get_message(caller: Caller, msg_id: str, *, with_content: WithContent 
     """One message, by id or eventId."""
     message = await caller.read(find_message, msg_id)
     return answer(message_out(message, with_content=with_content))
+
+
+@router.delete("/{msg_id}/content", operation_id="v1.message.expunge-content", status_code=204)
+async def expunge_content(caller: Caller, msg_id: str) -> Response:
+    """Erase a message's payload: it stays as a record, is sent no more, and what was due of it is cancelled."""
+
+    async def erase(tx: Tx) -> None:
+        await expunge.expunge(tx, (await find_message(tx, msg_id)).id)
+
+    await caller.write(erase)
+    return no_content()
 
 
 @router.get("/{msg_id}/endpoint", operation_id="v1.message-attempt.list-attempted-destinations")

@@ -6,7 +6,7 @@ answers at once with the running task; a process with workers walks it, and `tas
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,6 +23,15 @@ ScopeOf = Callable[[str | None], Awaitable[Scope]]
 
 RECOVERED: Final = ("skipped", "dead")
 REPLAYED: Final = ("delivered", "skipped", "dead", "cancelled")
+STATES: Final[Mapping[TaskKind, tuple[str, ...]]] = {
+    "recover": RECOVERED,
+    "redrive": ("dead",),
+    "replay_missing": (),
+    "bulk_replay": REPLAYED,
+    "cancel": ("due",),
+}
+"""The states of the deliveries that each kind of task changes, unless it is told others."""
+
 LONGEST_WHY: Final = 500
 MOST_EPOCH_S: Final = 253_402_300_800
 

@@ -23,7 +23,7 @@ reason which task it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -47,6 +47,15 @@ from .states import TASK
 Q = Statements(__package__)
 
 TABLE: Final = "netra_webhook_task"
+ACTIONS: Final[Mapping[TaskKind, str]] = {
+    "recover": "task.recover",
+    "redrive": "task.redrive",
+    "replay_missing": "task.replay_missing",
+    "bulk_replay": "task.bulk_replay",
+    "cancel": "task.cancel_backlog",
+}
+"""What the entry of each kind's start is called; `task.cancel` is somebody's end of a task."""
+
 MESSAGES_A_PAGE: Final = 200
 TASKS_AT_ONCE: Final = 100
 BEFORE_ALL: Final = (-1, b"")
@@ -97,7 +106,7 @@ async def create(tx: Tx, kind: TaskKind, wanted: TaskWanted) -> Task:
     if not trace.trace_id:
         trace = TraceContext(tx.new_id().hex(), tx.new_id()[8:].hex())
     parameters = _written(wanted)
-    entry = await audit_append(tx, f"task.{kind}", task_id, table=TABLE, after=parameters)
+    entry = await audit_append(tx, ACTIONS[kind], task_id, table=TABLE, after=parameters)
     await tx.execute(
         Q.insert_task,
         id=task_id,
@@ -259,7 +268,7 @@ def _message_of_page(tenant: str, row: Row) -> Message | None:
     id_, created_us, event_type, channels, tags, ordering_key, deliver_at_us, is_expunged = row
     if is_expunged:
         return None
-    return message_of((tenant, id_, event_type, None, "", channels, tags, ordering_key, deliver_at_us, created_us, "", ""))
+    return message_of((tenant, id_, event_type, None, "", channels, tags, ordering_key, deliver_at_us, created_us, "", "", None))
 
 
 def _is_wanted(message: Message, wanted: TaskWanted) -> bool:

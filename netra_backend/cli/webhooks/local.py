@@ -6,20 +6,25 @@ from typing import Any
 
 from ...errors import NetraError
 from ...kernel.ids import from_text
-from ...kernel.scope import Scope
+from ...kernel.scope import SYSTEM_TENANT, Scope
 from ...netra import Netra
-from ...server.render import attempt_out, endpoint_out, message_out
+from ...server.auth import derive_pepper
+from ...server.models import PortalAccess
+from ...server.render import STATUS_TEXT, attempt_out, endpoint_out, message_out, microseconds, task_out
+from ...server.svix_auth import make_portal_key, portal_link
 from ...storage.transaction import Tx
-from ...webhooks import endpoints, schedules, store
+from ...webhooks import endpoints, expunge, operators, schedules, store, tasks
 from ...webhooks.endpoints import check_event_type, check_url
 from ...webhooks.filters import check_filter
 from ...webhooks.health import with_health
 from ...webhooks.keys import KeyKind, told
-from ...webhooks.model import Endpoint, EndpointHealth, NewMessage
+from ...webhooks.model import DeliveryRow, Endpoint, EndpointHealth, NewMessage, TaskKind, TaskWanted
 from . import shapes
-from .door import NewEndpoint, Shape
+from .door import NewEndpoint, Over, Shape
 
 ATTEMPTS_SHOWN = 100
+USUAL_URL = "http://127.0.0.1:8071"
+"""Where `netra serve` is by default; the setting `public_url` says where it is for others."""
 
 
 class LocalDoor:
@@ -57,9 +62,37 @@ class LocalDoor:
             "attempts": [attempt_out(each, None, with_content=True) for each in attempts],
         }
 
-    async def dead(self, limit: int) -> list[Shape]:
+    async def dead(self, wanted: Over, limit: int) -> list[Shape]:
         """See `Door.dead`."""
-        return [shapes.dead_letter(row) for row in await self._read(store.dead_letters, (b"", b""), limit)]
+        return [shapes.dead_letter(row) for row in await self._read(_dead, wanted, limit)]
+
+    async def begin(self, kind: TaskKind, wanted: Over) -> Shape:
+        """See `Door.begin`."""
+        return task_out(await self._write(operators.begin, kind, wanted.endpoint, _walk(kind, wanted)))
+
+    async def task(self, task: str) -> Shape:
+        """See `Door.task`."""
+        return task_out(await self._read(tasks.get, from_text("qtask", task)))
+
+    async def tasks(self, limit: int) -> list[Shape]:
+        """See `Door.tasks`."""
+        return [task_out(each) for each in await self._read(tasks.page, None, limit)]
+
+    async def cancel_task(self, task: str, why: str) -> Shape:
+        """See `Door.cancel_task`."""
+        return task_out(await self._write(tasks.decide, from_text("qtask", task), operators.check_why(why)))
+
+    async def cancel(self, message_id: str, endpoint: str | None, why: str) -> Shape:
+        """See `Door.cancel`."""
+        found = await self._write(operators.cancel, from_text("msg", message_id), endpoint, operators.check_why(why))
+        return operators.cancelled_of(*found)
+
+    async def expunge(self, message_id: str, attempt: str | None) -> None:
+        """See `Door.expunge`."""
+        if attempt is None:
+            await self._write(expunge.expunge, from_text("msg", message_id))
+        else:
+            await self._write(expunge.expunge_attempt, from_text("msg", message_id), from_text("atmpt", attempt))
 
     async def resend(self, message_id: str, endpoint: str) -> None:
         """See `Door.resend`."""
@@ -78,6 +111,13 @@ class LocalDoor:
         """See `Door.rotate`."""
         return {"key": told(await self._write(_rotate, self._netra.sealer, endpoint, secret, kind, overlap_s))}
 
+    async def portal(self, expiry_s: int, session: str | None, *, read_only: bool) -> Shape:
+        """See `Door.portal`."""
+        wanted = PortalAccess(expiry=expiry_s, session_id=session, read_only=read_only)
+        system = self._scope.with_tenant(SYSTEM_TENANT)
+        pepper = await self._netra.database.write(derive_pepper, self._netra.sealer, scope=system)
+        return portal_link(self._netra.settings.public_url or USUAL_URL, await self._write(make_portal_key, pepper, wanted))
+
     async def endpoints(self, limit: int) -> list[Shape]:
         """See `Door.endpoints`."""
         return [endpoint_out(*each) for each in await self._read(_endpoints, limit)]
@@ -91,6 +131,21 @@ class LocalDoor:
 
 async def _endpoints(tx: Tx, limit: int) -> list[tuple[Endpoint, EndpointHealth]]:
     return await with_health(tx, await endpoints.page(tx, (-1, b""), limit))
+
+
+def _walk(kind: TaskKind, wanted: Over) -> TaskWanted:
+    from ...server.models import STATES_OF_STATUS
+
+    states = operators.STATES[kind] if wanted.status is None else STATES_OF_STATUS[STATUS_TEXT.index(wanted.status)]
+    since_us, until_us = (microseconds(at) if at is not None else 0 for at in (wanted.since, wanted.until))
+    why = operators.check_why(wanted.why) if kind == "cancel" else ""
+    return TaskWanted(None, since_us, until_us, states, tuple(wanted.event_types), why=why)
+
+
+async def _dead(tx: Tx, wanted: Over, limit: int) -> list[DeliveryRow]:
+    since_us, until_us = (microseconds(at) if at is not None else None for at in (wanted.since, wanted.until))
+    found = await operators.dead_filter(tx, wanted.endpoint, wanted.event_types, since_us, until_us)
+    return await store.dead_letters(tx, (b"", b""), limit, found)
 
 
 async def _resend(tx: Tx, message_id: bytes, reference: str, deadline_s: float) -> None:

@@ -1,4 +1,4 @@
-"""`netra webhooks send | list | show | dead | resend`."""
+"""`netra webhooks send | list | show | resend`."""
 
 from __future__ import annotations
 
@@ -82,15 +82,6 @@ async def show(place: Place, message: MessageId) -> None:
     place.output.rows("deliveries", found["deliveries"], deliveries, "No endpoint takes it.")
     attempts = {"timestamp": "at", "endpointId": "endpoint", "statusText": "outcome", "responseStatusCode": "status", "response": "answer"}
     place.output.rows("attempts", found["attempts"], attempts, "No attempt was made yet.")
-
-
-@command(app, "dead", TENANT)
-async def dead(place: Place, limit: Limit = 50) -> None:
-    """List dead letters: deliveries given up, with the reason."""
-    async with entered(place) as door:
-        found = await door.dead(limit)
-    columns = {"message": "message", "endpoint": "endpoint", "attempts": "attempts", "last_status": "status", "reason": "reason"}
-    place.output.rows("dead", found, columns, "There is no dead letter.")
 
 
 @command(app, "resend", TENANT)

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "endpoints.bury": "test_webhook_endpoints: two deletions at once find one endpoint",
     "endpoints.get_to_change": "the lock that endpoints.update begins with",
     "endpoints.disable": "test_endpoint_health: two wishes at once disable once",
+    "failing.settle": "test_failing_endpoints: of many processes that count at once one gives the warning",
     "health.settle": "test_endpoint_health: of two swaps at once from one state one is made",
     "probes.give_up": "test_endpoint_health: two sweeps at once give a dead node's probe up once",
     "probes.take": "test_endpoint_health: of two processes at once one takes the probe",
@@ -68,6 +69,7 @@ ELSEWHERE = {
     "lines.take_places": "test_webhook_lines: numbers follow the order of commits whoever sends",
     "intake.ingest": "test_webhook_intake: copies at once through two doors make one message",
     "nodes.forget": "run by whoever may, as often as he likes: test_postgres_zombies ends what a dead node has open",
+    "tenants.ensure_system": "a look and an insert, as tenants.ensure: of two at once the second is refused by the key and runs again",
     "tenants.make": "what tenants.create does once it has looked",
     "outbox.write": "part of every case that emits",
 }

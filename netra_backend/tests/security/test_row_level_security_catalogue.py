@@ -25,6 +25,7 @@ KEYS_WITHOUT_TENANT = {
     "netra_log_pkey": "a stream is dense over all tenants",
     "netra_tenant_id_key": "a tenant is looked up by its id before anybody knows which it is; ids are random",
     "netra_tenant_uid_key": "uids are unique in the installation, so that one may stand for the tenant",
+    "netra_connect_flow_state": "whose user comes back from a provider is known by the state alone; it is random, and hashed",
     "netra_api_key_hash_key": "a key is looked up by its hash before anybody knows whose it is; hashes are keyed",
 }
 OPEN_POLICIES = {

@@ -32,8 +32,9 @@ from ...webhooks.keys import encode_secret
 from ...webhooks.model import Endpoint, Ordering
 from ...webhooks.reports import report
 from .dying import backing_up, restoring
+from .vault_programs import provider, vault
 
-__all__ = ["backing_up", "platform", "receiver", "restoring"]
+__all__ = ["backing_up", "platform", "provider", "receiver", "restoring", "vault"]
 
 ORDERING_KEYS = 16
 PACE_S = 0.03

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 import netra_backend
-from netra_backend import Netra, batch, webhooks
+from netra_backend import Netra, batch, oauth, webhooks
 from netra_backend.batch.service import Batch
 from netra_backend.cache.service import Cache
 from netra_backend.sync import SyncDoor
@@ -20,7 +20,7 @@ def arguments(function):
 
 
 def test_the_package_exports_these_names_and_loads_them_on_use():
-    assert sorted(netra_backend.__all__) == ["Netra", "NetraError", "batch"]
+    assert sorted(netra_backend.__all__) == ["Netra", "NetraError", "batch", "oauth"]
     assert all(getattr(netra_backend, name) for name in netra_backend.__all__)
     assert sorted(webhooks.__all__) == [
         "PayloadUnreadable",
@@ -33,6 +33,7 @@ def test_the_package_exports_these_names_and_loads_them_on_use():
     ]
     assert sorted(batch.__all__) == ["Job", "Malformed", "Rows", "csv", "iterate", "job", "ndjson", "parquet", "query", "sequence", "sql"]
     assert all(getattr(batch, name) for name in batch.__all__)
+    assert sorted(oauth.__all__) == ["Claims", "Keys", "TokenRejected", "VERDICTS", "validate", "verify_jws"]
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():
@@ -84,6 +85,24 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         (batch.csv, ["path", "delimiter", "encoding"]),
         (batch.query, ["page", "bounds", "start"]),
         (batch.sql, ["text"]),
+        (
+            oauth.validate,
+            [
+                "token",
+                "issuer",
+                "audience",
+                "keys",
+                "algorithms",
+                "leeway_s",
+                "now",
+                "nonce",
+                "access_token",
+                "authorized_party",
+                "max_lifetime_s",
+                "required",
+            ],
+        ),
+        (oauth.verify_jws, ["token", "keys", "algorithms"]),
         (webhooks.verify, ["headers", "body", "secret", "now_s"]),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),

@@ -64,6 +64,22 @@ _MOVED: Final = {"cursor": "9", "position": 9, "done": 1, "failed": 0, "skipped"
 _LETTERS: Final = [(5, "k5", "null", "1", 1, "error", "words", 1)]
 _RUN: Final = {"job": "job", "params": "{}", "parent": None, "wanted": 1, "trace_id": "", "span_id": "", **_NOW}
 
+_REGISTRATION: Final = {
+    "issuer": None,
+    "token_endpoints": "[1]",
+    "authorize_endpoint": None,
+    "revoke_endpoint": None,
+    "client_id": "new",
+    "auth": "post",
+    "sealed": b"new",
+    "scopes": "[1]",
+    "replay_window_s": 1,
+    "default_lifetime_s": 1,
+    **_NOW,
+}
+_GRANT: Final = {"access": b"new", "refresh": b"new", "rt_fp": "fp-new", "issued_us": 5, "expires_us": 6, "due_us": 7, **_NOW}
+_HELD: Final = {"id": r.CONNECTION, "fence": 1, "holder": r.NODE}
+
 CASES: Final[dict[str, Case]] = {
     "batch.run_by_key": case(job="job", key="key"),
     "batch.insert_run": case(id=r.NEW_RUN, key="new", audit_id=r.SPARE["new run"], **_RUN),
@@ -85,6 +101,42 @@ CASES: Final[dict[str, Case]] = {
     "batch.totals": case(run_id=r.RUN),
     "batch.list_failures": case(run_id=r.RUN, after_number=-1, after_position=-1, limit=10),
     "batch.count_failures": case(run_id=r.RUN),
+    "oauth.insert_client": case(id=r.NEW_CLIENT, name="new", audit_id=r.SPARE["new client"], **_REGISTRATION),
+    "oauth.hold_client": case(name="client"),
+    "oauth.update_client": case(id=r.CLIENT, audit_id=r.SPARE["client"], **_REGISTRATION),
+    "oauth.prefer_secret": case(id=r.CLIENT, first_secret=1),
+    "oauth.get_client": case(name="client", id=b""),
+    "oauth.list_clients": case(after="", **_PAGE),
+    "oauth.insert_connection": case(
+        id=r.NEW_CONNECTION, name="new", client=r.CLIENT, state="active", generation=1, audit_id=r.SPARE["new connection"], **_GRANT
+    ),
+    "oauth.get_connection": case(name="user"),
+    "oauth.hold_connection": case(id=r.CONNECTION),
+    "oauth.list_connections": case(after="", **_PAGE),
+    "oauth.take_lease": case(id=r.FREE, holder=r.NODE, fence=1, generation=1, **_NOW),
+    "oauth.send_again": case(generation=1, attempt_at=1, **_HELD),
+    "oauth.end_attempt": case(retry_us=5, keep_intent=1, **_HELD),
+    "oauth.commit_grant": case(id=r.CONNECTION, generation=1, parent_fp="fp-user", audit_id=r.SPARE["connection"], **_GRANT),
+    "oauth.replace_grant": case(id=r.CONNECTION, client=r.CLIENT, audit_id=r.SPARE["connection"], **_GRANT),
+    "oauth.lineage_of": case(rt_fp="fp-user"),
+    "oauth.decide_connection": case(id=r.CONNECTION, state="at_risk", reason="words", retry_us=5, audit_id=r.SPARE["connection"], **_NOW),
+    "oauth.revoke_connection": case(id=r.CONNECTION, reason="words", deleted_us=None, audit_id=r.SPARE["connection"], **_NOW),
+    "oauth.insert_orphan": case(id=r.CONNECTION, rt_fp="fp-other", parent_generation=1, sealed=b"new", **_NOW),
+    "oauth.newest_orphan": case(id=r.CONNECTION, generation=1),
+    "oauth.drop_orphans": case(id=r.CONNECTION, generation=99, rt_fp=""),
+    "oauth.insert_flow": case(
+        id=r.NEW_FLOW,
+        connection_id=r.CONNECTION,
+        state_hash=b"new",
+        verifier=b"new",
+        redirect_uri="http://new/",
+        generation=1,
+        expires_us=r.FAR_US,
+        **_NOW,
+    ),
+    "oauth.get_flow": case(id=r.FLOW),
+    "oauth.consume_flow": case(id=r.FLOW, answer_by_us=r.NOW_US, **_NOW),
+    "oauth.end_flow": case(id=r.FLOW, outcome="failed", reason="words"),
     "storage.insert_data_key": case(version=3, root_id="r1", wrapped=b"new", created_us=1),
     "storage.newest_data_key": case(),
     "storage.get_data_key": case(version=1),

@@ -23,6 +23,7 @@ def _claim(*lanes: tuple[str, bytes, int]) -> Params:
 
 
 OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
+    "oauth.generations": lambda tenant: {"rows": [(tenant, r.CONNECTION)]},
     "storage.insert_outbox": lambda tenant: {"rows": [("events", tenant, "[]", 1)]},
     "storage.insert_log": lambda tenant: {"rows": [("events", 9, tenant, "[]", 1)]},
     "storage.insert_idempotency_rows": lambda tenant: {"rows": [(tenant, r.ROUTE, "key-new", "new", r.READY, 202, 1)]},
@@ -82,6 +83,9 @@ BOTH: Final[dict[str, Params]] = {
 OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "batch.active_runs": ("a worker serves all tenants; each row names its own", {"limit": 10}),
     "batch.tenant_of_run": ("whose run it is is what is asked", {"id": r.RUN}),
+    "oauth.due_connections": ("the scheduler renews whatever is due; each row names its tenant", {"now_us": r.NOW_US, "limit": 10}),
+    "oauth.flow_by_state": ("whose way comes back is known by this alone", {"state_hash": r.named(r.GLOBEX)}),
+    "oauth.open_flows": ("ways that nobody came back on end, whoever's they are", {"now_us": 2 * r.FAR_US, "limit": 10}),
     "storage.take_outbox": ("the log's leader moves every tenant's rows", {"limit": 10}),
     "storage.read_log": ("a cursor reads a stream whole; each item names its tenant", {"stream": "events", "after": 0, "limit": 10}),
     "storage.trim_log": ("retention of a stream, whoever's", {"stream": "events", "before_us": r.NOW_US, "limit": 10}),

@@ -40,6 +40,11 @@ MESSAGES: Final = (GONE, GONE_TOO, VOID, VOID_TOO, FRONT, BEHIND, READY, LEASED,
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
 TASK, NEW_TASK, FREE_TASK = named("task"), named("task new"), named("task free")
 RUN, NEW_RUN, IDLE_RUN = named("run"), named("run new"), named("run idle")
+FLOW, NEW_FLOW = named("flow"), named("flow new")
+CLIENT, NEW_CLIENT = named("client"), named("client new")
+CONNECTION, NEW_CONNECTION, FREE = named("connection"), named("connection new"), named("connection free")
+"""The first is leased to NODE, the second is to be made, the third is free; each of the first two names stands in both tenants."""
+
 ENTRY: Final = named("an entry")
 PAST_US: Final = 90
 NOW_US: Final = 100
@@ -74,9 +79,14 @@ SPARE: Final = {
     "new endpoint": named("endpoint made"),
     "new secret": named("secret made"),
     "new event type": named("event type new"),
+    "client": named("client changed"),
+    "connection": named("connection chgd"),
     "new run": named("run made"),
     "new task": named("task made"),
-    "new free": named("free made"),
+    "new client": named("client made"),
+    "new connection": named("connection made"),
+    "free task": named("task freed"),
+    "free connection": named("connection freed"),
     "new idle": named("idle made"),
 }
 """Entries for the changes that the statements make, by what they are for."""
@@ -96,6 +106,7 @@ def rows_of(tenant: str) -> Iterator[Row]:
     yield from _messages(tenant)
     yield from _runs(tenant)
     yield from _tasks(tenant)
+    yield from _connections(tenant)
     yield "netra_outbox", {"stream": "events", **own, "items": "[]", "at_us": 1}
     yield "netra_log", {"stream": "events", "seq": _one_or_two(tenant), **own, "items": "[]", "at_us": 1}
 
@@ -108,10 +119,13 @@ def _entries(tenant: str) -> Iterator[Row]:
         "secret": ("netra_endpoint_secret", SECRET.hex(), NEW_SECRET.hex()),
         "run": ("netra_job_run", RUN.hex(), NEW_RUN.hex()),
         "task": ("netra_webhook_task", TASK.hex(), NEW_TASK.hex()),
+        "client": ("netra_oauth_client", CLIENT.hex(), NEW_CLIENT.hex()),
+        "connection": ("netra_connection", CONNECTION.hex(), NEW_CONNECTION.hex()),
     }
-    yield _entry(tenant, SPARE["new free"], "netra_webhook_task", FREE_TASK.hex())
+    yield _entry(tenant, SPARE["free task"], "netra_webhook_task", FREE_TASK.hex())
     yield _entry(tenant, SPARE["delivery due"], "netra_delivery", f"{READY.hex()}/{ENDPOINT.hex()}")
     yield _entry(tenant, SPARE["new idle"], "netra_job_run", IDLE_RUN.hex())
+    yield _entry(tenant, SPARE["free connection"], "netra_connection", FREE.hex())
     yield _entry(tenant, ENTRY, "", "")
     yield _entry(tenant, SPARE["delivery"], "netra_delivery", f"{DEAD.hex()}/{ENDPOINT.hex()}")
     for endpoint in (OPEN, WELL, IDLE, PROBED, LINED):
@@ -187,7 +201,7 @@ def _tasks(tenant: str) -> Iterator[Row]:
     }
     more = {"changed": 0, **_made(), "trace_id": "", "span_id": ""}
     yield "netra_webhook_task", {"tenant": tenant, "id": TASK, **facts, **more, "owner": NODE, **_by("task")}
-    yield "netra_webhook_task", {"tenant": tenant, "id": FREE_TASK, **facts, **more, "audit_id": SPARE["new free"]}
+    yield "netra_webhook_task", {"tenant": tenant, "id": FREE_TASK, **facts, **more, "audit_id": SPARE["free task"]}
 
 
 def _runs(tenant: str) -> Iterator[Row]:
@@ -203,6 +217,25 @@ def _runs(tenant: str) -> Iterator[Row]:
         yield "netra_job_partition", {"tenant": tenant, "run_id": RUN, "number": number, **facts}
     facts = {"key": "k", "place": "null", "payload": f'"{tenant}"', "exact": 1, "cause": "error", "error": tenant, "attempts": 1}
     yield "netra_item_failure", {"tenant": tenant, "run_id": RUN, "number": 1, "position": 0, **facts, "created_us": 1}
+
+
+def _connections(tenant: str) -> Iterator[Row]:
+    """Leased, with an open intent; free; and a successor that came too late."""
+    facts = {"issuer": f"http://{tenant}/", "token_endpoints": "[]", "client_id": tenant, "auth": "none", "sealed": tenant.encode()}
+    yield (
+        "netra_oauth_client",
+        {"tenant": tenant, "id": CLIENT, "name": "client", **facts, "first_secret": 0, "scopes": "[]", **_made(), **_by("client")},
+    )
+    for id_, name, holder, entry in ((CONNECTION, "user", NODE, named("connection")), (FREE, "free", None, SPARE["free connection"])):
+        tokens = {"access": tenant.encode(), "refresh": tenant.encode(), "rt_fp": f"fp-{name}", "generation": 1}
+        times = {"issued_us": 1, "expires_us": FAR_US, "due_us": PAST_US, "fence": 1, "attempt_fp": f"fp-{name}", "attempt_us": 1}
+        facts = {"state": "active", "holder": holder, "attempt_at": 0, "attempts": 1, "failures": 0, "audit_id": entry}
+        yield "netra_connection", {"tenant": tenant, "id": id_, "name": name, "client": CLIENT, **tokens, **times, **facts, **_made()}
+    facts = {"connection_id": CONNECTION, "verifier": tenant.encode(), "redirect_uri": f"http://{tenant}/", "generation": 0}
+    facts |= {"state_hash": named(tenant), "expires_us": FAR_US, "created_us": 1}
+    yield "netra_connect_flow", {"tenant": tenant, "id": FLOW, **facts}
+    facts = {"rt_fp": "fp-late", "parent_generation": 8 + _one_or_two(tenant), "sealed": tenant.encode(), "created_us": 1}
+    yield "netra_connection_orphan", {"tenant": tenant, "connection_id": CONNECTION, **facts}
 
 
 DELIVERIES: Final[dict[str, dict[tuple[bytes, bytes], tuple[str, int, bytes | None]]]] = {

@@ -93,6 +93,26 @@ async function messages(app, endpoint) {
   return sent;
 }
 
+async function tasks(app, endpoint) {
+  const since = new Date(Date.now() - 3600_000);
+  const ended = (begun) => until(() => svix.backgroundTask.get(begun.id), (found) => found.status === "finished");
+  await svix.endpoint.patch(app, endpoint.id, { disabled: true });
+  const missed = await svix.message.create(app, { eventType: "thing.made", payload: { n: 2 } });
+  await svix.endpoint.patch(app, endpoint.id, { disabled: false });
+  const recovery = await svix.endpoint.recover(app, endpoint.id, { since });
+  assert.equal((await ended(recovery)).data.messagesSent, 1);
+  const made = await until(async () => (await svix.messageAttempt.listByMsg(app, missed.id)).data, (found) => found.length === 1);
+  assert.equal((await ended(await svix.endpoint.replayMissing(app, endpoint.id, { since }))).task, "endpoint.replay");
+  const replay = await svix.endpoint.bulkReplay(app, endpoint.id, { since, status: 0, eventTypes: ["thing.made"], tag: "t" });
+  assert.equal((await ended(replay)).data.messagesSent, 1);
+  const listed = await svix.backgroundTask.list({ task: "endpoint.recover", status: "finished" });
+  assert.deepEqual(listed.data.map((each) => each.id), [recovery.id]);
+  await svix.messageAttempt.expungeContent(app, missed.id, made[0].id);
+  await svix.message.expungeContent(app, missed.id);
+  assert.deepEqual((await svix.message.get(app, missed.id, { withContent: true })).payload, { expired: true });
+  await refused(() => svix.messageAttempt.resend(app, missed.id, endpoint.id), 409);
+}
+
 async function operational() {
   const ours = svix.operationalWebhook.endpoint;
   const made = await ours.create({ url: receiver, uid: "ops", eventTypes: ["endpoint.disabled"] });
@@ -120,5 +140,6 @@ await applications();
 await eventTypes();
 const endpoint = await endpoints("acme");
 await messages("acme", endpoint);
+await tasks("acme", endpoint);
 await portal("acme");
 await operational();

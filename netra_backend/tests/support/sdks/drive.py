@@ -128,6 +128,27 @@ def messages(app_id, endpoint):
     return sent
 
 
+def tasks(app_id, endpoint):
+    def ended(begun):
+        return until(lambda: svix.background_task.get(begun.id), lambda found: found.status == "finished")
+
+    svix.endpoint.patch(app_id, endpoint.id, models.EndpointPatch(disabled=True))
+    missed = svix.message.create(app_id, models.MessageIn(event_type="thing.made", payload={"n": 2}))
+    svix.endpoint.patch(app_id, endpoint.id, models.EndpointPatch(disabled=False))
+    recovery = svix.endpoint.recover(app_id, endpoint.id, models.RecoverIn(since=AGO))
+    assert ended(recovery).data["messagesSent"] == 1
+    (attempt,) = until(lambda: svix.message_attempt.list_by_msg(app_id, missed.id).data, lambda found: len(found) == 1)
+    assert ended(svix.endpoint.replay_missing(app_id, endpoint.id, models.ReplayIn(since=AGO, until=AHEAD))).task == "endpoint.replay"
+    wanted = models.BulkReplayIn(since=AGO, status=models.MessageStatus.SUCCESS, event_types=["thing.made"], tag="t")
+    assert ended(svix.endpoint.bulk_replay(app_id, endpoint.id, wanted)).data["messagesSent"] == 1
+    listed = svix.background_task.list(api.BackgroundTaskListOptions(task="endpoint.recover", status="finished"))
+    assert [each.id for each in listed.data] == [recovery.id]
+    svix.message_attempt.expunge_content(app_id, missed.id, attempt.id)
+    svix.message.expunge_content(app_id, missed.id)
+    assert svix.message.get(app_id, missed.id, api.MessageGetOptions(with_content=True)).payload == {"expired": True}
+    refused(lambda: svix.message_attempt.resend(app_id, missed.id, endpoint.id), 409)
+
+
 def operational():
     """The operator's own endpoints, which both generations take by `event_types`."""
     ours = svix.operational_webhook.endpoint if hasattr(svix, "operational_webhook") else svix.operational_webhook_endpoint
@@ -159,6 +180,7 @@ def main():
     event_types()
     endpoint = endpoints("acme")
     messages("acme", endpoint)
+    tasks("acme", endpoint)
     portal("acme")
     operational()
 

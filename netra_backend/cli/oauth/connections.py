@@ -1,0 +1,110 @@
+"""`netra oauth import | list | token | refresh | revoke`: connections and their tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import typer
+
+from ..options import TENANT, Place, command
+from ..output import NO, OK, iso
+from . import app
+from .clients import File, read_object
+from .door import entered
+
+LOOK_EVERY_S: Final = 0.5
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The connection's name.")]
+
+
+@command(app, "import", TENANT)
+async def import_(
+    place: Place,
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help="The registration that the tokens were got with.")],
+    file: File,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The connection's name; the client's if left out.")] = None,
+) -> None:
+    """Take over tokens that were got elsewhere.
+
+    The file is a JSON object with `access_token`, `refresh_token` and `expires_in`, as a token endpoint answers it. From then on nobody
+    else may refresh that grant.
+    """
+    tokens = read_object(file)
+    async with entered(place) as door:
+        shown = await door.import_(name or client, client, tokens)
+    place.output.document(shown, _words(shown))
+
+
+@command(app, "connect", TENANT)
+async def connect(
+    place: Place,
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help="The registration to connect with.")],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The connection's name; the client's if left out.")] = None,
+    redirect_uri: Annotated[
+        str | None, typer.Option("--redirect-uri", metavar="URL", help="Where the user comes back to; the server's /oauth/callback.")
+    ] = None,
+    wait: Annotated[float, typer.Option("--wait", metavar="S", help="Seconds to wait for the user; 0 only prints the address.")] = 300,
+) -> int:
+    """Print where a user connects, and wait until it is done; exit 1 if it is not."""
+    from ...kernel.clock import SystemClock
+
+    clock = SystemClock()
+    async with entered(place) as door:
+        begun = await door.connect(name or client, client, redirect_uri)
+        place.output.event(begun, begun["authorize_url"])
+        if not wait:
+            return OK
+        shown = await door.status(name or client)
+        before = shown["generation"]
+        ends = clock.monotonic() + wait
+        while clock.monotonic() < ends:
+            shown = await door.status(name or client)
+            if shown["generation"] > before or shown["state"] == "failed":
+                break
+            await clock.sleep(LOOK_EVERY_S)
+    place.output.event(shown, _words(shown))
+    return OK if shown["generation"] > before else NO
+
+
+@command(app, "list", TENANT)
+async def list_(place: Place) -> None:
+    """List connections and how they stand."""
+    async with entered(place) as door:
+        found = await door.connections()
+    columns = {"name": "name", "client": "client", "state": "state", "generation": "generation", "reason": "reason"}
+    place.output.rows("connections", found, columns, "There is no connection.")
+
+
+@command(app, "token", TENANT)
+async def token(
+    place: Place,
+    name: Name,
+    min_valid: Annotated[float, typer.Option("--min-valid", metavar="S", help="Seconds that it must live at least.")] = 0,
+) -> None:
+    """Print an access token that lives, refreshed first if it does not. The reading is audited."""
+    async with entered(place) as door:
+        found = await door.token(name, min_valid)
+    if found["stale"]:
+        place.output.note("the token could not be renewed and is near its end")
+    place.output.document(found, found["access_token"])
+
+
+@command(app, "refresh", TENANT)
+async def refresh(place: Place, name: Name) -> None:
+    """Renew the token now."""
+    async with entered(place) as door:
+        found = await door.refresh(name)
+    place.output.document(found, _words(found))
+
+
+@command(app, "revoke", TENANT)
+async def revoke(place: Place, name: Name) -> None:
+    """Forget the tokens for good, and tell the provider."""
+    async with entered(place) as door:
+        found = await door.revoke(name)
+    place.output.document(found, _words(found))
+
+
+def _words(shown: dict[str, Any]) -> str:
+    until = f", until {iso(int(shown['expires_at'] * 1_000_000))}" if shown["expires_at"] is not None else ""
+    reason = f" ({shown['reason']})" if shown["reason"] else ""
+    return f"{shown['name']} is {shown['state']}{reason}, generation {shown['generation']}{until}"

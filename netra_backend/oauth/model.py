@@ -1,0 +1,173 @@
+"""Records of the vault: frozen, as they stand in rows; and what an answer of a token endpoint comes to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+US: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client registration. `secrets` are A and B: when the provider refuses one, the other is tried and becomes the first."""
+
+    id: bytes
+    name: str
+    issuer: str | None
+    token_endpoints: tuple[str, ...]
+    authorize_endpoint: str | None
+    revoke_endpoint: str | None
+    client_id: str
+    auth: str
+    secrets: tuple[str, ...] = field(repr=False)
+    first_secret: int = 0
+    scopes: tuple[str, ...] = ()
+    replay_window_s: int | None = None
+    default_lifetime_s: int | None = None
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether the provider is known to revoke a grant whose refresh token comes twice."""
+        return self.replay_window_s == 0
+
+    def credentials(self) -> Sequence[tuple[int, str]]:
+        """Secrets with their numbers, the preferred one first; one without text where the client has none."""
+        numbered = list(enumerate(self.secrets or ("",)))
+        first = self.first_secret % len(numbered)
+        return [*numbered[first:], *numbered[:first]]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token endpoint gave. Times are wall-clock microseconds; `refresh` is None where it gave no new refresh token."""
+
+    access: str = field(repr=False)
+    refresh: str | None = field(repr=False)
+    issued_us: int
+    expires_us: int | None
+    refresh_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A stored connection, with its tokens opened."""
+
+    tenant: str
+    id: bytes
+    name: str
+    client: bytes
+    state: str
+    reason: str | None
+    generation: int
+    access: str | None = field(repr=False)
+    refresh: str | None = field(repr=False)
+    rt_fp: str | None
+    issued_us: int | None
+    expires_us: int | None
+    due_us: int | None
+    retry_us: int | None
+    holder: bytes | None
+    fence: int
+    attempt_fp: str | None
+    attempt_us: int | None
+    attempt_at: int
+    attempts: int
+    failures: int
+    audit_id: bytes | None
+
+    @property
+    def has_open_intent(self) -> bool:
+        """Whether the current refresh token may have been sent, and nobody knows the answer."""
+        return self.attempt_fp is not None and self.attempt_fp == self.rt_fp
+
+    def lives(self, now_us: int, least_s: float = 0) -> bool:
+        """Whether the access token is there and lives for more than `least_s`; one without an expiry does."""
+        if self.access is None:
+            return False
+        return self.expires_us is None or self.expires_us > now_us + least_s * US
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A usable access token. `stale`: it could not be renewed in time and is served until its very end."""
+
+    access_token: str = field(repr=False)
+    expires_at: float | None
+    generation: int
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to refresh one connection, and all that the request needs. `replayed`: this token may have been sent before."""
+
+    connection: Connection
+    client: Client
+    holder: bytes
+    fence: int
+    replayed: bool
+    spool_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Nothing is to be sent: this is how the connection stands."""
+
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Somebody else holds the lease."""
+
+    connection: Connection
+    holder: bytes
+    fence: int
+
+
+Step = Ready | Busy | Lease
+"""What the beginning of a refresh comes to."""
+
+
+def fingerprint(refresh: str) -> str:
+    """What stands for a refresh token in keys and conditions: 128 bits of its hash, which opens nothing."""
+    return hashlib.sha256(b"netra refresh token\0" + refresh.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def due_us(grant: Grant, connection: bytes, generation: int) -> int | None:
+    """When to refresh before anybody needs it: at the end less a fifth of the lifetime, 300 s at most, spread, never before 0.6 of it.
+
+    The spread is drawn from connection and generation, so that all processes agree and no two connections fall together.
+    """
+    if grant.expires_us is None:
+        return None
+    lifetime = grant.expires_us - grant.issued_us
+    if lifetime <= 0:
+        return grant.issued_us + LEAST_INTERVAL_US
+    earliest = grant.issued_us + max(lifetime * 6 // 10, LEAST_INTERVAL_US)
+    if grant.refresh_in_s is not None:
+        return max(grant.issued_us + int(min(grant.refresh_in_s, lifetime / US) * US), earliest)
+    spread = int.from_bytes(hashlib.sha256(connection + generation.to_bytes(8, "big")).digest()[:4], "big") / 2**32
+    ahead = min(lifetime / 5, 300 * US) * (1 + spread)
+    return max(int(grant.expires_us - ahead), earliest)
+
+
+LEAST_INTERVAL_US: Final = US
+"""Between two refreshes of one connection, for tokens that live for no time at all."""
+
+
+def status_of(connection: Connection, client: str, now_us: int) -> Mapping[str, Any]:
+    """The JSON of a connection: no token is in it."""
+    return {
+        "name": connection.name,
+        "client": client,
+        "state": connection.state,
+        "reason": connection.reason,
+        "generation": connection.generation,
+        "expires_at": connection.expires_us / US if connection.expires_us is not None else None,
+        "stale": not connection.lives(now_us) or connection.state != "active",
+        "refreshable": connection.refresh is not None,
+    }

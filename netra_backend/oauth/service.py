@@ -1,0 +1,546 @@
+"""The vault as the rest of Netra sees it: tokens that live, and the connections that they come from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from ..errors import InvalidInput, NetraError
+from ..kernel.runtime import Runtime
+from ..kernel.scope import Scope
+from ..resilience.egress import Egress, Reply
+from ..resilience.single_flight import SingleFlight
+from ..storage.database import Database
+from ..storage.nesting import refuse_nested
+from ..storage.sealing import Sealer
+from . import answers, store
+from .connect import Connector
+from .errors import ConnectionPending, ConnectionRevoked, ReauthRequired, UnknownConnection
+from .holders import Holders
+from .model import US, Client, Connection, Grant, Token, status_of
+from .refresh import Failure, Refresher, refused, request_of
+from .settings import OAuthSettings
+from .spool import Spool
+
+FRESH_S: Final = 1.0
+"""How long a look at all generations vouches for what is in memory: nothing revoked elsewhere is served for longer."""
+
+LONGEST_NAME: Final = 128
+MOST_SECRETS: Final = 2
+MOST_ENDPOINTS: Final = 8
+MOST_KEPT: Final = 10_000
+
+ScopeOf = Callable[[str | None], Awaitable[Scope]]
+"""The scope of a named tenant, or the one that the caller has entered."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """A connection in memory. It ends when either clock says so: the wall clock, or `until` on the monotonic one.
+
+    `known_at` is when the last look began that saw it so.
+    """
+
+    connection: Connection
+    until: float
+    known_at: float
+
+
+class OAuth:
+    """`netra.oauth`. Every call may be made from any number of tasks at once; those who want one refresh share it."""
+
+    def __init__(
+        self,
+        database: Database,
+        runtime: Runtime,
+        settings: OAuthSettings,
+        sealer: Sealer,
+        egress: Egress,
+        scope_of: ScopeOf,
+    ) -> None:
+        self._database = database
+        self._runtime = runtime
+        self._sealer = sealer
+        self._egress = egress
+        self._scope_of = scope_of
+        self._settings = settings
+        self.holders = Holders(database.lock_dir, runtime.clock, runtime.ids.new(), settings.lease_ttl_s)
+        spool = Spool(settings.spool, runtime.chance)
+        self.refresher = Refresher(database, runtime, settings, sealer, egress, self.holders, spool)
+        self._spool = spool
+        self._connector = Connector(database, runtime, sealer, self.refresher, self.holders.me)
+        self._flights: SingleFlight[tuple[str, bytes], tuple[Connection, Failure | None]] = SingleFlight()
+        self._kept: dict[tuple[str, str], Kept] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Take this life's name, and commit what a former one has left in the spool."""
+        await asyncio.to_thread(self._spool.open)
+        self.holders.open()
+        for tenant in sorted(self.refresher.leftovers()):
+            await self.replay(tenant)
+
+    async def stop(self) -> None:
+        """Finish what is in flight; what cannot be finished is in the spool."""
+        while len(self._flights) or self._background:
+            await self._runtime.clock.sleep(0.01)
+        self.holders.close()
+
+    async def replay(self, tenant: str) -> None:
+        """Commit what is in the spool for a tenant."""
+        try:
+            await self.refresher.replay_spool(Scope(tenant, "vault"))
+        except NetraError as error:
+            self._runtime.log.warning("an answer of a provider waits in the spool: %s", error)
+
+    # Tokens
+
+    async def token(self, tenant: str | None = None, connection: str = "", min_valid_s: float = 0) -> Token:
+        """An access token that lives for longer than `min_valid_s`, refreshed first if it does not.
+
+        In the time before its end it is renewed in the background, and this answers at once. A token that is younger than 0.6 of
+        its life is never renewed for `min_valid_s`. Where no renewal can be had the old token is served until its very end, with
+        `stale` set; after that: `ReauthRequired` (the provider refused the grant), `ConnectionRevoked`, `RefreshFailed` (later).
+        """
+        scope = await self._scope_of(tenant)
+        kept = self._kept.get((scope.tenant, connection))
+        if kept is not None and self._vouches(kept, min_valid_s):
+            return _token(kept.connection)
+        found = await self._load(scope, connection)
+        now_us = self._runtime.clock.wall_us()
+        if found.lives(now_us, min_valid_s) and not self._is_due(found, now_us):
+            return _token(found)
+        if found.lives(now_us) and self._is_young(found, now_us):
+            return _token(found)
+        if found.lives(now_us, min_valid_s):  # time to renew it, and time enough: nobody waits
+            self._in_background(scope, found)
+            return _token(found)
+        now, failure = await self._renewed(scope, found)
+        return self._usable(now, failure, min_valid_s, found.generation)
+
+    async def refresh(self, tenant: str | None = None, connection: str = "") -> Token:
+        """Renew the token now, whatever its age; whoever asks at the same time shares it."""
+        scope = await self._scope_of(tenant)
+        found = await self._load(scope, connection)
+        now, failure = await self._renewed(scope, found, forced=True)
+        if now.generation == found.generation and now.state == "reauth_required":
+            raise ReauthRequired(f"the provider refuses the connection {now.name!r} ({now.reason})")
+        return self._usable(now, failure, 0, found.generation)
+
+    async def request(
+        self, tenant: str, connection: str, method: str, url: str, *, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> Reply:
+        """Ask `url` with the connection's token as bearer; on one 401 the token is renewed and the request is made once more."""
+        scope = await self._scope_of(tenant)
+        token = await self.token(tenant, connection)
+        sent = dict(headers or {})
+        reply = await self._egress.request(method, url, headers=sent | _bearer(token), tenant=scope.tenant, **options)
+        if reply.status != 401:
+            return reply
+        newer = await self._newer(scope, connection, token)
+        return await self._egress.request(method, url, headers=sent | _bearer(newer), tenant=scope.tenant, **options)
+
+    async def _newer(self, scope: Scope, connection: str, than: Token) -> Token:
+        found = await self._load(scope, connection)
+        if found.generation > than.generation:
+            return _token(found)
+        now, failure = await self._renewed(scope, found, forced=True)
+        return self._usable(now, failure, 0, found.generation)
+
+    # Connections and clients
+
+    async def import_(
+        self, tenant: str | None = None, connection: str = "", client: str = "", tokens: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Take over tokens that were got elsewhere: `access_token`, `refresh_token`, and `expires_in` or `expires_at` (epoch seconds).
+
+        Under a name that exists it takes the place of what that holds. From then on nobody else may refresh that grant.
+        """
+        scope = await self._scope_of(tenant)
+        grant = _given(tokens or {}, self._runtime.clock.wall_us())
+        await self._write(scope, store.import_grant, _name(connection), client, grant)
+        self._forget(scope.tenant, connection)
+        return await self.status(scope.tenant, connection)
+
+    async def connect(self, tenant: str | None = None, connection: str = "", client: str = "", redirect_uri: str = "") -> dict[str, Any]:
+        """Begin a user's way to the provider: `{"authorize_url", "expires_at"}`; he comes back to `redirect_uri`, for `callback`.
+
+        A connection that is there serves on until the new grant has come.
+        """
+        scope = await self._scope_of(tenant)
+        url, expires_at = await self._connector.begin(scope, _name(connection), client, _url(redirect_uri, "redirect_uri"))
+        return {"authorize_url": url, "expires_at": expires_at, "name": connection, "state": "pending"}
+
+    async def callback(self, answer: Mapping[str, str]) -> dict[str, Any]:
+        """What the provider sent the user back with (`state`, `code`, `iss`, `error`); the connection as it stands then.
+
+        However often it comes, the code is sent once. `UnknownState`, or `ConnectFailed` with the reason.
+        """
+        refuse_nested()
+        work = asyncio.get_running_loop().create_task(self._connector.callback(answer))
+        self._background.add(work)
+        work.add_done_callback(self._background.discard)
+        tenant, now = await asyncio.shield(work)
+        self._forget(tenant, now.name)
+        return await self.status(tenant, now.name)
+
+    async def status(self, tenant: str | None = None, connection: str = "") -> dict[str, Any]:
+        """How a connection stands: `{"name", "client", "state", "generation", "expires_at", "stale", "reason", ...}`."""
+        scope = await self._scope_of(tenant)
+        found, client = await self._read(scope, store.connection_and_client, connection)
+        return dict(status_of(found, client.name, self._runtime.clock.wall_us()))
+
+    async def connections(self, tenant: str | None = None, *, after: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """The tenant's connections by name."""
+        scope = await self._scope_of(tenant)
+        now_us = self._runtime.clock.wall_us()
+        return [dict(status_of(found, client.name, now_us)) for found, client in await self._read(scope, store.connections, after, limit)]
+
+    async def revoke(self, tenant: str | None = None, connection: str = "", *, delete: bool = False) -> dict[str, Any]:
+        """Forget the tokens for good, then tell the provider (RFC 7009), once and without waiting for its consent.
+
+        When this returns no token of the connection can be had: in this process at once, in others within a second.
+        """
+        scope = await self._scope_of(tenant)
+        was, client = await self._write(scope, store.revoke, connection, "revoked_by_us", delete=delete)
+        self._forget(scope.tenant, connection)
+        await self._tell_provider(scope, was, client)
+        if delete:
+            return {"name": connection, "state": "revoked", "deleted": True}
+        return await self.status(scope.tenant, connection)
+
+    async def set_client(self, tenant: str | None = None, name: str = "", registration: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Register as a client of a provider, or change that: see docs/oauth.md for the members. The secrets are sealed."""
+        scope = await self._scope_of(tenant)
+        given = _registration(_name(name), registration or {}, self._runtime.ids.new())
+        if not given.token_endpoints and given.issuer is not None:
+            given = await self._discovered(scope, given)
+        if not given.token_endpoints:
+            raise InvalidInput("no token endpoint is named", fix="Give `issuer`, or `endpoints` with `token`.")
+        return client_of(await self._write(scope, store.set_client, given))
+
+    async def client(self, tenant: str | None = None, name: str = "") -> dict[str, Any]:
+        """A registration, without its secrets."""
+        return client_of(await self._read(await self._scope_of(tenant), store.client_named, name))
+
+    async def clients(self, tenant: str | None = None, *, after: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """The tenant's registrations by name, without secrets."""
+        found = await self._read(await self._scope_of(tenant), store.clients, after, limit)
+        return [client_of(each) for each in found]
+
+    # What the vault does by itself (`worker.py`)
+
+    async def look(self) -> None:
+        """Ask in one query whether what is in memory is still current; what it saw is vouched for from when it began."""
+        began = self._runtime.clock.monotonic()
+        asked = {(kept.connection.tenant, kept.connection.id) for kept in self._kept.values()}
+        if asked:
+            found = await self._database.read(store.generations, sorted(asked), scope=_SYSTEM)
+            for key, kept in list(self._kept.items()):
+                have = (kept.connection.generation, kept.connection.state)
+                place = (kept.connection.tenant, kept.connection.id)
+                if found.get(place) == have:
+                    kept.known_at = max(kept.known_at, began)
+                elif place in asked and self._kept.get(key) is kept:
+                    del self._kept[key]
+
+    async def renew_due(self, limit: int) -> int:
+        """Refresh connections of all tenants whose time has come; how many were found."""
+        found = await self._database.read(store.due, limit, scope=_SYSTEM)
+        for tenant, id_, generation in found:
+            self._spawn(self._flight(Scope(tenant, "vault"), id_, generation))
+        return len(found)
+
+    async def end_overdue(self, limit: int) -> None:
+        """End users' ways to providers that nobody came back on."""
+        await self._connector.end_overdue(limit)
+
+    async def replay_leftovers(self) -> None:
+        """Commit what is in the spool although its commit failed."""
+        for tenant in sorted(self.refresher.leftovers()):
+            await self.replay(tenant)
+
+    # Inner
+
+    def _vouches(self, kept: Kept, min_valid_s: float) -> bool:
+        """Whether this may be served without a look at the database."""
+        now = self._runtime.clock.monotonic()
+        now_us = self._runtime.clock.wall_us()
+        if now - kept.known_at >= FRESH_S or now + min_valid_s >= kept.until:
+            return False
+        return (
+            kept.connection.state == "active" and kept.connection.lives(now_us, min_valid_s) and not self._is_due(kept.connection, now_us)
+        )
+
+    async def _load(self, scope: Scope, name: str) -> Connection:
+        began = self._runtime.clock.monotonic()
+        found: Connection = await self._read(scope, store.connection_named, name)
+        self._keep(found, began)
+        return found
+
+    def _keep(self, found: Connection, began: float) -> None:
+        """Serve it from memory from now on; `began` is from when on it is known to be so."""
+        if found.state != "active" or found.access is None:
+            self._forget(found.tenant, found.name)
+            return
+        left_s = (found.expires_us - self._runtime.clock.wall_us()) / US if found.expires_us is not None else float("inf")
+        if len(self._kept) >= MOST_KEPT:
+            self._kept.clear()
+        self._kept[found.tenant, found.name] = Kept(found, began + left_s, began)
+
+    def _forget(self, tenant: str, name: str) -> None:
+        self._kept.pop((tenant, name), None)
+
+    def _is_due(self, found: Connection, now_us: int) -> bool:
+        return found.due_us is not None and now_us >= found.due_us
+
+    def _is_young(self, found: Connection, now_us: int) -> bool:
+        """Whether too little of its life is over for a renewal, whoever asks: a provider's limit on refreshes is soon reached."""
+        if found.issued_us is None or found.expires_us is None:
+            return False
+        return now_us < found.issued_us + (found.expires_us - found.issued_us) * 6 // 10
+
+    async def _renewed(self, scope: Scope, found: Connection, *, forced: bool = False) -> tuple[Connection, Failure | None]:
+        if found.state in {"revoked", "pending", "failed", "reauth_required"} or found.refresh is None:
+            return found, None
+        refuse_nested()
+        return await self._flight(Scope(scope.tenant, scope.actor, scope.trace), found.id, found.generation, forced=forced)
+
+    async def _flight(self, scope: Scope, id_: bytes, known: int, *, forced: bool = False) -> tuple[Connection, Failure | None]:
+        """The one refresh of this connection that is under way here, joined or begun. It goes on whoever is cancelled."""
+
+        async def work() -> tuple[Connection, Failure | None]:
+            began = self._runtime.clock.monotonic()
+            now, failure = await self.refresher.refresh(scope, id_, known, forced=forced)
+            self._keep(now, began)
+            return now, failure
+
+        return await self._flights.run((scope.tenant, id_), work)
+
+    def _in_background(self, scope: Scope, found: Connection) -> None:
+        if found.state == "active" and found.refresh is not None:
+            self._spawn(self._flight(scope, found.id, found.generation))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._runtime.log.warning("a token could not be renewed: %s", error)
+
+    def _usable(self, now: Connection, failure: Failure | None, min_valid_s: float, known: int) -> Token:
+        now_us = self._runtime.clock.wall_us()
+        if now.state == "revoked":
+            raise ConnectionRevoked(f"the connection {now.name!r} was revoked")
+        if now.state in {"pending", "failed"}:
+            raise ConnectionPending(f"the connection {now.name!r} is {now.state}")
+        if now.lives(now_us):
+            late = now.generation == known and not now.lives(now_us, min_valid_s)
+            return _token(now, stale=late or failure is not None or now.state != "active")
+        if now.state == "reauth_required" or (now.refresh is None and now.access is not None):
+            raise ReauthRequired(f"the connection {now.name!r} has no token that lives ({now.reason or 'no refresh token'})")
+        raise refused(now, failure)
+
+    async def _tell_provider(self, scope: Scope, was: Connection, client: Client) -> None:
+        token = was.refresh or was.access
+        if client.revoke_endpoint is None or token is None:
+            return
+        hint = "refresh_token" if was.refresh is not None else "access_token"
+        secret = client.credentials()[0][1]
+        headers, body = request_of(client, secret, {"token": token, "token_type_hint": hint})
+        try:
+            await self._egress.request(
+                "POST", client.revoke_endpoint, headers=headers, body=body, tenant=scope.tenant, timeout_s=self._settings.deadline_s
+            )
+        except NetraError as error:
+            self._runtime.log.warning("the provider could not be told that a grant was revoked: %s", error)
+
+    async def _discovered(self, scope: Scope, given: Client) -> Client:
+        """What the issuer publishes about itself (RFC 8414 section 3, OpenID Connect Discovery 4)."""
+        issuer = given.issuer or ""
+        parts = urlsplit(issuer)
+        path = parts.path.rstrip("/")
+        base = f"{parts.scheme}://{parts.netloc}"
+        places = (f"{base}/.well-known/oauth-authorization-server{path}", f"{base}{path}/.well-known/openid-configuration")
+        for place in places:
+            reply = await self._egress.request("GET", place, tenant=scope.tenant, timeout_s=self._settings.deadline_s)
+            found = _metadata(reply)
+            if found is not None and found.get("issuer") == issuer:
+                return replace(
+                    given,
+                    token_endpoints=(_url(found.get("token_endpoint"), "token_endpoint"),),
+                    authorize_endpoint=given.authorize_endpoint or found.get("authorization_endpoint"),
+                    revoke_endpoint=given.revoke_endpoint or found.get("revocation_endpoint"),
+                )
+        raise InvalidInput(f"{issuer} publishes no metadata of its own", fix="Check `issuer`, or give `endpoints` with `token`.")
+
+    async def _read(self, scope: Scope, fn: Any, *arguments: Any) -> Any:
+        """A store function that opens what is sealed."""
+
+        async def run(tx: Any) -> Any:
+            return await fn(tx, self._sealer, *arguments)
+
+        return await self._database.read(run, scope=scope)
+
+    async def _write(self, scope: Scope, fn: Any, *arguments: Any, **options: Any) -> Any:
+        async def run(tx: Any) -> Any:
+            return await fn(tx, self._sealer, *arguments, **options)
+
+        return await self._database.write(run, scope=scope)
+
+
+def client_of(client: Client) -> dict[str, Any]:
+    """The JSON of a registration: its secrets are counted, never shown."""
+    return {
+        "name": client.name,
+        "issuer": client.issuer,
+        "endpoints": {
+            "token": list(client.token_endpoints),
+            "authorize": client.authorize_endpoint,
+            "revoke": client.revoke_endpoint,
+        },
+        "client_id": client.client_id,
+        "auth": client.auth,
+        "client_secrets": len(client.secrets),
+        "scopes": list(client.scopes),
+        "replay_window_s": client.replay_window_s,
+        "default_lifetime_s": client.default_lifetime_s,
+    }
+
+
+def token_of(token: Token) -> dict[str, Any]:
+    """The JSON of a token."""
+    return {
+        "access_token": token.access_token,
+        "expires_at": token.expires_at,
+        "generation": token.generation,
+        "stale": token.stale,
+    }
+
+
+def _bearer(token: Token) -> dict[str, str]:
+    return {"authorization": f"Bearer {token.access_token}"}
+
+
+def _token(found: Connection, *, stale: bool = False) -> Token:
+    if found.state == "revoked":
+        raise ConnectionRevoked(f"the connection {found.name!r} was revoked")
+    assert found.access is not None
+    expires_at = found.expires_us / US if found.expires_us is not None else None
+    return Token(found.access, expires_at, found.generation, stale or found.state != "active")
+
+
+def _given(tokens: Mapping[str, Any], now_us: int) -> Grant:
+    """The tokens of an import, checked."""
+    access, refresh = tokens.get("access_token"), tokens.get("refresh_token")
+    if access is None and refresh is not None:
+        access = "none"  # never served: it has ended
+        tokens = {**tokens, "expires_in": 0}
+    if not answers.is_token(access) or (refresh is not None and not answers.is_token(refresh)):
+        raise InvalidInput("the tokens are none", fix="Give `access_token`, `refresh_token` or both, as printable ASCII texts.")
+    expires_us: int | None = None
+    if tokens.get("expires_at") is not None:
+        expires_us = int(_number(tokens, "expires_at") * US)
+    elif tokens.get("expires_in") is not None:
+        expires_us = now_us + int(_number(tokens, "expires_in") * US)
+    elif refresh is not None:
+        expires_us = now_us + answers.DEFAULT_LIFETIME_S * US
+    return Grant(str(access), refresh, now_us, expires_us)
+
+
+def _number(tokens: Mapping[str, Any], name: str) -> float:
+    value = tokens[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
+        raise InvalidInput(f"{name} is not a number of seconds", fix="Give a number, not negative.")
+    return float(value)
+
+
+def _name(name: str) -> str:
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or "/" in name:
+        raise InvalidInput("the name is not acceptable", fix=f"Give 1 to {LONGEST_NAME} printable characters without '/'.")
+    return name
+
+
+def _registration(name: str, given: Mapping[str, Any], id_: bytes) -> Client:
+    """A registration's members, checked. Unknown ones are a slip, and refused."""
+    known = {
+        "issuer",
+        "endpoints",
+        "client_id",
+        "client_secrets",
+        "client_secret",
+        "auth",
+        "scopes",
+        "replay_window_s",
+        "default_lifetime_s",
+    }
+    if strange := set(given) - known:
+        raise InvalidInput(f"a registration has no member {min(strange)!r}", fix=f"It may have {', '.join(sorted(known))}.")
+    endpoints = given.get("endpoints") or {}
+    tokens = endpoints.get("token") or ()
+    tokens = [tokens] if isinstance(tokens, str) else list(tokens)
+    secrets = given.get("client_secrets") or ([given["client_secret"]] if given.get("client_secret") else [])
+    if not isinstance(given.get("client_id"), str) or not given["client_id"]:
+        raise InvalidInput("client_id is missing", fix="Give the id that the provider knows you by.")
+    if len(secrets) > MOST_SECRETS or len(tokens) > MOST_ENDPOINTS or not all(isinstance(each, str) and each for each in secrets):
+        raise InvalidInput(f"at most {MOST_SECRETS} secrets and {MOST_ENDPOINTS} token endpoints, all of them texts")
+    auth = given.get("auth") or ("basic" if secrets else "none")
+    if auth not in {"basic", "post", "none"}:
+        raise InvalidInput(f"auth {auth!r}", fix="It is basic, post or none.")
+    return Client(
+        id_,
+        name,
+        _url(given["issuer"], "issuer") if given.get("issuer") else None,
+        tuple(_url(each, "endpoints.token") for each in tokens),
+        _url(endpoints["authorize"], "endpoints.authorize") if endpoints.get("authorize") else None,
+        _url(endpoints["revoke"], "endpoints.revoke") if endpoints.get("revoke") else None,
+        given["client_id"],
+        auth,
+        tuple(secrets),
+        0,
+        _texts(given.get("scopes") or ()),
+        _seconds(given, "replay_window_s"),
+        _seconds(given, "default_lifetime_s"),
+    )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    found = value.split() if isinstance(value, str) else value
+    if not isinstance(found, Sequence) or not all(isinstance(each, str) for each in found):
+        raise InvalidInput("scopes are a list of texts")
+    return tuple(found)
+
+
+def _seconds(given: Mapping[str, Any], name: str) -> int | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 10**9:
+        raise InvalidInput(f"{name} is a whole number of seconds, or is left out")
+    return value
+
+
+def _url(value: Any, what: str) -> str:
+    if not isinstance(value, str) or urlsplit(value).scheme not in {"http", "https"}:
+        raise InvalidInput(f"{what} is not an http or https address")
+    return value
+
+
+def _metadata(reply: Reply) -> dict[str, Any] | None:
+    try:
+        found = orjson.loads(reply.body)
+    except ValueError:
+        return None
+    return found if reply.status == 200 and isinstance(found, dict) else None
+
+
+_SYSTEM: Final = Scope("*", "vault")
+__all__ = ["OAuth", "UnknownConnection", "client_of", "token_of"]

@@ -1,0 +1,56 @@
+"""`netra oauth` over the database, against a provider that is a process of its own."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+import pytest
+
+from .driving import Process, run
+
+
+@pytest.fixture
+def provider():
+    process = Process("netra_backend.testing.provider", "--profile", "strict", "--port", "0")
+    yield process.line()
+    process.close()
+
+
+@pytest.fixture
+def netra(tmp_path, monkeypatch, capsys, provider):
+    monkeypatch.setenv("NETRA_EGRESS_ALLOW", "127.0.0.0/8")
+    monkeypatch.setenv("NETRA_EGRESS_PORTS", str(provider["port"]))
+    data = tmp_path / "data"
+    assert run(capsys, "tenant", "create", "acme", "--data", data).code == 0
+
+    def ask(*words):
+        return run(capsys, "oauth", *words, "--tenant", "acme", "--data", data, "--json")
+
+    registration = {"client_id": "netra", "client_secrets": ["secret-a"], "issuer": provider["issuer"]}
+    (tmp_path / "client.json").write_text(json.dumps(registration))
+    (tmp_path / "tokens.json").write_text(json.dumps({**provider["tokens"], "expires_in": 0}))
+    assert ask("client", "set", "idp", "--file", tmp_path / "client.json").code == 0
+    return ask
+
+
+def test_tokens_are_imported_shown_renewed_and_revoked(netra, tmp_path, provider):
+    made = netra("import", "idp", "--file", tmp_path / "tokens.json", "--name", "user")
+    assert (made.code, made.document["state"], made.document["generation"]) == (0, "active", 1)
+    token = netra("token", "user")
+    assert (token.code, token.document["generation"]) == (0, 2)
+    assert netra("refresh", "user").document["generation"] == 3
+    assert [each["name"] for each in netra("list").document["connections"]] == ["user"]
+    assert [each["name"] for each in netra("client", "list").document["clients"]] == ["idp"]
+    assert netra("revoke", "user").document["state"] == "revoked"
+    refused = netra("token", "user")
+    assert (refused.code, refused.error["code"]) == (1, "connection_revoked")
+    with urllib.request.urlopen(provider["url"] + "/stats") as stats:
+        assert json.load(stats)["superseded"] == []
+
+
+def test_what_is_no_file_or_no_object_is_a_wrong_call(netra, tmp_path):
+    assert netra("import", "idp", "--file", tmp_path / "absent").code == 2
+    (tmp_path / "list.json").write_text("[]")
+    assert netra("import", "idp", "--file", tmp_path / "list.json").code == 2
+    assert netra("token", "nobody").code == 1

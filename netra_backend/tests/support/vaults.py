@@ -1,0 +1,38 @@
+"""A vault, or several on one database, and a provider that misbehaves."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+from ...testing.provider import Provider
+from .platform import platform
+
+TENANT = "acme"
+NAME = "user-1"
+FAST = {"oauth_http_timeout": "400ms", "oauth_lease_ttl": "3s", "workers": False}
+
+
+@asynccontextmanager
+async def vault(folder, **settings):
+    """One process's Netra."""
+    async with platform(folder, **{**FAST, **settings}) as netra:
+        yield netra
+
+
+async def connect(netra, provider: Provider, *, expires_in=0, name=NAME, tenant=TENANT, **registration):
+    """Register at the provider and import a new grant, whose access token has ended unless `expires_in` says otherwise."""
+    await netra.oauth.set_client(tenant, "provider", provider.registration(**registration))
+    tokens = provider.grant()
+    await netra.oauth.import_(tenant, name, "provider", {**tokens, "expires_in": expires_in})
+    return tokens
+
+
+async def audited(netra, tenant=TENANT):
+    """The actions of the tenant's audit entries, in order."""
+    from ...kernel.scope import Scope
+    from ...storage import audit_append
+
+    async def entries(tx):
+        return [row[3] for row in await tx.all(audit_append.Q.list_audit_entries, after=b"", limit=1000)]
+
+    return await netra.database.read(entries, scope=Scope(tenant, "tester"))
