@@ -93,9 +93,10 @@ class Told:
 
     def disable(self) -> None:
         """By whomever: it begins anew, and what waits for it may be skipped."""
-        if not self.disabled:
-            self.disablings += 1
+        if self.disabled:
+            return
         self.disabled = True
+        self.disablings += 1
         self.gate_us = 0
         self.was_disabled |= self.burned.keys()
         self.forget()
@@ -108,8 +109,7 @@ class Told:
         self.failed_us = now_us
         self.failures += 1
         if self.spent_us >= 36 * HOUR_S * S and self.failures >= 4:
-            if not self.disabled:
-                self.disable()
+            self.disable()
         elif self.spent_us >= HOUR_S * S and not self.warned:
             self.warned = True
             self.warnings += 1
