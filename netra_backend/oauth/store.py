@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from ..errors import Conflict
 from ..kernel.failpoints import declare
 from ..storage.audit_append import audit_append
 from ..storage.sealing import Place, Sealer
@@ -72,10 +73,10 @@ async def set_client(tx: Tx, sealer: Sealer, given: Client) -> Client:
     after = {**facts, "name": given.name, "secrets": len(given.secrets)}
     entry = await audit_append(tx, "oauth_client.set", id_, table="netra_oauth_client", after=after)
     rest = {"id": id_, "sealed": sealed, "audit_id": entry, "now_us": tx.now_us, "default_lifetime_s": given.default_lifetime_s}
-    if row is None:
-        await tx.execute(Q.insert_client, name=given.name, **facts, **rest)
-    else:
+    if row is not None:
         await tx.execute(Q.update_client, **facts, **rest)
+    elif not await tx.execute(Q.insert_client, name=given.name, **facts, **rest):
+        raise Conflict(f"the client {given.name!r} was registered by somebody else just now", fix="Look at it, and register again.")
     return await client_named(tx, sealer, given.name)
 
 
