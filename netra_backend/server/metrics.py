@@ -43,7 +43,7 @@ KNOWN: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
 HELP: Final[Mapping[str, str]] = {
     DELIVERIES: "Outcomes of deliveries in this process; failed ones are tried again.",
     BATCH_ITEMS: "Items of batches that ended in this process: in the output, or as dead letters.",
-    REFRESHES: "Refreshes in this process by what came of them: a newer token, somebody else's, or the state that the connection is left in.",
+    REFRESHES: "Refreshes in this process by what came of them: a newer token, or how the connection was left.",
     CACHE_REQUESTS: "Questions to each tier of this process's cache, counted where they are scraped.",
     CACHE_LAG: "How long this process's last look at the log took, in seconds, until it was applied.",
     CACHE_BYTES: "What the cache's tier in this process holds by its own accounting.",
