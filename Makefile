@@ -70,8 +70,11 @@ $(VENV)/.env: $(VENV)/.bootstrap requirements/env.txt requirements/data.txt pypr
 	@$(UV) install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.env-test: $(VENV)/.env requirements/test.txt
+$(VENV)/.env-test: $(VENV)/.env requirements/test.txt requirements/svix1.txt $(wildcard requirements/node/*.json)
 	@$(UV) install --quiet --python $(PY) --require-hashes -r requirements/test.txt
+	@$(UV) install --quiet --python $(PY) --require-hashes --no-deps --target $(VENV)/svix1 -r requirements/svix1.txt
+	@mkdir -p $(VENV)/node && cp requirements/node/*.json $(VENV)/node/
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --prefix $(VENV)/node --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # One resolution for every platform and every Python that Netra claims. The files carry hashes and no address, so they
@@ -84,6 +87,8 @@ lock: $(VENV)/.bootstrap
 	$(COMPILE) pyproject.toml requirements/env.in -o requirements/env.txt
 	$(COMPILE) --no-deps requirements/data.in -o requirements/data.txt
 	$(COMPILE) requirements/test.in -o requirements/test.txt
+	$(COMPILE) --no-deps requirements/svix1.in -o requirements/svix1.txt
+	cd requirements/node && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 clean:
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

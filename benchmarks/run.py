@@ -17,6 +17,8 @@ import group_commit
 import group_commit_postgres
 import hostile_endpoints
 import webhooks_end_to_end
+import webhooks_shapes
+import webhooks_statements
 from measure import machine, show, write_report
 
 REPORT = Path("build/report/bench.json")
@@ -25,6 +27,8 @@ TABLES = {
     "group_commit_postgres": group_commit_postgres,
     "webhooks_end_to_end": webhooks_end_to_end,
     "hostile_endpoints": hostile_endpoints,
+    "webhooks_shapes": webhooks_shapes,
+    "webhooks_statements": webhooks_statements,
     "batch_load": batch_load,
 }
 

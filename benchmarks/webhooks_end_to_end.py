@@ -31,6 +31,8 @@ from postgres_server import postgres
 from processes import Process, python
 
 HERE: Final = Path(__file__).parent
+PEER_SHARE: Final = {"sqlite/apsw": 2, "postgresql": 10}
+"""How many times fewer messages the peers get, so that a run ends in good time."""
 KEY: Final = "bench" * 8
 TENANTS: Final = 20
 PER_BATCH: Final = 100
@@ -40,7 +42,7 @@ DURABILITY: Final = "WAL, synchronous=FULL; 202 after its commit; each outcome c
 SQLITE: Final = "sqlite/apsw"
 POSTGRES: Final = "postgresql"
 ENGINES: Final = {SQLITE: DURABILITY, POSTGRES: POSTGRES_DURABILITY}
-PEER: Final = "hand-written outbox (FastAPI, sqlite3, aiohttp)"
+PEERS: Final = {SQLITE: "hand-written outbox (FastAPI, sqlite3, aiohttp)", POSTGRES: "procrastinate, FastAPI, aiohttp"}
 serve_command = python("-m", "netra_backend.cli.main", "serve")
 
 
@@ -90,14 +92,18 @@ class Receiver:
 
     def arrived(self) -> dict[str, int]:
         """First receipt of each message since `begin`, in microseconds since the epoch."""
-        first: dict[str, int] = {}
+        return {message_id: times[0] for message_id, times in self.times().items()}
+
+    def times(self) -> dict[str, list[int]]:
+        """Every receipt of each message since `begin`, in order."""
+        found: dict[str, list[int]] = {}
         with self._ledger.open("rb") as file:
             file.seek(self._offset)
             for line in file:
                 if line.endswith(b"\n"):
                     said = json.loads(line)
-                    first.setdefault(said["webhook_id"], said["at_us"])
-        return first
+                    found.setdefault(said["webhook_id"], []).append(said["at_us"])
+        return found
 
     def lines(self) -> int:
         """How many receipts since `begin`, duplicates too."""
@@ -136,6 +142,14 @@ def plain_outbox(stack: ExitStack, folder: Path, receiver: Receiver) -> Process:
     return process
 
 
+def procrastinate(stack: ExitStack, folder: Path, receiver: Receiver) -> Process:
+    """The peer on PostgreSQL."""
+    owner = stack.enter_context(postgres(folder)).owner
+    process = Process.start(python(str(HERE / "procrastinate_outbox.py"), owner, receiver.url), folder / "peer.log")
+    stack.callback(process.stop)
+    return process
+
+
 def make_tenants(server: Process, url: str) -> None:
     """Twenty tenants, one endpoint each."""
     for number in range(TENANTS):
@@ -160,12 +174,15 @@ class Answered(NamedTuple):
     last_answer_us: int
 
 
-def send(servers: Sequence[Process], kind: Kind, folder: Path, messages: int) -> Answered:
-    """Run the load generator to its end."""
+APPS: Final = [f"bench-{number}" for number in range(TENANTS)]
+
+
+def send(servers: Sequence[Process], kind: Kind, folder: Path, messages: int, apps: Sequence[str] = APPS) -> Answered:
+    """Run the load generator to its end, for these tenants in turn."""
     out = folder / "answers.ndjson"
     suffix = "/msg/batch" if kind.batch else "/msg"
     targets = [(parts.hostname, parts.port) for parts in (urlsplit(server.ready["url"]) for server in servers)]
-    paths = [f"/api/v1/app/bench-{number}{suffix}" for number in range(TENANTS)]
+    paths = [f"/api/v1/app/{app}{suffix}" for app in apps]
     plan = {"targets": targets, "paths": paths, "key": KEY, "out": str(out), "messages": messages}
     plan |= {"batch": kind.batch, "connections": kind.connections, "rate": kind.rate}
     subprocess.run(python(str(HERE / "load_generator.py")), input=json.dumps(plan), text=True, check=True)
@@ -225,13 +242,15 @@ def one_and_two_processes(share: float, engine: str) -> dict[str, Flow]:
         }
 
 
-def peer_flows(share: float) -> dict[str, Flow]:
-    """The same kinds against the hand-written outbox."""
+def peer_flows(share: float, engine: str) -> dict[str, Flow]:
+    """The same kinds against the engine's peer."""
     with folder_and_stack() as (folder, stack):
         receiver = Receiver(stack, folder)
-        servers = [plain_outbox(stack, folder, receiver)]
+        servers = [(plain_outbox if engine == SQLITE else procrastinate)(stack, folder, receiver)]
         warm_up(servers, receiver, folder)
-        return {f"{kind.name}, peer": flow(servers, receiver, kind, folder, sized(kind, share / 2)) for kind in KINDS}
+        return {
+            f"{engine}: {kind.name}, peer": flow(servers, receiver, kind, folder, sized(kind, share / PEER_SHARE[engine])) for kind in KINDS
+        }
 
 
 def ingest_only(share: float, engine: str) -> dict[str, float]:
@@ -280,11 +299,15 @@ def sized(kind: Kind, share: float) -> int:
 
 
 PARTS: Final[dict[str, Callable[[float], dict[str, Any]]]] = {
-    "peer": peer_flows,
     **{
         f"{engine}: {name}": partial(part, engine=engine)
         for engine in (SQLITE, POSTGRES)
-        for name, part in {"one and two processes": one_and_two_processes, "ingest only": ingest_only, "kills": kills}.items()
+        for name, part in {
+            "peer": peer_flows,
+            "one and two processes": one_and_two_processes,
+            "ingest only": ingest_only,
+            "kills": kills,
+        }.items()
     },
 }
 FLOODED: Final = {"batches of 100": 4_000, "single POSTs": 1_500}
@@ -306,7 +329,7 @@ def rows(*, quick: bool) -> list[Row]:
 def row(engine: str, name: str, unit: str, ours: Sequence[float], peer: Sequence[float] = (), **more: Any) -> Row:
     """One row of this table."""
     words = f"{engine}, shared file" if engine == SQLITE and "processes" in name else engine
-    return Row(name, words, unit, ENGINES[engine], ours, peer, PEER if peer else None, **more)
+    return Row(name, words, unit, ENGINES[engine], ours, peer, PEERS[engine] if peer else None, **more)
 
 
 def flooded_rows(results: dict[str, list[Flow]], engine: str) -> Iterator[Row]:
@@ -314,7 +337,7 @@ def flooded_rows(results: dict[str, list[Flow]], engine: str) -> Iterator[Row]:
     for processes in ("1 process", "2 processes"):
         for kind, aim in FLOODED.items():
             name, budget = f"{kind}, {processes}", aim if processes == "1 process" else None
-            ours, peer = results[f"{engine}: {name}"], results[f"{kind}, peer"]
+            ours, peer = results[f"{engine}: {name}"], results[f"{engine}: {kind}, peer"]
             yield row(engine, f"end to end: {name}", "msg/s", rates(ours), rates(peer), budget=budget)
             cpu = "CPU per delivery, ingest included"
             yield row(engine, f"{cpu}: {name}", "us", [f.cpu_us for f in ours], [f.cpu_us for f in peer], better="lower")
@@ -330,7 +353,7 @@ def rates(flows: Sequence[Flow]) -> list[float]:
 def paced_rows(results: dict[str, list[Flow]], engine: str) -> Iterator[Row]:
     """Latency under a load that leaves room."""
     kind = KINDS[2].name
-    ours, peer = results[f"{engine}: {kind}, 1 process"], results[f"{kind}, peer"]
+    ours, peer = results[f"{engine}: {kind}, 1 process"], results[f"{engine}: {kind}, peer"]
     p99s = [f.p99_ms for f in ours], [f.p99_ms for f in peer]
     yield row(engine, f"request to receipt at {kind}, p50", "ms", [f.p50_ms for f in ours], [f.p50_ms for f in peer], better="lower")
     yield row(engine, f"request to receipt at {kind}, p99", "ms", *p99s, budget=50, better="lower")

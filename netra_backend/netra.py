@@ -187,7 +187,7 @@ class Netra:
         if self.workers:
             sender = Sender(self.database, self.runtime, options, self.membership, snapshots, self.egress)
             dispatcher = Dispatcher(self.database, self.runtime, options, self.membership, snapshots, sender)
-        self.webhooks = Webhooks(self.database, self.runtime, options, self.sealer, self.membership, snapshots, dispatcher)
+        self.webhooks = Webhooks(self.database, self.runtime, options, self.sealer, self.membership, snapshots, dispatcher, self._scope_of)
         if dispatcher is not None:
             await dispatcher.start()
             self._stack.push_async_callback(dispatcher.stop)

@@ -80,7 +80,9 @@ class RestClient:
 
     async def ask(self, method: str, path: tuple[str, ...], *, query: Mapping[str, Any] | None = None, body: bytes = b"") -> Any:
         """Ask once; an error of ours for every answer that is not 2xx."""
-        url = self._base + API + "".join("/" + quote(part, safe="") for part in path) + (f"?{urlencode(query)}" if query else "")
+        url = (
+            self._base + API + "".join("/" + quote(part, safe="") for part in path) + (f"?{urlencode(query, doseq=True)}" if query else "")
+        )
         reply = await self._egress.request(
             method, url, headers=self._headers, body=body, tenant="cli", timeout_s=TIMEOUT_S, read_limit=READ_LIMIT
         )

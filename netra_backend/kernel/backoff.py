@@ -18,6 +18,7 @@ from .durations import format_duration, parse_duration
 
 LONGEST_SCHEDULE: Final = 100
 DEFAULT_JITTER: Final = 0.2
+NO_RETRY: Final = "none"
 
 
 class Backoff(Protocol):
@@ -50,9 +51,11 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str, jitter: float = DEFAULT_JITTER) -> Schedule:
-        """Read `5s,30s,2m`, or the name of a preset (`default`, `svix`, `standard`)."""
+        """Read `5s,30s,2m`, the name of a preset (`netra`, `svix`, `standard`), or `none`: one attempt and no more."""
         if text.strip() in PRESETS:
             return cls(PRESETS[text.strip()].delays_s, jitter)
+        if text.strip() == NO_RETRY:
+            return cls((), jitter)
         return cls(tuple(parse_duration(part) for part in text.split(",")), jitter)
 
     @property
@@ -69,7 +72,7 @@ class Schedule:
 
     def __str__(self) -> str:
         """The text that `parse` reads."""
-        return ",".join(format_duration(delay) for delay in self.delays_s)
+        return ",".join(format_duration(delay) for delay in self.delays_s) or NO_RETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +126,11 @@ WEBHOOKS: Final = Schedule(
 """Ours: 12 attempts in about three days, dense at the start, where a restart or a deployment is the usual cause."""
 
 SVIX: Final = Schedule((5 * _SECOND, 5 * _MINUTE, 30 * _MINUTE, 2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 10 * _HOUR))
-"""The documented schedule of the Svix service: 8 attempts in about 28 hours."""
+"""The documented schedule of the Svix service (docs.svix.com/retries): at once, then these; 8 attempts in about 28 hours."""
 
 STANDARD: Final = Schedule((5 * _SECOND, 5 * _MINUTE, 30 * _MINUTE, 2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, 24 * _HOUR))
-"""The example of the Standard Webhooks specification, "Deliverability and reliability": 10 attempts in about 3 days."""
+"""The example of the Standard Webhooks specification (spec/standard-webhooks.md, "Deliverability and reliability"): at once, then
+these; 10 attempts in about 3 days."""
 
-PRESETS: Final[dict[str, Schedule]] = {"default": WEBHOOKS, "svix": SVIX, "standard": STANDARD}
+PRESETS: Final[dict[str, Schedule]] = {"netra": WEBHOOKS, "svix": SVIX, "standard": STANDARD, "default": WEBHOOKS}
+"""`default` is the older name of `netra`."""

@@ -59,6 +59,11 @@ class Uuid7:
             return self._block[start : self._at]
 
 
+def least_of_time(at_us: int) -> bytes:
+    """Before every id made at that time or later, and behind every earlier one, by the clock of whoever made it."""
+    return (max(0, min(at_us // 1000, (1 << 48) - 1)) << 80).to_bytes(ID_BYTES, "big")
+
+
 def to_text(prefix: str, value: bytes) -> str:
     """`msg_01hq...` of a table's 16 bytes."""
     number = int.from_bytes(value, "big")

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from .backoff import WEBHOOKS, Schedule
 from .durations import format_duration
@@ -71,6 +71,12 @@ class Settings(BaseModel):
         None,
         description="Valkey or Redis for the shared cache tier and quick wake-ups. It holds hints only: losing all of it costs "
         "latency, never data. Left out, caches live in each process.",
+    )
+
+    public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")] | None = Field(
+        None,
+        description="The server's address as others reach it, such as https://hooks.example.com: what links into its pages begin with. "
+        "Left out, they begin as the request that asked for the link did, which is wrong behind a proxy that does not pass the host on.",
     )
 
     # Keys
@@ -173,6 +179,11 @@ class Settings(BaseModel):
         description="Answer 409 for a known `eventId`, as Svix does, in place of the original answer. A producer that repeats "
         "after a lost answer then cannot tell success from conflict.",
     )
+    svix_headers: bool = Field(
+        default=True,
+        description="Send `svix-id`, `svix-timestamp` and `svix-signature` beside the same headers of Standard Webhooks. Off, "
+        "receivers that were written for Svix and read those names refuse what comes.",
+    )
 
     # Outgoing requests
 
@@ -191,9 +202,9 @@ class Settings(BaseModel):
 
     webhooks_schedule: Delays = Field(
         WEBHOOKS.delays_s,
-        description="Delays after each failed attempt, `5s,30s,2m`, or `default`, `svix` or `standard`; one attempt more than "
-        "delays, at most 100. After the last the delivery is a dead letter: too short a list turns a receiver's bad "
-        "hour into manual work.",
+        description="Delays after each failed attempt, `5s,30s,2m`, or `netra` (this default), `svix`, `standard`, or `none`; one attempt "
+        "more than delays, at most 100. Event types, endpoints and messages may have their own. After the last the delivery is "
+        "a dead letter: too short a list turns a receiver's bad hour into manual work.",
     )
     webhooks_jitter: float = Field(
         WEBHOOKS.jitter,
@@ -251,6 +262,25 @@ class Settings(BaseModel):
         ge=0.05,
         le=0.5 * _HOUR_S,
         description="How long the first parking lasts; it doubles with each failed probe, to 30 minutes.",
+    )
+
+    webhooks_failing_warnings: Delays = Field(
+        (_HOUR_S, 24 * _HOUR_S, 96 * _HOUR_S),
+        description="After how much failing without a success the operator is warned of an endpoint, by the operational event "
+        "`message.attempt.failing`: `1h,1d,4d`. A warning later than `webhooks_disable_after` never comes; `none` gives none.",
+    )
+    webhooks_disable_after: Duration = Field(
+        5 * 24 * _HOUR_S,
+        le=365 * 24 * _HOUR_S,
+        description="After how much failing without a success an endpoint is disabled, with an audit entry and the operational event "
+        "`endpoint.disabled`; what it misses from then on is recorded as skipped. Short, an outage at a weekend cuts a customer off until "
+        "somebody enables it again; at 0 an endpoint is never disabled, and a receiver that is gone costs attempts for ever.",
+    )
+    webhooks_disable_attempts: int = Field(
+        20,
+        ge=1,
+        le=1_000_000,
+        description="How many attempts must have failed as well before an endpoint is disabled. With few, one message is enough.",
     )
 
     # OAuth and single sign-on

@@ -65,6 +65,12 @@ def decide(rate: Rate, tat_ns: int, now_ns: int) -> Decision:
     return Decision(allowed=True, tat_ns=max(tat_ns, now_ns) + rate.interval_ns, retry_after_s=0.0)
 
 
+def capacity(rate: Rate, tat_ns: int, now_ns: int) -> int:
+    """How many requests at `now_ns` would be allowed one after the other."""
+    room_ns = rate.tolerance_ns - max(0, tat_ns - now_ns)
+    return room_ns // rate.interval_ns + 1 if room_ns >= 0 else 0
+
+
 class RateLimiter(Generic[K]):
     """One rate for many keys, in bounded memory. Thread-safe.
 

@@ -20,19 +20,27 @@ from ..kernel.scope import SYSTEM_TENANT, Scope, TraceContext
 from ..storage.tenants import Tenant
 from ..storage.transaction import StoreFunction
 from .auth import Principal
+from .body import Headers
 from .errors import MalformedPath, PermissionDenied
 
 if TYPE_CHECKING:
     from .edge import Edge
 
+SESSION_COOKIE: Final = "__Host-netra"
+"""Holds the key of a portal link while somebody looks at its pages. `__Host-`: this host, every path, TLS (or loopback)."""
+
 ACCESS: Final = "netra.access"
 """Where in the ASGI scope the routes find who was let in."""
 
-Rule = Literal["public", "any", "tenant", "operator"]
-"""`public` needs no key; `any` a valid one; `tenant` one of the tenant in the path; `operator` an operator's."""
+Rule = Literal["public", "any", "tenant", "session", "operator"]
+"""`public` needs no key; `any` a valid one; `tenant` one of the tenant in the path; `session` one in the cookie of a portal's
+page, whose tenant it then is; `operator` an operator's."""
 
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f/]")
-PUBLIC: Final = frozenset({("ready",), ("openapi.json",), ("api", "v1", "health"), ("api", "v1", "health", "ping")})
+PUBLIC: Final = frozenset({
+    ("ready",), ("openapi.json",), ("api", "v1", "health"), ("api", "v1", "health", "ping"),
+    ("ui", "login"), ("ui", "portal.js"), ("ui", "portal.css"),
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,10 @@ def rule_of(method: str, segments: Sequence[str], *, dev: bool = False) -> Rule:
             return "public"
         case ("api", "v1", "event-type", *_) if method == "GET":
             return "any"
+        case ("api", "v1", "auth", "logout") | ("ui", "session") if method == "POST":
+            return "any"
+        case ("ui", "webhooks", *_) | ("ui", "session"):
+            return "session"
         case ("api", "v1", "app" | "tenants", _) if method != "GET":
             return "operator"
         case ("api", "v1", "tenants", _, "keys", *_):
@@ -114,26 +126,45 @@ def rule_of(method: str, segments: Sequence[str], *, dev: bool = False) -> Rule:
             return "operator"
 
 
-def scope_needed(method: str, segments: Sequence[str]) -> str:
-    """The scope that a tenant's key needs on its own tenant's paths."""
+_TO_VIEW: Final = ("tenant", "webhooks:view")
+_TO_REPLAY: Final = ("tenant", "webhooks:replay")
+_TO_ROTATE: Final = ("tenant", "webhooks:rotate")
+_TO_MANAGE: Final = ("tenant", "webhooks:manage")
+REPLAYS: Final = frozenset({"send-example", "recover", "replay-missing", "bulk-replay"})
+
+
+def scopes_that_do(method: str, segments: Sequence[str]) -> tuple[str, ...]:
+    """The scopes of which a tenant's key needs one on its own tenant's paths, the usual one first."""
     match segments:
         case ("api", "v1", "app", _, "endpoint", _, "secret") if method == "GET":
-            return "endpoint:secret"
+            return ("endpoint:secret",)
         case ("api", "v1", "tenants", _, "connections", _, "token"):
-            return "connection:token"
+            return ("connection:token",)
+        case ("api", "v1", "app", _, "endpoint", _, "secret", "rotate"):
+            return _TO_ROTATE
+        case ("api", "v1", "app", _, "endpoint", _, verb) if verb in REPLAYS:
+            return _TO_REPLAY
+        case ("api", "v1", "app", _, "msg", _, "endpoint", _, "resend"):
+            return _TO_REPLAY
+        case ("api", "v1", "app", _, *_) if method in {"GET", "HEAD"}:
+            return _TO_VIEW
+        case ("api", "v1", "app", _, "endpoint", *_):
+            return _TO_MANAGE
         case _:
-            return "tenant"
+            return ("tenant",)
 
 
-async def admit(edge: Edge, method: str, segments: Sequence[str], authorization: bytes | None, trace: TraceContext) -> Access:
+async def admit(edge: Edge, method: str, segments: Sequence[str], headers: Headers, trace: TraceContext) -> Access:
     """Let a request in or raise: 401, 403, or 404 for a tenant that is not the key's."""
     rule = rule_of(method, segments, dev=edge.dev)
     if rule == "public":
         return Access(edge, _NOBODY, trace)
-    principal = await edge.authenticator.authenticate(authorization)
+    if rule == "session":
+        return await _admit_session(edge, headers, trace)
+    principal = await edge.authenticator.authenticate(headers.get(b"authorization"))
     if rule == "any":
         return Access(edge, principal, trace)
-    reference = segments[3] if len(segments) > 3 and segments[2] in {"app", "tenants"} else ""
+    reference = _reference(segments)
     found = await edge.directory.get(reference) if reference else None
     if principal.is_operator:
         return Access(edge, principal, trace, found, reference)
@@ -141,9 +172,36 @@ async def admit(edge: Edge, method: str, segments: Sequence[str], authorization:
         raise no_tenant(reference)
     if rule == "operator":
         raise PermissionDenied("this needs an operator's key")
-    if not principal.may(scope_needed(method, segments)):
-        raise PermissionDenied(f"this key does not have the scope {scope_needed(method, segments)}")
+    sufficient = scopes_that_do(method, segments)
+    if not any(map(principal.may, sufficient)):
+        raise PermissionDenied(f"this key does not have the scope {sufficient[0]}")
     return Access(edge, principal, trace, found, reference)
+
+
+async def _admit_session(edge: Edge, headers: Headers, trace: TraceContext) -> Access:
+    """The cookie is sent by the browser whatever page asks for it, so what has an effect must come from a page of ours."""
+    principal = await edge.authenticator.authenticate(b"Bearer " + session_of(headers.get(b"cookie", b"")))
+    if principal.is_operator or not principal.may("webhooks:view"):
+        raise PermissionDenied("these pages are opened by the key of a portal link")
+    return Access(edge, principal, trace)
+
+
+def session_of(cookies: bytes) -> bytes:
+    """The key in the portal's cookie, or nothing."""
+    for each in cookies.split(b";"):
+        name, _, value = each.strip().partition(b"=")
+        if name == SESSION_COOKIE.encode():
+            return value
+    return b""
+
+
+def _reference(segments: Sequence[str]) -> str:
+    """How the path names its tenant, if it names one."""
+    match segments:
+        case ("api", "v1", "app" | "tenants", reference, *_) | ("api", "v1", "auth", "app-portal-access" | "app", reference, *_):
+            return reference
+        case _:
+            return ""
 
 
 def no_tenant(reference: str) -> NetraError:

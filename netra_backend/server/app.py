@@ -10,7 +10,28 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ..errors import NetraError, NotFound
-from . import batch, errors, jwks, keys, native, openapi, probes, svix_app, svix_attempt, svix_endpoint, svix_event_type, svix_message
+from . import (
+    batch,
+    errors,
+    jwks,
+    keys,
+    native,
+    openapi,
+    operators,
+    portal,
+    probes,
+    svix_app,
+    svix_attempt,
+    svix_auth,
+    svix_endpoint,
+    svix_event_type,
+    svix_example,
+    svix_headers,
+    svix_message,
+    svix_operational,
+    svix_stats,
+    svix_task,
+)
 from . import cache as cache_routes
 from . import oauth as oauth_routes
 from .access import ACCESS, Access
@@ -24,16 +45,25 @@ if TYPE_CHECKING:
 ROUTERS: Final = (
     svix_app.router,
     svix_endpoint.router,
+    svix_headers.router,
+    svix_stats.router,
+    svix_example.router,
+    svix_auth.router,
     svix_event_type.router,
+    svix_operational.router,
     svix_message.router,
     svix_attempt.router,
+    svix_task.router,
+    svix_task.background,
     keys.router,
     jwks.router,
     native.router,
+    operators.router,
     cache_routes.router,
     batch.router,
     oauth_routes.router,
     oauth_routes.public,
+    portal.router,
     probes.router,
 )
 

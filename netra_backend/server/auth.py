@@ -40,6 +40,7 @@ class Principal:
     tenant: str
     actor: str
     scopes: frozenset[str]
+    key_id: bytes = b""
 
     @property
     def is_operator(self) -> bool:
@@ -103,7 +104,7 @@ class Authenticator:
         key = await self._verdicts.get(hashed)
         if key is None or not key.is_valid(self._clock.wall_us()):
             raise AuthenticationFailed
-        return Principal(key.tenant, key.actor, frozenset(key.scopes))
+        return Principal(key.tenant, key.actor, frozenset(key.scopes), key.id)
 
     def forget(self) -> None:
         """A key was changed here."""

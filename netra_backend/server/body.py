@@ -18,6 +18,8 @@ BODY_MAX: Final = 1024 * 1024
 """Bytes that any route but the two of ingest takes."""
 
 _MOST_OF_A_KEY: Final = 256
+_NDJSON: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines"})
+"""No registered type; these are what clients send."""
 
 ENVELOPE_MAX: Final = 64 * 1024
 """Bytes that a message may add around its payload."""
@@ -65,12 +67,21 @@ def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body is larger than {limit} bytes")
 
 
+def is_ndjson(headers: Headers) -> bool:
+    """Whether a body says that it is JSON texts, one a line."""
+    return _kind(headers) in _NDJSON
+
+
+def _kind(headers: Headers) -> bytes | None:
+    given = headers.get(b"content-type")
+    return None if given is None else given.partition(b";")[0].strip().lower()
+
+
 def check_content_type(headers: Headers) -> None:
     """A body must say that it is JSON, or say nothing."""
-    given = headers.get(b"content-type")
-    if given is None:
+    kind = _kind(headers)
+    if kind is None:
         return
-    kind = given.partition(b";")[0].strip().lower()
     if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
         raise UnsupportedMediaType(f"the content type {kind[:80].decode('latin-1')!r} is not application/json")
 

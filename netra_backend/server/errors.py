@@ -13,8 +13,11 @@ from typing import Any, ClassVar, Final
 import orjson
 
 from ..errors import InvalidInput, NetraError, Unavailable, UsageError
+from .pages import HEADERS, error_page
 
-SVIX_PREFIXES: Final = ("/api/v1/app", "/api/v1/event-type", "/api/v1/health")
+SVIX_PREFIXES: Final = tuple(
+    f"/api/v1/{part}" for part in ("app", "auth", "background-task", "event-type", "health", "operational-webhook", "stats")
+)
 RETRY_AFTER_S: Final = b"1"
 
 
@@ -103,6 +106,11 @@ def is_svix(path: str) -> bool:
     return path.startswith(SVIX_PREFIXES)
 
 
+def is_page(path: str) -> bool:
+    """Whether this path is read in a browser."""
+    return path.startswith("/ui/")
+
+
 def status_of(error: NetraError) -> int:
     """The status to answer with; a client's own mistake never looks like ours."""
     return error.status
@@ -112,14 +120,23 @@ def render(error: NetraError, path: str, trace_id: str) -> tuple[int, list[tuple
     """Status, headers and body of the answer."""
     status = status_of(error)
     public = error if status != 500 else _internal(trace_id)
-    content_type = b"application/json" if is_svix(path) else b"application/problem+json"
-    body = orjson.dumps(svix_body(public, status) if is_svix(path) else problem_body(public, status))
+    content_type, body = _body(public, path, status)
     headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, Unavailable):
         headers.append((b"retry-after", RETRY_AFTER_S))
+    if is_page(path):
+        headers += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     return status, headers, body
+
+
+def _body(error: NetraError, path: str, status: int) -> tuple[bytes, bytes]:
+    if is_page(path):
+        return b"text/html; charset=utf-8", error_page(error, status)
+    if is_svix(path):
+        return b"application/json", orjson.dumps(svix_body(error, status))
+    return b"application/problem+json", orjson.dumps(problem_body(error, status))
 
 
 def svix_body(error: NetraError, status: int) -> dict[str, Any]:

@@ -35,12 +35,13 @@ def _message_filter(
         found.event_types,
         found.channel,
         found.tag,
-        found.after_us if after is None else _epoch_us(after, "after"),
-        found.before_us if before is None else _epoch_us(before, "before"),
+        found.after_us if after is None else epoch_us(after, "after"),
+        found.before_us if before is None else epoch_us(before, "before"),
     )
 
 
-def _epoch_us(at: datetime, name: str) -> int:
+def epoch_us(at: datetime, name: str) -> int:
+    """A time of the query in microseconds, or a 422 that names it."""
     try:
         return microseconds(at)
     except OverflowError:

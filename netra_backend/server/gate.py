@@ -54,7 +54,7 @@ class Gate:
         if b"%00" in scope["query_string"]:
             raise errors.MalformedPath("the query holds U+0000")
         method = scope["method"]
-        access = await admit(self.edge, method, segments, headers.get(b"authorization"), trace)
+        access = await admit(self.edge, method, segments, headers, trace)
         if method == "POST" and _is_ingest(segments):
             await ingest.answer(access, segments, headers, scope["query_string"], receive, send)
             return

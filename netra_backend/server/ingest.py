@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -22,7 +22,7 @@ from ..webhooks.intake import Answer
 from ..webhooks.model import NewMessage
 from . import body as bodies
 from . import json_slice
-from .errors import InvalidMembers, problem, problems_of, status_of
+from .errors import InvalidMembers, MalformedBody, problem, problems_of, status_of
 from .message_in import Reader, application_of
 from .render import message_out
 from .svix_app import create_for_message
@@ -45,8 +45,8 @@ async def answer(
     """Serve one ingest request; refusals are raised."""
     key = bodies.idempotency_key(headers)
     with_content = _with_content(query_string)
-    bodies.check_content_type(headers)
     if len(segments) == 5:
+        bodies.check_content_type(headers)
         await _one(access, key, receive, send, headers, with_content=with_content)
     else:
         await _batch(access, key, receive, send, headers, with_content=with_content)
@@ -71,25 +71,56 @@ async def _one(access: Access, key: str | None, receive: Receive, send: Send, he
 
 async def _batch(access: Access, key: str | None, receive: Receive, send: Send, headers: bodies.Headers, *, with_content: bool) -> None:
     scope = access.scope
+    by_line = bodies.is_ndjson(headers)
+    if not by_line:
+        bodies.check_content_type(headers)
     body = await bodies.read(receive, headers, access.edge.netra.settings.body_max_bytes)
-    news = await _read_batch(access, body, key)
+    news = await _read_batch(access, _lines(body) if by_line else _array(body), key)
     answers = await access.edge.netra.webhooks.accept(scope, news) if news else []
     refused = any(isinstance(each, NetraError) for each in answers)
     replayed = bool(answers) and all(not isinstance(each, NetraError) and each.replayed for each in answers)
     await _send(send, 207 if refused else 202, [_in_place(each, with_content=with_content) for each in answers], replayed=replayed)
 
 
-async def _read_batch(access: Access, body: bytes, key: str | None) -> list[NewMessage]:
+_Source = tuple[dict[str, Any], str, dict[str, json_slice.Span]]
+"""A message as it was sent: its value, the text that it stands in, and where in it each member stands."""
+
+
+def _array(body: bytes) -> Iterator[_Source]:
     values = json_slice.parse(body)
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise InvalidMembers([problem(["body"], "a batch is an array of messages", "type_error")])
-    if len(values) > MOST_MESSAGES:
-        raise InvalidMembers([problem(["body"], f"a batch has at most {MOST_MESSAGES} messages")])
+    _check_count(len(values))
     text = body.decode()
+    for value, spans in zip(values, json_slice.array_of_objects(text), strict=True):
+        yield value, text, spans
+
+
+def _lines(body: bytes) -> Iterator[_Source]:
+    """The same from JSON texts, one a line; empty lines are passed over."""
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    _check_count(len(lines))
+    for index, line in enumerate(lines):
+        try:
+            value = json_slice.parse(line)
+        except MalformedBody as error:
+            raise MalformedBody(f"message {index}: {error.detail}") from None
+        if not isinstance(value, dict):
+            raise InvalidMembers([problem(["body", index], "a message is an object", "type_error")])
+        text = line.decode()
+        yield value, text, json_slice.object_members(text)
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_MESSAGES:
+        raise InvalidMembers([problem(["body"], f"a batch has at most {MOST_MESSAGES} messages")])
+
+
+async def _read_batch(access: Access, sources: Iterable[_Source], key: str | None) -> list[NewMessage]:
     reader = Reader(access.edge.netra)
     news = []
     hashed = hashlib.sha256(key.encode()).hexdigest() if key is not None else None
-    for index, (value, spans) in enumerate(zip(values, json_slice.array_of_objects(text), strict=True)):
+    for index, (value, text, spans) in enumerate(sources):
         own = _BATCH_KEY.format(key=hashed, index=index) if hashed is not None else None
         if "application" in value:
             reader.problems.append(problem(["body", index, "application"], "an application is made with a single message only"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pydantic
 
 from ..errors import InvalidInput
+from ..webhooks import schedules
 from ..webhooks.endpoints import check_event_type
 from ..webhooks.model import NewMessage
 from . import json_slice
@@ -32,6 +33,7 @@ again in a stored list as it is spelled."""
 
 _EVENT_ID: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}\Z")
 _RETENTION_DAYS: Final = 90
+_HOUR_US: Final = 3600 * 1_000_000
 
 
 class Reader:
@@ -56,8 +58,9 @@ class Reader:
             tags=self._labels(value.get("tags"), [*loc, "tags"]),
             deliver_at_us=self._deliver_at(value.get("deliverAt"), [*loc, "deliverAt"]),
             ordering_key=self._ordering_key(value.get("orderingKey"), [*loc, "orderingKey"]),
+            keep_payload_us=self._retention(value, loc),
+            schedule=self._schedule(value.get("retrySchedule"), [*loc, "retrySchedule"]),
         )
-        self._retention(value, loc)
         return self._netra.webhooks.checked(new) if len(self.problems) == found else new
 
     def raise_problems(self) -> None:
@@ -83,6 +86,13 @@ class Reader:
             return given
         self._wrong(loc, "1 to 256 printable characters are required")
         return None
+
+    def _schedule(self, given: Any, loc: Sequence[str | int]) -> str | None:
+        try:
+            return None if given is None else schedules.check(given)
+        except InvalidInput as error:
+            self._wrong(loc, f"{error.detail}. {error.fix}")
+            return None
 
     def _event_id(self, given: Any, loc: Sequence[str | int]) -> str | None:
         if given is None:
@@ -141,12 +151,21 @@ class Reader:
             self._wrong(loc, "later than a message is kept trying (webhooks_deadline)")
         return at_us
 
-    def _retention(self, value: Mapping[str, Any], loc: Sequence[str | int]) -> None:
-        """Checked and not acted upon yet: messages are kept as long as the installation keeps them."""
-        for name, most in (("payloadRetentionPeriod", _RETENTION_DAYS), ("payloadRetentionHours", _RETENTION_DAYS * 24)):
+    def _retention(self, value: Mapping[str, Any], loc: Sequence[str | int]) -> int | None:
+        """For how long the payload is kept, the shorter one where days and hours are given; None: as long as the message."""
+        asked = []
+        for name, most, unit_us in (
+            ("payloadRetentionPeriod", _RETENTION_DAYS, 24 * _HOUR_US),
+            ("payloadRetentionHours", _RETENTION_DAYS * 24, _HOUR_US),
+        ):
             given = value.get(name)
-            if given is not None and (type(given) is not int or not 0 < given <= most):
+            if given is None:
+                continue
+            if type(given) is not int or not 0 < given <= most:
                 self._wrong([*loc, name], f"an integer from 1 to {most} is required", "type_error")
+            else:
+                asked.append(given * unit_us)
+        return min(asked, default=None)
 
 
 def application_of(given: Any, reference: str) -> ApplicationIn:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Final
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from ..errors import InvalidInput
+from ..webhooks import schedules
 from ..webhooks.endpoints import check_event_type, check_url
 from ..webhooks.filters import check_filter
 from ..webhooks.keys import KeyKind, decode_secret
-from ..webhooks.model import Ordering
+from ..webhooks.model import Ordering, TaskWanted
+from ..webhooks.schemas import check_schemas
+from .render import CANCELED, FAIL, SUCCESS, microseconds
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e\t\x80-\xff]{0,4096}\Z")
@@ -26,7 +32,7 @@ _OURS: Final = frozenset({
 def _as_value_error(check: Any) -> Any:
     """A check of the parts as pydantic wants it: `ValueError` with the words."""
 
-    def run(value: str) -> str:
+    def run(value: Any) -> Any:
         try:
             check(value)
         except InvalidInput as error:
@@ -36,7 +42,23 @@ def _as_value_error(check: Any) -> Any:
     return run
 
 
-def _headers(given: dict[str, str]) -> dict[str, str]:
+def _in_range(at: datetime) -> datetime:
+    try:
+        microseconds(at)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
+    return at
+
+
+def _schedule(given: Any) -> str:
+    try:
+        return schedules.check(given)
+    except InvalidInput as error:
+        raise ValueError(f"{error.detail}. {error.fix}") from None
+
+
+def check_headers(given: dict[str, str]) -> dict[str, str]:
+    """Return headers that an endpoint may have, else `ValueError`."""
     for name, value in given.items():
         lower = name.lower()
         if not _TOKEN.match(name) or not _VALUE.match(value):
@@ -59,8 +81,15 @@ EventTypeName = Annotated[str, AfterValidator(_as_value_error(check_event_type))
 EventTypes = Annotated[list[EventTypeName], Field(min_length=1, max_length=1000)]
 Channels = Annotated[list[Label], Field(min_length=1, max_length=10)]
 SecretText = Annotated[str, AfterValidator(_as_value_error(decode_secret))]
+Time = Annotated[datetime, AfterValidator(_in_range)]
 Filter = Annotated[str, StringConstraints(min_length=1), AfterValidator(_as_value_error(check_filter))]
-Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(_headers)]
+Capability = Literal["ViewBase", "ViewEndpointSecret", "ManageEndpointSecret", "ManageTransformations", "CreateAttempts", "ManageEndpoint"]
+SchemasOf = Annotated[dict[str, Any], Field(max_length=100), AfterValidator(_as_value_error(check_schemas))]
+RetrySchedule = Annotated[str | list[Any], AfterValidator(_schedule)]
+Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(check_headers)]
+
+STATES_OF_STATUS: Final = {SUCCESS: ("delivered",), FAIL: ("dead",), CANCELED: ("skipped", "cancelled")}
+"""The states of deliveries that are over, by the status that Svix's clients know them by."""
 
 _SYNONYMS: Final = {"filterTypes": "eventTypes", "rateLimit": "throttleRate", "featureFlag": "featureFlags"}
 
@@ -121,6 +150,7 @@ class EndpointUpsert(Body):
     metadata: Metadata | None = None
     ordering: Ordering | None = None
     filter: Filter | None = None
+    retry_schedule: RetrySchedule | None = None
 
     def changes(self) -> dict[str, Any]:
         """Every column, for an update that replaces; a uid that is not named stays."""
@@ -135,6 +165,7 @@ class EndpointUpsert(Body):
             "metadata": self.metadata or {},
             "ordering": self.ordering or "none",
             "filter": self.filter,
+            "schedule": self.retry_schedule,
         }
         return found if "uid" in self.model_fields_set else _without_uid(found)
 
@@ -160,10 +191,12 @@ class EndpointPatch(Body):
     metadata: Metadata | None = None
     ordering: Ordering | None = None
     filter: Filter | None = None
+    retry_schedule: RetrySchedule | None = None
 
     def changes(self) -> dict[str, Any]:
-        """The columns that were named; null clears uid, rate and filters and leaves the others unchanged."""
-        found = _named(self, {"throttle_rate": "rate_limit"}, keep=("url", "description", "disabled", "metadata", "ordering"))
+        """The columns that were named; null clears uid, rate, filters and schedule and leaves the others unchanged."""
+        renamed = {"throttle_rate": "rate_limit", "retry_schedule": "schedule"}
+        found = _named(self, renamed, keep=("url", "description", "disabled", "metadata", "ordering"))
         return {name: _tuple(value) if name in {"event_types", "channels"} else value for name, value in found.items()}
 
 
@@ -178,14 +211,60 @@ class SecretRotate(Body):
     grace_period_seconds: Annotated[int, Field(ge=0, le=7 * 24 * 3600, strict=True)] | None = None
 
 
+class HeadersIn(Body):
+    """All of an endpoint's own headers."""
+
+    headers: Headers
+
+
+class HeadersPatch(Body):
+    """Headers to set, and names of headers to remove; the others stay."""
+
+    headers: Headers = Field(default_factory=dict)
+    delete_headers: Annotated[list[str], Field(max_length=50)] | None = None
+
+
+class EventExample(Body):
+    """Which example to send: the event type's own of that index, or this payload."""
+
+    event_type: EventTypeName
+    example_index: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    payload: dict[str, Any] | None = None
+
+
+class Precheck(Body):
+    """A message that might be sent."""
+
+    event_type: EventTypeName
+    channels: Channels | None = None
+
+
+class PortalAccess(Body):
+    """Who may look for how long (in seconds), and do what; everything a portal can do unless capabilities are named."""
+
+    application: ApplicationIn | None = None
+    read_only: bool | None = None
+    capabilities: Annotated[list[Capability], Field(max_length=10)] | None = None
+    expiry: Annotated[int, Field(ge=3600, le=7 * 24 * 3600, strict=True)] = 7 * 24 * 3600
+    session_id: Name | None = None
+
+
+class PortalExpiry(Body):
+    """Which portal links end, and in how many seconds: all of a tenant's, or those of these sessions."""
+
+    expiry: Annotated[int, Field(ge=0, le=7 * 24 * 3600, strict=True)] = 0
+    session_ids: Annotated[list[Name], Field(max_length=100)] | None = None
+
+
 class EventTypeUpsert(Body):
     """All of an event type but its name."""
 
     description: Text
     archived: bool | None = None
     deprecated: bool | None = None
-    schemas: dict[str, Any] | None = None
+    schemas: SchemasOf | None = None
     group_name: Name | None = None
+    retry_schedule: RetrySchedule | None = None
 
     def changes(self) -> dict[str, Any]:
         """Every column, for an update that replaces."""
@@ -195,6 +274,7 @@ class EventTypeUpsert(Body):
             "deprecated": bool(self.deprecated),
             "schemas": self.schemas,
             "group_name": self.group_name,
+            "schedule": self.retry_schedule,
         }
 
 
@@ -210,12 +290,48 @@ class EventTypePatch(Body):
     description: Text | None = None
     archived: bool | None = None
     deprecated: bool | None = None
-    schemas: dict[str, Any] | None = None
+    schemas: SchemasOf | None = None
     group_name: Name | None = None
+    retry_schedule: RetrySchedule | None = None
 
     def changes(self) -> dict[str, Any]:
-        """The columns that were named; null clears schemas and group and leaves the others unchanged."""
-        return _named(self, {}, keep=("description", "archived", "deprecated"))
+        """The columns that were named; null clears schemas, group and schedule and leaves the others unchanged."""
+        return _named(self, {"retry_schedule": "schedule"}, keep=("description", "archived", "deprecated"))
+
+
+class Since(Body):
+    """Messages created since then, and before `until` if that is given."""
+
+    since: Time
+    until: Time | None = None
+
+    def wanted(self, states: Sequence[str] = ()) -> TaskWanted:
+        """What a task walks over; deliveries in these states."""
+        return TaskWanted(None, microseconds(self.since), microseconds(self.until) if self.until is not None else 0, tuple(states))
+
+
+class BulkReplay(Since):
+    """Which of an endpoint's messages are sent again; without a `status` whatever became of them."""
+
+    event_types: EventTypes | None = None
+    channel: Label | None = None
+    tag: Label | None = None
+    status: Literal[0, 2, 4] | None = Field(default=None, description="0 success, 2 fail, 4 canceled; what is pending is sent anyway.")
+    status_code_class: Literal[0, 100, 200, 300, 400, 500] | None = None
+
+    def wanted(self, states: Sequence[str] = ()) -> TaskWanted:
+        """See `Since.wanted`."""
+        chosen = states if self.status is None else STATES_OF_STATUS[self.status]
+        code = self.status_code_class
+        least, above = (0, 1000) if code is None else (code, code + (100 if code else 1))
+        return replace(
+            super().wanted(chosen),
+            event_types=tuple(self.event_types or ()),
+            channel=self.channel or "",
+            tag=self.tag or "",
+            least_status=least,
+            above_status=above,
+        )
 
 
 def _without_uid(columns: dict[str, Any]) -> dict[str, Any]:

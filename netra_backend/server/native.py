@@ -1,4 +1,4 @@
-"""Routes of our own: tenants, dead letters, audit entries. Errors are problem+json (RFC 9457)."""
+"""Routes of our own: tenants, audit entries. Errors are problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ from ..storage import audit_append, tenants
 from ..storage.statements import Row
 from ..storage.tenants import Tenant
 from ..storage.transaction import Tx
-from ..webhooks import store
-from ..webhooks.model import DeliveryRow
 from .access import Access
 from .models import Metadata, Name, Rate, Uid
-from .pagination import CREATED, DEFAULT_LIMIT, FIRST, LAST, TWO_IDS, Asked, Iterator, Limit, Window, page
+from .pagination import CREATED, DEFAULT_LIMIT, FIRST, LAST, Asked, Iterator, Limit, Window, page
 from .render import timestamp
 from .routing import Caller, answer, once
-from .svix_message import dead_letter_out
 
 router: Final = APIRouter(prefix="/api/v1", tags=["Netra"])
 
@@ -67,15 +64,6 @@ async def create_tenant(caller: Caller, body: TenantIn) -> Response:
 async def get_tenant(caller: Caller) -> Response:
     """One tenant, by id, uid or name."""
     return answer(tenant_out(caller.tenant))
-
-
-@router.get("/tenants/{tenant}/webhooks/dead", operation_id="netra.webhooks.dead")
-async def list_dead_letters(caller: Caller, limit: Limit = DEFAULT_LIMIT, iterator: Iterator = None) -> Response:
-    """Dead letters, by endpoint and message. `.../resend` of the Svix routes drives one again. Forward only."""
-    asked = Asked(limit, None if iterator is None else iterator.removeprefix("-"))
-
-    shown = await page(asked, TWO_IDS, partial(caller.read, _dead), lambda each: (each.endpoint_id, each.message_id), dead_letter_out)
-    return answer({name: shown[name] for name in ("data", "iterator", "done")})
 
 
 @router.get("/tenants/{tenant}/audit", operation_id="netra.audit.list")
@@ -137,7 +125,3 @@ async def _tenants(tx: Tx, window: Window[tuple[int, bytes]]) -> list[Tenant]:
 
 def _place(tenant: Tenant) -> tuple[int, bytes]:
     return tenant.created_us, tenant.id
-
-
-async def _dead(tx: Tx, window: Window[tuple[bytes, bytes]]) -> list[DeliveryRow]:
-    return await store.dead_letters(tx, window.at or (b"", b""), window.count)

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import models_json_schema
 
 from . import access
+from .errors import is_svix
 from .models import ApplicationIn, Channels, EventTypeName
 
 _REF: Final = "#/components/schemas/{model}"
@@ -36,6 +37,9 @@ class MessageIn(_Wire):
     payload_retention_period: Annotated[int, Field(ge=1, le=90, description="Accepted; not acted upon yet.")] | None = None
     payload_retention_hours: Annotated[int, Field(ge=1, le=2160, description="Accepted; not acted upon yet.")] | None = None
     application: ApplicationIn | None = None
+    retry_schedule: (
+        Annotated[str | list[float], Field(description="Seconds after each failed attempt, or netra, svix, standard.")] | None
+    ) = None
     transformations_params: Annotated[dict[str, Any], Field(description="`rawPayload`: JSON as text, sent as it is.")] | None = None
 
 
@@ -109,7 +113,12 @@ def _add_ingest(paths: dict[str, Any]) -> None:
         "operationId": "netra.message.create-batch",
         "summary": "Accept many messages: 202 if all are durable, 207 if some were refused",
         "parameters": _parameters(),
-        "requestBody": _json({"type": "array", "maxItems": 10_000, "items": {"$ref": _REF.format(model="MessageIn")}}),
+        "requestBody": {
+            "content": {
+                "application/json": {"schema": {"type": "array", "maxItems": 10_000, "items": {"$ref": _REF.format(model="MessageIn")}}},
+                "application/x-ndjson": {"schema": {"type": "string", "description": "One message a line."}},
+            }
+        },
         "responses": {
             status: {"description": text, **_json({"type": "array", "items": each})}
             for status, text in (("202", "All stored, in order"), ("207", "One answer for each, in order"))
@@ -136,8 +145,7 @@ def _finish(path: str, method: str, operation: dict[str, Any]) -> None:
         operation.setdefault("parameters", []).append(
             {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "minLength": 1, "maxLength": 256}}
         )
-    svix = path.startswith(("/api/v1/app", "/api/v1/event-type"))
-    kind, model = ("application/json", "SvixError") if svix else ("application/problem+json", "Problem")
+    kind, model = ("application/json", "SvixError") if is_svix(path) else ("application/problem+json", "Problem")
     content = {kind: {"schema": {"$ref": _REF.format(model=model)}}}
     declared = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
     for name in _PATH_PARAMETER.findall(path):

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Query, Response
 from ..errors import InvalidInput, NotFound
 from ..kernel.ids import to_text, try_from_text
 from ..storage.transaction import Tx
-from ..webhooks import endpoints, search, store
+from ..webhooks import endpoints, expunge, search, store
 from ..webhooks.model import Attempt, Endpoint, Message
 from ..webhooks.search import AttemptFilter
 from .filters import Attempts
 from .pagination import DEFAULT_LIMIT, ID, Asked, Iterator, Limit, Window, page
 from .render import attempt_out
-from .routing import Caller, answer, once
+from .routing import Caller, answer, no_content, once
 from .svix_message import find_message
 
 router: Final = APIRouter(prefix="/api/v1/app/{app_id}", tags=["Message attempt"])
@@ -69,6 +69,18 @@ async def get_attempt(caller: Caller, msg_id: str, attempt_id: str) -> Response:
     """One attempt."""
     attempt = await caller.read(_find_attempt, msg_id, attempt_id)
     return answer(attempt_out(attempt, None, with_content=True))
+
+
+@router.delete("/msg/{msg_id}/attempt/{attempt_id}/content", operation_id="v1.message-attempt.expunge-content", status_code=204)
+async def expunge_content(caller: Caller, msg_id: str, attempt_id: str) -> Response:
+    """Erase what a receiver answered to one attempt."""
+
+    async def erase(tx: Tx) -> None:
+        found = await _find_attempt(tx, msg_id, attempt_id)
+        await expunge.expunge_attempt(tx, found.message_id, found.id)
+
+    await caller.write(erase)
+    return no_content()
 
 
 @router.post("/msg/{msg_id}/endpoint/{endpoint_id}/resend", operation_id="v1.message-attempt.resend", status_code=202)

@@ -34,7 +34,7 @@ async def list_endpoints(
 ) -> Response:
     """An application's endpoints, the oldest first."""
     asked = Asked(limit, iterator, order == "descending")
-    return answer(await page(asked, CREATED, partial(caller.read, _page), _place, lambda found: endpoint_out(*found)))
+    return answer(await page(asked, CREATED, partial(caller.read, page_of), place_of, lambda found: endpoint_out(*found)))
 
 
 @router.post("", operation_id="v1.endpoint.create", status_code=201)
@@ -42,21 +42,21 @@ async def create_endpoint(caller: Caller, body: EndpointIn) -> Response:
     """Add an endpoint. Its address is judged at each connection, not here."""
 
     async def make(tx: Tx) -> tuple[bytes, Endpoint]:
-        made = await _create(tx, caller.edge.netra.sealer, body)
+        made = await create(tx, caller.edge.netra.sealer, body)
         return made.id, made
 
     async def again(tx: Tx, ref: bytes) -> Endpoint:
         return await endpoints.get(tx, to_text("ep", ref))
 
     endpoint, replayed = await once(caller, caller.scope, "POST /app/{app_id}/endpoint", make, again)
-    _changed(caller)
+    changed(caller)
     return answer(endpoint_out(endpoint, WELL), 201, replayed=replayed)
 
 
 @router.get("/{endpoint_id}", operation_id="v1.endpoint.get")
 async def get_endpoint(caller: Caller, endpoint_id: str) -> Response:
     """One endpoint, by id or uid."""
-    return answer(endpoint_out(*await caller.read(_get, endpoint_id)))
+    return answer(endpoint_out(*await caller.read(find, endpoint_id)))
 
 
 @router.put("/{endpoint_id}", operation_id="v1.endpoint.update")
@@ -64,24 +64,24 @@ async def update_endpoint(caller: Caller, endpoint_id: str, body: EndpointUpsert
     """Replace an endpoint, or make it (201) where the path is a uid that none has. Secret and headers stay."""
     check_tenant(endpoint_id)
     sealer = caller.edge.netra.sealer
-    endpoint, made = await caller.write(_upsert, sealer, endpoint_id, body)
-    _changed(caller)
-    return answer(endpoint_out(*await caller.read(_get, endpoint.text_id)), 201 if made else 200)
+    endpoint, made = await caller.write(upsert, sealer, endpoint_id, body)
+    changed(caller)
+    return answer(endpoint_out(*await caller.read(find, endpoint.text_id)), 201 if made else 200)
 
 
 @router.patch("/{endpoint_id}", operation_id="v1.endpoint.patch")
 async def patch_endpoint(caller: Caller, endpoint_id: str, body: EndpointPatch) -> Response:
     """Change what is named of an endpoint."""
     endpoint = await caller.write(endpoints.update, endpoint_id, body.changes())
-    _changed(caller)
-    return answer(endpoint_out(*await caller.read(_get, endpoint.text_id)))
+    changed(caller)
+    return answer(endpoint_out(*await caller.read(find, endpoint.text_id)))
 
 
 @router.delete("/{endpoint_id}", operation_id="v1.endpoint.delete", status_code=204)
 async def delete_endpoint(caller: Caller, endpoint_id: str) -> Response:
     """Delete an endpoint: what was due for it is cancelled."""
     await caller.write(endpoints.bury, endpoint_id)
-    _changed(caller)
+    changed(caller)
     return no_content()
 
 
@@ -118,37 +118,43 @@ async def rotate_secret(caller: Caller, endpoint_id: str, body: SecretRotate | N
         return await endpoints.disclose_secret(tx, sealer, to_text("ep", ref))
 
     key, replayed = await once(caller, caller.scope, "POST /app/{app_id}/endpoint/{endpoint_id}/secret/rotate", make, again)
-    _changed(caller)
+    changed(caller)
     return answer({"key": told(key)}, replayed=replayed)
 
 
-def _changed(access: Access) -> None:
+def changed(access: Access) -> None:
     """What this process sends by is read anew at once, not within half a second."""
     access.edge.netra.webhooks.snapshots.forget(access.tenant.tenant)
 
 
 Found = tuple[Endpoint, EndpointHealth]
+"""An endpoint and its health."""
 
 
-async def _get(tx: Tx, reference: str) -> Found:
+async def find(tx: Tx, reference: str) -> Found:
+    """One endpoint with its health, by id or uid."""
     return (await with_health(tx, [await endpoints.get(tx, reference)]))[0]
 
 
-async def _page(tx: Tx, window: Window[tuple[int, bytes]]) -> list[Found]:
+async def page_of(tx: Tx, window: Window[tuple[int, bytes]]) -> list[Found]:
+    """A page of the tenant's endpoints, each with its health."""
     return await with_health(tx, await endpoints.page(tx, window.start(FIRST, LAST), window.count, back=window.back))
 
 
-def _place(found: Found) -> tuple[int, bytes]:
+def place_of(found: Found) -> tuple[int, bytes]:
+    """Where it stands in the list."""
     return found[0].created_us, found[0].id
 
 
-async def _create(tx: Tx, sealer: Sealer, body: EndpointIn) -> Endpoint:
+async def create(tx: Tx, sealer: Sealer, body: EndpointIn) -> Endpoint:
+    """Add an endpoint as the body describes it."""
     columns = {"uid": None, **body.changes()}
     new = Endpoint(tenant=tx.tenant, id=b"", headers=body.headers or {}, created_us=0, updated_us=0, **columns)
     return await endpoints.create(tx, sealer, new, body.secret, body.key_kind)
 
 
-async def _upsert(tx: Tx, sealer: Sealer, reference: str, body: EndpointUpsert) -> tuple[Endpoint, bool]:
+async def upsert(tx: Tx, sealer: Sealer, reference: str, body: EndpointUpsert) -> tuple[Endpoint, bool]:
+    """Replace an endpoint, or make it; whether it was made."""
     if await _find(tx, reference) is not None:
         return await endpoints.update(tx, reference, body.changes()), False
     if try_from_text("ep", reference) is not None:

@@ -51,6 +51,7 @@ async def create_event_type(caller: Caller, body: EventTypeIn) -> Response:
         return await endpoints.get_event_type(tx, ref.decode())
 
     event_type, replayed = await once(caller, caller.system_scope, "POST /event-type", make, again)
+    caller.edge.netra.webhooks.schemas.forget()
     return answer(event_type_out(event_type), 201, replayed=replayed)
 
 
@@ -66,6 +67,7 @@ async def update_event_type(caller: Caller, event_type_name: str, body: EventTyp
     """Replace an event type, or define it (201)."""
     check_event_type(event_type_name)
     event_type, made = await caller.write(_upsert, event_type_name, body, scope=caller.system_scope)
+    caller.edge.netra.webhooks.schemas.forget()
     return answer(event_type_out(event_type), 201 if made else 200)
 
 
@@ -74,6 +76,7 @@ async def patch_event_type(caller: Caller, event_type_name: str, body: EventType
     """Change what is named of an event type."""
     changes = body.changes()
     after = await caller.write(endpoints.update_event_type, event_type_name, changes, scope=caller.system_scope)
+    caller.edge.netra.webhooks.schemas.forget()
     return answer(event_type_out(after))
 
 
@@ -85,6 +88,7 @@ async def delete_event_type(caller: Caller, event_type_name: str, *, expunge: An
         await database.write(endpoints.bury_event_type, event_type_name, scope=caller.system_scope)
     else:
         await database.write(endpoints.update_event_type, event_type_name, {"archived": True}, scope=caller.system_scope)
+    caller.edge.netra.webhooks.schemas.forget()
     return no_content()
 
 

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Query, Response
 from ..errors import NotFound
 from ..kernel.ids import to_text, try_from_text
 from ..storage.transaction import Tx
-from ..webhooks import search, store
+from ..webhooks import expunge, search, store
 from ..webhooks.model import DeliveryRow, Endpoint, Message
 from ..webhooks.search import MessageFilter
 from .filters import Messages
 from .pagination import CREATED, DEFAULT_LIMIT, ID, Asked, Iterator, Limit, Window, page
-from .render import STATUS_OF_STATE, STATUS_TEXT, endpoint_out, message_out, timestamp
-from .routing import Caller, answer
+from .render import delivery_out, endpoint_out, message_out, timestamp
+from .routing import Caller, answer, no_content
 
 router: Final = APIRouter(prefix="/api/v1/app/{app_id}/msg", tags=["Message"])
 
@@ -34,7 +34,7 @@ async def list_messages(
 ) -> Response:
     """An application's messages, the newest first."""
     out = partial(message_out, with_content=with_content)
-    return answer(await page(Asked(limit, iterator), CREATED, partial(caller.read, _page, wanted), _place, out))
+    return answer(await page(Asked(limit, iterator), CREATED, partial(caller.read, messages_in, wanted), message_place, out))
 
 
 @router.get("/{msg_id}", operation_id="v1.message.get")
@@ -42,6 +42,17 @@ async def get_message(caller: Caller, msg_id: str, *, with_content: WithContent 
     """One message, by id or eventId."""
     message = await caller.read(find_message, msg_id)
     return answer(message_out(message, with_content=with_content))
+
+
+@router.delete("/{msg_id}/content", operation_id="v1.message.expunge-content", status_code=204)
+async def expunge_content(caller: Caller, msg_id: str) -> Response:
+    """Erase a message's payload: it stays as a record, is sent no more, and what was due of it is cancelled."""
+
+    async def erase(tx: Tx) -> None:
+        await expunge.expunge(tx, (await find_message(tx, msg_id)).id)
+
+    await caller.write(erase)
+    return no_content()
 
 
 @router.get("/{msg_id}/endpoint", operation_id="v1.message-attempt.list-attempted-destinations")
@@ -71,17 +82,7 @@ async def find_message(tx: Tx, reference: str) -> Message:
 def _destination_out(each: tuple[DeliveryRow, Endpoint]) -> dict[str, Any]:
     """Svix's MessageEndpointOut, and the delivery's own state and reason."""
     delivery, endpoint = each
-    status = STATUS_OF_STATE[delivery.state]
-    return {
-        **endpoint_out(endpoint),
-        "status": status,
-        "statusText": STATUS_TEXT[status],
-        "nextAttempt": timestamp(delivery.next_us) if delivery.next_us is not None else None,
-        "state": delivery.state,
-        "attempts": delivery.number,
-        "lastStatusCode": delivery.last_status or None,
-        "reason": delivery.reason or None,
-    }
+    return {**endpoint_out(endpoint), **delivery_out(delivery)}
 
 
 def dead_letter_out(delivery: DeliveryRow) -> dict[str, Any]:
@@ -97,11 +98,13 @@ def dead_letter_out(delivery: DeliveryRow) -> dict[str, Any]:
     }
 
 
-async def _page(tx: Tx, wanted: MessageFilter, window: Window[tuple[int, bytes]]) -> list[Message]:
+async def messages_in(tx: Tx, wanted: MessageFilter, window: Window[tuple[int, bytes]]) -> list[Message]:
+    """The messages of one page."""
     return await search.messages(tx, wanted, window.at, window.count, back=window.back)
 
 
-def _place(message: Message) -> tuple[int, bytes]:
+def message_place(message: Message) -> tuple[int, bytes]:
+    """Where a message stands in the list."""
     return message.created_us, message.id
 
 

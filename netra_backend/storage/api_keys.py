@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,8 +27,19 @@ Q = Statements(__package__)
 TABLE: Final = "netra_api_key"
 SECRET_BYTES: Final = 20
 KEYS_AT_ONCE: Final = 250
-SCOPES: Final = ("tenant", "endpoint:secret", "connection:token")
-"""What a tenant's key may be given. `tenant` is everything but the two disclosures of secrets."""
+SCOPES: Final = (
+    "tenant",
+    "endpoint:secret",
+    "connection:token",
+    "webhooks:view",
+    "webhooks:replay",
+    "webhooks:rotate",
+    "webhooks:manage",
+)
+"""What a tenant's key may be given. `tenant` is everything but the two disclosures of secrets, `webhooks:*` a part of that:
+to look, to send again, to rotate an endpoint's secret, to change endpoints."""
+PORTAL: Final = "portal"
+"""Marks the key of a portal link among a tenant's keys; it gives no right, and only such a key can log itself out."""
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -93,7 +104,7 @@ async def create(
     tx: Tx, *, tenant: str, pepper: bytes, name: str, scopes: Sequence[str], expires_us: int | None = None
 ) -> tuple[ApiKey, str]:
     """Add a key and return it with its secret, which nobody can read again."""
-    unknown = [scope for scope in scopes if scope not in SCOPES]
+    unknown = [scope for scope in scopes if scope not in (*SCOPES, PORTAL)]
     if unknown:
         raise InvalidInput(f"no scope is called {unknown[0]!r}", fix=f"Choose among {', '.join(SCOPES)}.")
     secret = new_secret(tx.runtime.chance.token(SECRET_BYTES), operator=tenant == SYSTEM_TENANT)
@@ -147,6 +158,19 @@ async def revoke_all(tx: Tx, tenant: str) -> None:
             if key.revoked_us is None:
                 await revoke(tx, tenant, key.id)
         after = keys[-1].id
+
+
+async def end_portal(tx: Tx, tenant: str, sessions: Collection[str] | None, expires_us: int) -> int:
+    """Let a tenant's portal links end at that time, or those made for these sessions (their names); how many there were."""
+    after, ended = b"", 0
+    while keys := await page(tx, tenant, after, KEYS_AT_ONCE):
+        for key in keys:
+            chosen = PORTAL in key.scopes and (sessions is None or key.name in sessions)
+            if chosen and key.is_valid(tx.now_us) and (key.expires_us is None or key.expires_us > expires_us):
+                await expire(tx, tenant, key.id, expires_us)
+                ended += 1
+        after = keys[-1].id
+    return ended
 
 
 async def has_operator_key(tx: Tx) -> bool:

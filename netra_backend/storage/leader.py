@@ -19,7 +19,7 @@ SEEK_LEAD_S: Final = 1.0
 TRIM_EVERY_S: Final = 60.0
 KEEP_US: Final = 24 * 3600 * 1_000_000
 BATCH: Final = 500
-STREAMS: Final = ("audit", "cache", "events")
+STREAMS: Final = ("audit", "cache", "events", "operational")
 
 Q = Statements(__package__)
 _SCOPE: Final = system_scope("log-leader")

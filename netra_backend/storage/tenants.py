@@ -83,19 +83,23 @@ async def make(
     app_id = to_text("app", id_)
     tenant = uid if uid is not None and free else app_id
     made = Tenant(tenant, id_, uid, name, dict(metadata or {}), rate_limit, tx.now_us, tx.now_us)
-    entry = await audit_append(tx, "tenant.create", tenant, table=TABLE, after=made.facts(), tenant=tenant)
+    await _insert(tx, made)
+    return made
+
+
+async def _insert(tx: Tx, made: Tenant) -> None:
+    entry = await audit_append(tx, "tenant.create", made.tenant, table=TABLE, after=made.facts(), tenant=made.tenant)
     await tx.execute(
         Q.insert_tenant,
-        tenant=tenant,
-        id=id_,
-        uid=uid,
-        name=name,
+        tenant=made.tenant,
+        id=made.id,
+        uid=made.uid,
+        name=made.name,
         metadata=orjson.dumps(made.metadata).decode(),
-        rate_limit=rate_limit,
+        rate_limit=made.rate_limit,
         now_us=tx.now_us,
         audit_id=entry,
     )
-    return made
 
 
 async def find(tx: Tx, reference: str) -> Tenant | None:
@@ -105,6 +109,21 @@ async def find(tx: Tx, reference: str) -> Tenant | None:
     id_ = try_from_text("app", reference)
     row = await tx.one(Q.tenant_by_id, id=id_) if id_ is not None else None
     row = row or await tx.one(Q.tenant_by_uid, uid=reference) or await tx.one(Q.tenant_by_name, tenant=reference)
+    return _tenant(row) if row and row[0] != SYSTEM_TENANT else None
+
+
+async def ensure_system(tx: Tx) -> None:
+    """The system tenant's row, for what the operator owns as a tenant does. No list shows it and no reference finds it."""
+    if not await name_is_free(tx, SYSTEM_TENANT):
+        return
+    id_ = tx.new_id()
+    made = Tenant(SYSTEM_TENANT, id_, None, "the operator", {}, None, tx.now_us, tx.now_us)
+    await _insert(tx, made)
+
+
+async def by_name(tx: Tx, tenant: str) -> Tenant | None:
+    """The tenant of exactly this name, which may be another's uid by now."""
+    row = await tx.one(Q.tenant_by_name, tenant=tenant)
     return _tenant(row) if row else None
 
 
@@ -159,14 +178,14 @@ async def _get_to_change(tx: Tx, reference: str) -> Tenant:
     """The tenant, its row locked first: of two changes at once the second sees what the first has done."""
     found = await get(tx, reference)
     await tx.execute(Q.hold_tenant, tenant=found.tenant)
-    row = await tx.one(Q.tenant_by_name, tenant=found.tenant)
-    if row is None:
+    held = await by_name(tx, found.tenant)
+    if held is None:
         raise NotFound(f"the tenant {reference[:80]!r} was deleted just now")
-    return _tenant(row)
+    return held
 
 
 async def page(tx: Tx, after: tuple[int, bytes], limit: int, *, back: bool = False) -> list[Tenant]:
     """The next (or, going back, the previous) tenants by (created, id)."""
     statement = Q.list_tenants_back if back else Q.list_tenants
-    rows = await tx.all(statement, created_us=after[0], id=after[1], limit=limit)
-    return [_tenant(row) for row in rows]
+    rows = await tx.all(statement, created_us=after[0], id=after[1], limit=limit + 1)  # one of them may be the system's
+    return [_tenant(row) for row in rows if row[0] != SYSTEM_TENANT][:limit]

@@ -83,7 +83,7 @@ class Plan:
         message = self._id(created_us)
         event_type = EVENT_TYPES[self._below(len(EVENT_TYPES))]
         payload = f'{{"id":"{event_type.partition(".")[0]}_{self._below(10**9)}","amount":{self._below(100_000)},"currency":"EUR"}}'
-        rows.messages.append((self._tenant, message, event_type, None, payload, None, None, None, None, created_us, "", ""))
+        rows.messages.append((self._tenant, message, event_type, None, payload, None, None, None, None, created_us, "", "", None, None))
         fan_out = min(most, 1 + self._below(len(self._endpoints.live)))
         used: set[bytes] = set()
         for live in self._endpoints.live[:fan_out]:

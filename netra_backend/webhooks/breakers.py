@@ -2,7 +2,8 @@
 
 Two kinds of knowledge, kept apart. The *rows* (breaker, gate) are the fleet's: read here at most a second after anybody
 changed them, changed here at once and in the table with the outcome that caused it. The *measures* are this process's own
-and never stored: a healthy endpoint writes nothing, and a restart forgets at most nine failures.
+and never stored: a healthy endpoint writes nothing, and a restart forgets at most nine failures. (How long an endpoint has been
+failing is not a measure: the table counts it, see `failing.py`; here is only known since when, so that a success is told.)
 
 Only endpoints that are not well are in memory; one that is not here is well, which costs its attempts one look into a dict.
 
@@ -62,6 +63,7 @@ class Breakers:
         self._runtime = runtime
         self._membership = membership
         self._in_flight = settings.in_flight
+        self._rules = settings.rules
         self._rows: dict[Lane, EndpointHealth] = {}
         self._measures: dict[Lane, tuple[int, Health]] = {}
         self._pending: Counter[Lane] = Counter()
@@ -125,14 +127,16 @@ class Breakers:
             measure = self._measured(lane, breaker.since_us, said.health)
             breaker = record(breaker, measure, self.policy, said.health, now_us, self._runtime.chance)
         gate_us = max(_gate_us(before, now_us), now_us + round(said.floor_s * 1_000_000) if said.gates else 0)
-        after = EndpointHealth(breaker, before.prober if breaker.phase == "half_open" else None, gate_us)
-        if after == before and not said.disable:
+        failed = said.health in {Outcome.FAILURE, Outcome.ANSWERED}
+        since_us = 0 if said.health is Outcome.SUCCESS else before.failing_since_us or (now_us if failed else 0)
+        after = EndpointHealth(breaker, before.prober if breaker.phase == "half_open" else None, gate_us, since_us)
+        if after == before and not said.disable and not failed:
             return None
         self._pending[lane] += 1
         if said.disable:
             self._withheld[lane] += 1
         self._change(lane, after)
-        return News(*lane, before, after, said.disable)
+        return News(*lane, before, after, said.disable, self._rules if failed and not said.disable else None)
 
     async def settled(self, news: News) -> None:
         """The write is over, whichever way: from now on the table says how the endpoint stands."""
@@ -140,7 +144,8 @@ class Breakers:
         if news.disable:
             _decrease(self._withheld, news.lane)
             self.changed(news.lane)
-        await self.reread([news.lane])
+        if not news.only_counts:
+            await self.reread([news.lane])
 
     # what is read
 

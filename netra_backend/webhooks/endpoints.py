@@ -1,6 +1,7 @@
 """Endpoints, their secrets, and the operator's event types: every change with its audit entry.
 
-Each change of a tenant's endpoints raises the tenant's version, so that no message is fanned out by an older list.
+Each change of a tenant's endpoints raises the tenant's version, so that no message is fanned out by an older list. A change of
+an event type raises the system tenant's, for the sake of the retry schedules in that one's snapshot.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
 from .keys import KeyKind, decode_secret, jwk, kind_of, new_key
 from .model import Endpoint, EventType, Secret, Snapshot
+from .reports import report
 
 Q = Statements(__package__)
 TABLE: Final = "netra_endpoint"
 SECRET_TABLE: Final = "netra_endpoint_secret"  # noqa: S105  (a table's name)
 EVENT_TYPE_TABLE: Final = "netra_event_type"
 MOST_ENDPOINTS: Final = 100_000
+DISABLED: Final = "endpoint.disabled"
 LIVE_SECRETS: Final = 5
 """How many keys of an endpoint sign at once, the newest included."""
 ROTATION_OVERLAP_S: Final = 24 * 3600
@@ -69,7 +72,7 @@ async def create(tx: Tx, sealer: Sealer, endpoint: Endpoint, secret: str | None,
 
 async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint:
     """Change what `changes` names."""
-    before = await _get_to_change(tx, reference)
+    before = await get_to_change(tx, reference)
     after = replace(before, **changes, updated_us=tx.now_us)
     if after.uid is not None and after.uid != before.uid and await tx.one(Q.endpoint_by_uid, uid=after.uid) is not None:
         raise Conflict(f"an endpoint with the uid {after.uid!r} exists already")
@@ -78,11 +81,13 @@ async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint
     await tx.execute(Q.bump_version)
     if (before.url, before.disabled) != (after.url, after.disabled):  # what was known is of another receiver, or settled by somebody
         await tx.execute(Q.reset_health, endpoint_id=before.id)
+    if after.disabled and not before.disabled:
+        report(tx, DISABLED, tx.tenant, before.id, trigger="manual", reason=f"disabled by {tx.scope.actor}", since_us=None)
     return after
 
 
-async def disable(tx: Tx, tenant: str, endpoint_id: bytes, reason: str) -> bool:
-    """Disable an endpoint because its receiver asked for it; False where it is disabled or gone already."""
+async def disable(tx: Tx, tenant: str, endpoint_id: bytes, reason: str, *, since_us: int | None = None) -> bool:
+    """Disable an endpoint because its receiver asked for it, or has failed `since_us`; False where it is disabled or gone already."""
     if not await tx.execute(Q.hold_enabled_endpoint, tenant=tenant, id=endpoint_id):
         return False
     after = {"disabled": 1, "reason": reason}
@@ -91,12 +96,13 @@ async def disable(tx: Tx, tenant: str, endpoint_id: bytes, reason: str) -> bool:
     await tx.execute(Q.bump_version, tenant=tenant)
     await tx.execute(Q.reset_health, tenant=tenant, endpoint_id=endpoint_id)
     tx.emit("events", {"type": "endpoint.disabled", "endpoint": endpoint_id.hex(), "reason": reason}, tenant)
+    report(tx, DISABLED, tenant, endpoint_id, trigger="automatic", reason=reason, since_us=since_us)
     return True
 
 
 async def bury(tx: Tx, reference: str) -> Endpoint:
     """Delete an endpoint: what was due for it is cancelled when it is next looked at."""
-    gone = await _get_to_change(tx, reference)
+    gone = await get_to_change(tx, reference)
     entry = await audit_append(tx, "endpoint.delete", gone.id, table=TABLE, before=_facts(gone))
     await tx.execute(Q.bury_endpoint, id=gone.id, now_us=tx.now_us, audit_id=entry)
     await tx.execute(Q.bump_version)
@@ -114,7 +120,7 @@ async def get(tx: Tx, reference: str) -> Endpoint:
     return endpoint_of(row)
 
 
-async def _get_to_change(tx: Tx, reference: str) -> Endpoint:
+async def get_to_change(tx: Tx, reference: str) -> Endpoint:
     """The endpoint, its row locked first: of two changes at once the second sees what the first has done."""
     found = await get(tx, reference)
     await tx.execute(Q.hold_endpoint, id=found.id)
@@ -151,7 +157,7 @@ async def rotate_secret(
     A key that is made here is of the kind of the newest one unless another is named. An overlap of 0 revokes the former at
     once, also those whose overlap still runs: for a secret that somebody else knows.
     """
-    endpoint = await _get_to_change(tx, reference)
+    endpoint = await get_to_change(tx, reference)
     expires_us = tx.now_us + int(overlap_s * 1_000_000)
     former = await live_secrets(tx, sealer, endpoint.id)
     for age, each in enumerate(former, 1):
@@ -184,11 +190,13 @@ async def snapshot(tx: Tx, sealer: Sealer) -> Snapshot:
     for row in await tx.all(Q.live_secrets, now_us=tx.now_us):
         secret = await _secret(tx, sealer, row)
         secrets.setdefault(secret.endpoint_id, []).append(secret)
+    schedules = await tx.all(Q.schedules_of_event_types) if tx.tenant == SYSTEM_TENANT else []
     return Snapshot(
         tx.tenant,
         int(version[0]) if version else 0,
         {endpoint.id: endpoint for endpoint in endpoints},
         {endpoint: tuple(found) for endpoint, found in secrets.items()},
+        dict(schedules),
     )
 
 
@@ -225,7 +233,8 @@ def _place(secret_id: bytes) -> Place:
 
 def endpoint_of(row: Row) -> Endpoint:
     """An endpoint from its row, in the column order of the queries."""
-    tenant, id_, uid, url, description, types, channels, disabled, rate_limit, metadata, headers, ordering, filter_, created, updated = row
+    tenant, id_, uid, url, description, types, channels, disabled, rate_limit, metadata, headers, *rest = row
+    ordering, filter_, created, updated, schedule = rest
     return Endpoint(
         tenant,
         id_,
@@ -242,6 +251,7 @@ def endpoint_of(row: Row) -> Endpoint:
         updated,
         ordering or "none",
         filter_,
+        schedule,
     )
 
 
@@ -258,6 +268,7 @@ def _columns(endpoint: Endpoint) -> dict[str, Any]:
         "headers": orjson.dumps(endpoint.headers).decode(),
         "ordering": None if endpoint.ordering == "none" else endpoint.ordering,
         "filter": endpoint.filter,
+        "schedule": endpoint.schedule,
     }
 
 
@@ -274,6 +285,7 @@ async def create_event_type(tx: Tx, event_type: EventType) -> EventType:
     entry = await _audit_event_type(tx, "create", event_type)
     statement = Q.insert_event_type if row is None else Q.update_event_type
     await tx.execute(statement, tenant=SYSTEM_TENANT, now_us=tx.now_us, audit_id=entry, **_type_columns(event_type))
+    await tx.execute(Q.bump_version, tenant=SYSTEM_TENANT)
     return replace(event_type, created_us=row[6] if row else tx.now_us, updated_us=tx.now_us)
 
 
@@ -283,6 +295,7 @@ async def update_event_type(tx: Tx, name: str, changes: Mapping[str, Any]) -> Ev
     after = replace(await get_event_type(tx, name), **changes, updated_us=tx.now_us)
     entry = await _audit_event_type(tx, "update", after)
     await tx.execute(Q.update_event_type, tenant=SYSTEM_TENANT, now_us=tx.now_us, audit_id=entry, **_type_columns(after))
+    await tx.execute(Q.bump_version, tenant=SYSTEM_TENANT)
     return after
 
 
@@ -291,6 +304,7 @@ async def bury_event_type(tx: Tx, name: str) -> None:
     await tx.execute(Q.hold_event_type, tenant=SYSTEM_TENANT, name=name)
     entry = await _audit_event_type(tx, "delete", await get_event_type(tx, name))
     await tx.execute(Q.bury_event_type, tenant=SYSTEM_TENANT, name=name, now_us=tx.now_us, audit_id=entry)
+    await tx.execute(Q.bump_version, tenant=SYSTEM_TENANT)
 
 
 async def get_event_type(tx: Tx, name: str) -> EventType:
@@ -314,9 +328,9 @@ async def _audit_event_type(tx: Tx, verb: str, event_type: EventType) -> bytes:
 
 
 def _event_type(row: Row) -> EventType:
-    name, description, archived, deprecated, group_name, schemas, created_us, updated_us, _ = row
+    name, description, archived, deprecated, group_name, schemas, created_us, updated_us, _, schedule = row
     parsed = None if schemas is None else orjson.loads(schemas)
-    return EventType(name, description, bool(archived), bool(deprecated), group_name, parsed, created_us, updated_us)
+    return EventType(name, description, bool(archived), bool(deprecated), group_name, parsed, created_us, updated_us, schedule)
 
 
 def _type_columns(event_type: EventType) -> dict[str, Any]:
@@ -327,4 +341,5 @@ def _type_columns(event_type: EventType) -> dict[str, Any]:
         "deprecated": int(event_type.deprecated),
         "group_name": event_type.group_name,
         "schemas": None if event_type.schemas is None else orjson.dumps(event_type.schemas).decode(),
+        "schedule": event_type.schedule,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import InvalidInput, NetraError
+from ..errors import Conflict, InvalidInput, NetraError
 
 
 class PayloadTooLarge(InvalidInput):
@@ -11,6 +11,13 @@ class PayloadTooLarge(InvalidInput):
     code = "payload_too_large"
     status = 413
     fix = "Send a reference to the data instead, or raise payload_max_bytes."
+
+
+class SchemaMismatch(InvalidInput):
+    """The payload does not match its event type's JSON Schema."""
+
+    code = "schema_mismatch"
+    fix = "Correct the payload, or the schema: GET /api/v1/event-type/{name}."
 
 
 class UnknownEventType(InvalidInput):
@@ -32,3 +39,16 @@ class NoSecret(NetraError):
 
     code = "no_secret"
     fix = "Rotate the endpoint's secret."
+
+
+class TaskLost(NetraError):
+    """Another process works on the task by now, or it has ended; this one has changed nothing."""
+
+    code = "task_lost"
+
+
+class Expunged(Conflict):
+    """The message's payload was erased, so it cannot be sent any more."""
+
+    code = "expunged"
+    fix = "Send it as a new message."

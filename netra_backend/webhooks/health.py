@@ -6,7 +6,8 @@
 * A gate (Retry-After) needs no such care and must not be lost to a lost swap (W4): of several the latest holds.
 * The probe is a swap as well: see `probes.py`.
 
-A healthy endpoint has no row that anybody must look at, and is never written here.
+A healthy endpoint has no row that anybody must look at, and is never written here. How long one has been failing, and what
+follows from that, is `failing.py`'s.
 """
 
 from __future__ import annotations
@@ -89,10 +90,11 @@ async def with_health(tx: Tx, found: Sequence[Endpoint]) -> list[tuple[Endpoint,
 
 
 async def counts(tx: Tx) -> dict[str, int]:
-    """How many endpoints of the installation are open, half open, in a slow start, gated."""
-    found = dict.fromkeys(("open", "half_open", "slow_start", "gated"), 0)
-    for phase, slow, gated, count in await tx.all(Q.count_unwell, now_us=tx.now_us):
+    """How many endpoints of the installation are open, half open, in a slow start, gated, failing."""
+    found = dict.fromkeys(("open", "half_open", "slow_start", "gated", "failing"), 0)
+    for phase, slow, gated, failing, count in await tx.all(Q.count_unwell, now_us=tx.now_us):
         found["gated"] += count if gated else 0
+        found["failing"] += count if failing else 0
         name = phase if phase != "closed" else "slow_start" if slow else ""
         if name:
             found[name] += count
@@ -100,6 +102,6 @@ async def counts(tx: Tx) -> dict[str, int]:
 
 
 def _health(row: Row) -> tuple[Lane, EndpointHealth]:
-    tenant, endpoint_id, phase, since_us, until_us, openings, limit, credit, prober, gate_us = row
+    tenant, endpoint_id, phase, since_us, until_us, openings, limit, credit, prober, gate_us, failing_since_us = row
     breaker = Breaker(phase, since_us, until_us, openings, limit, credit)
-    return (tenant, endpoint_id), EndpointHealth(breaker, prober, gate_us)
+    return (tenant, endpoint_id), EndpointHealth(breaker, prober, gate_us, failing_since_us or 0)

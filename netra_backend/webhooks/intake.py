@@ -91,7 +91,10 @@ Answer = Accepted | NetraError
 
 def content_hash(new: NewMessage) -> str:
     """What two calls with one key must share: everything but the keys themselves."""
-    parts = orjson.dumps([new.event_type, new.channels, new.tags, new.deliver_at_us, *([new.ordering_key] if new.ordering_key else [])])
+    kept = [["kept", new.keep_payload_us]] if new.keep_payload_us is not None else []
+    own = [["schedule", new.schedule]] if new.schedule is not None else []
+    labels = [*([new.ordering_key] if new.ordering_key else []), *kept, *own]
+    parts = orjson.dumps([new.event_type, new.channels, new.tags, new.deliver_at_us, *labels])
     return hashlib.sha256(parts + b"\0" + new.payload.encode()).hexdigest()
 
 
@@ -169,7 +172,7 @@ async def _store(tx: Tx, items: Sequence[Intake], hand_over: HandOver | None) ->
     if not items:
         return []
     messages = [_message(item, tx.now_us) for item in items]
-    await tx.execute(Q.insert_messages, rows=sorted(_message_row(message) for message in messages))
+    await tx.execute(Q.insert_messages, rows=sorted(_message_row(message, item.new) for item, message in zip(items, messages, strict=True)))
     tx.runtime.failpoints.hit(MESSAGES_WRITTEN)
     living = await _living(tx, items) if hand_over is not None and tx.own else set()
     places = await _places(tx, items)
@@ -252,10 +255,11 @@ def _message(item: Intake, now_us: int) -> Message:
         now_us,
         item.trace,
         new.ordering_key,
+        new.schedule,
     )
 
 
-def _message_row(message: Message) -> Row:
+def _message_row(message: Message, new: NewMessage) -> Row:
     return (
         message.tenant,
         message.id,
@@ -269,6 +273,8 @@ def _message_row(message: Message) -> Row:
         message.created_us,
         message.trace.trace_id,
         message.trace.span_id,
+        None if new.keep_payload_us is None else max(message.created_us, message.deliver_at_us or 0) + new.keep_payload_us,
+        message.schedule,
     )
 
 
@@ -281,7 +287,7 @@ def _delivery_row(message: Message, target: Target, *, leased: bool, due_us: int
 
 def message_of(row: Row) -> Message:
     """A message from its row, in the column order of the queries."""
-    tenant, id_, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id = row
+    tenant, id_, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id, schedule = row
     return Message(
         tenant,
         id_,
@@ -294,6 +300,7 @@ def message_of(row: Row) -> Message:
         created_us,
         TraceContext(trace_id, span_id),
         ordering_key,
+        schedule,
     )
 
 

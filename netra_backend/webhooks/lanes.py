@@ -5,6 +5,9 @@ handed over by a commit of ours (at most 100), and `claimed`, taken from the tab
 quick lane gets through in a tenth of a second, so that a claim's commit is not paid for every ten deliveries. Without
 the turns a lane that is fed steadily would never come to its retries.
 
+When a lane's next attempt may start is the pace's business (`paces.py`): one that has to wait rests, out of the ring, until the sender
+wakes it. No more is let in than may start soon; the rest is due in the table.
+
 How many attempts a lane may have is asked anew at each turn, because its breaker, its receiver's wishes and the number of
 senders change it. What waits in a lane that may have none is blocked: it is given back, not kept.
 
@@ -17,7 +20,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from .model import Delivery
 from .store import Key, Lane
@@ -29,6 +32,33 @@ PACE_WEIGHT: Final = 0.1
 SHARE: Final = 9
 """A tenant takes more only while it has at most this many times what is still free: alone it comes to nine tenths, and
 however many tenants flood this process, something is left for the next one."""
+
+
+class Pace(Protocol):
+    """When attempts may start; see `paces.Paces`."""
+
+    def ready(self, lane: Lane) -> int:
+        """How many may start soon."""
+        ...
+
+    def wait_s(self, lane: Lane) -> float:
+        """How long the next one has to wait."""
+        ...
+
+    def take(self, lane: Lane) -> None:
+        """One starts."""
+        ...
+
+
+class _NoLimit:
+    def ready(self, _lane: Lane) -> int:
+        return WAITING_IN_ALL
+
+    def wait_s(self, _lane: Lane) -> float:
+        return 0.0
+
+    def take(self, _lane: Lane) -> None:
+        return
 
 
 @dataclass(slots=True)
@@ -66,8 +96,10 @@ class LaneState:
 class Lanes:
     """Every lane with work, and every delivery that this process answers for."""
 
-    def __init__(self, allowance: Callable[[Lane], int], in_flight_total: int) -> None:
+    def __init__(self, allowance: Callable[[Lane], int], in_flight_total: int, pace: Pace | None = None) -> None:
         self._allowance = allowance
+        self._pace: Pace = pace or _NoLimit()
+        self.resting: dict[Lane, float] = {}
         self._total_limit = in_flight_total
         self._lanes: dict[Lane, LaneState] = {}
         self._ready: OrderedDict[str, OrderedDict[bytes, None]] = OrderedDict()
@@ -91,7 +123,9 @@ class Lanes:
         state = self._lanes.get(lane)
         taken = 0 if state is None else len(state.fresh) + state.reserved
         fits = taken + more <= WAITING_PER_LANE and self._queued[lane[0]] + more <= SHARE * (WAITING_IN_ALL - self.waiting)
-        return fits and self._allowance(lane) > 0
+        if not fits or self._allowance(lane) <= 0:
+            return False
+        return taken + (len(state.claimed) if state is not None else 0) + more <= self._pace.ready(lane)
 
     def expect(self, keys: Iterable[Key]) -> None:
         """Count these as held while their commit is under way, so that the release check leaves them alone."""
@@ -126,8 +160,12 @@ class Lanes:
         while (lane := self._next_lane()) is not None:
             state = self._lanes[lane]
             if state.in_flight < self._allowance(lane):
-                return self._start(lane, state)
-            self._mark(*lane, state)  # less is allowed than when it was marked ready
+                if not (wait_s := self._pace.wait_s(lane)):
+                    self._pace.take(lane)
+                    return self._start(lane, state)
+                self.resting[lane] = wait_s
+            else:
+                self._mark(*lane, state)  # less is allowed than when it was marked ready
         return None
 
     def _next_lane(self) -> Lane | None:
@@ -181,12 +219,14 @@ class Lanes:
         limit = self._allowance(lane)
         if not limit or self._queued[lane[0]] >= SHARE * (WAITING_IN_ALL - self.waiting):
             return 0
+        ready = self._pace.ready(lane)
         state = self._lanes.get(lane)
         if state is None:
-            return limit
+            return min(limit, ready)
         # Where fresh ones wait, every slot is taken again at once: the table's get their turns only if some wait here.
         turns = min(len(state.fresh), (limit + 1) // 2)
-        return max(0, max(limit - state.in_flight, _ahead(state, limit), turns) - len(state.claimed))
+        most = max(limit - state.in_flight, _ahead(state, limit), turns)
+        return max(0, min(most - len(state.claimed), ready - state.waiting))
 
     def note_backlog(self, lane: Lane, *, more: bool) -> None:
         """Remember whether the table has more for this lane."""

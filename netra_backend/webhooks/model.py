@@ -22,7 +22,10 @@ MOST_MATCHES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where one tenant wants messages sent. `event_types` and `channels` of None take everything."""
+    """Where one tenant wants messages sent. `event_types` and `channels` of None take everything.
+
+    `schedule` is its own retry schedule, as `schedules.check` returns it.
+    """
 
     tenant: str
     id: bytes
@@ -39,6 +42,7 @@ class Endpoint:
     updated_us: int = 0
     ordering: Ordering = "none"
     filter: str | None = None
+    schedule: str | None = None
 
     def line_of(self, ordering_key: str | None) -> str | None:
         """Which line a message of this key stands in here; None where it waits for nobody."""
@@ -70,12 +74,16 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A tenant's endpoints as of one version number, with their live secrets."""
+    """A tenant's endpoints as of one version number, with their live secrets.
+
+    The system tenant's has the retry schedules of the operator's event types too, by name.
+    """
 
     tenant: str
     version: int
     endpoints: Mapping[bytes, Endpoint]
     secrets: Mapping[bytes, tuple[Secret, ...]]
+    schedules: Mapping[str, str] = field(default_factory=dict)
     _matches: dict[str, list[Endpoint]] = field(default_factory=dict, repr=False, compare=False)
 
     def matching(self, event_type: str, channels: Sequence[str] | None) -> list[Endpoint]:
@@ -92,7 +100,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message as the producer gave it. `payload` is the exact JSON text that will be signed and sent."""
+    """A message as the producer gave it. `payload` is the exact JSON text that will be signed and sent.
+
+    `keep_payload_us` is for how long it is kept, where that is shorter than the message.
+    """
 
     event_type: str
     payload: str
@@ -103,11 +114,13 @@ class NewMessage:
     tags: tuple[str, ...] | None = None
     deliver_at_us: int | None = None
     ordering_key: str | None = None
+    keep_payload_us: int | None = None
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A stored message."""
+    """A stored message. Its payload is empty once that was erased, which no JSON text is."""
 
     tenant: str
     id: bytes
@@ -120,11 +133,17 @@ class Message:
     created_us: int
     trace: TraceContext = field(default_factory=TraceContext)
     ordering_key: str | None = None
+    schedule: str | None = None
 
     @property
     def text_id(self) -> str:
         """The id as text, `msg_...`: what receivers see as `webhook-id`."""
         return to_text("msg", self.id)
+
+    @property
+    def is_expunged(self) -> bool:
+        """Whether its payload was erased: it cannot be sent any more."""
+        return not self.payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +175,11 @@ class Delivery:
     def key(self) -> tuple[str, bytes, bytes]:
         """The row's key."""
         return self.message.tenant, self.message.id, self.endpoint_id
+
+    @property
+    def lane(self) -> tuple[str, bytes]:
+        """(tenant, endpoint id)."""
+        return self.message.tenant, self.endpoint_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,20 +219,30 @@ class EndpointHealth:
     """An endpoint's health as its row holds it; an endpoint without a row is well.
 
     `prober` is the node that holds the one probe while the breaker is half open. Until `gate_us` the receiver wants nothing at
-    all (Retry-After with 429 or 503).
+    all (Retry-After with 429 or 503). `failing_since_us` is the first failure since its last success, 0 where there is none.
     """
 
     breaker: Breaker = CLOSED
     prober: bytes | None = None
     gate_us: int = 0
+    failing_since_us: int = 0
 
     @property
     def is_well(self) -> bool:
         """Whether there is nothing to know of it."""
-        return self.breaker.phase == "closed" and not self.breaker.limit and not self.gate_us
+        return self.breaker.phase == "closed" and not self.breaker.limit and not self.gate_us and not self.failing_since_us
 
 
 WELL: Final = EndpointHealth()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """After how much failing an endpoint is warned of, and disabled (`failing.py`); 0 is never."""
+
+    warn_after_us: tuple[int, ...]
+    disable_after_us: int
+    disable_least: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +250,8 @@ class News:
     """What an attempt means for its endpoint. A healthy endpoint makes none, so it costs no write.
 
     The breaker is swapped from `before` to `after` if it still stands as in `before`; the gate is only ever raised.
-    `disable` is why the endpoint is to be disabled, or empty.
+    `disable` is why the endpoint is to be disabled, or empty. `rules` are those that a failure is judged by, None where
+    the attempt did not fail.
     """
 
     tenant: str
@@ -224,11 +259,22 @@ class News:
     before: EndpointHealth
     after: EndpointHealth
     disable: str = ""
+    rules: Rules | None = None
 
     @property
     def lane(self) -> tuple[str, bytes]:
         """(tenant, endpoint id)."""
         return self.tenant, self.endpoint_id
+
+    @property
+    def recovers(self) -> bool:
+        """Whether this is a failing endpoint's success."""
+        return self.before.failing_since_us > 0 and self.after.failing_since_us == 0
+
+    @property
+    def only_counts(self) -> bool:
+        """Whether it is one more failure, and how the endpoint stands is known already."""
+        return self.before == self.after and not self.disable
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,3 +317,76 @@ class EventType:
     schemas: Mapping[str, Any] | None
     created_us: int
     updated_us: int
+    schedule: str | None = None
+
+
+TaskKind = Literal["recover", "redrive", "replay_missing", "bulk_replay", "cancel"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWanted:
+    """Which messages a task walks over, and what of theirs it changes. `until_us` is exclusive.
+
+    Of deliveries those to this endpoint (None: to any that takes messages), in one of these states, last answered with a status from
+    `least_status` to below `above_status`.
+    """
+
+    endpoint_id: bytes | None
+    since_us: int
+    until_us: int
+    states: tuple[str, ...] = ()
+    event_types: tuple[str, ...] = ()
+    channel: str = ""
+    tag: str = ""
+    least_status: int = 0
+    above_status: int = 1000
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An operator's verb over many messages, as it stands. `changed` counts deliveries, `done` the messages that were looked at."""
+
+    tenant: str
+    id: bytes
+    kind: str
+    state: str
+    wanted: TaskWanted
+    after: tuple[int, bytes]
+    done: int
+    changed: int
+    owner: bytes | None
+    reason: str | None
+    created_us: int
+    updated_us: int
+    finished_us: int | None
+    trace: TraceContext = field(default_factory=TraceContext)
+
+    @property
+    def text_id(self) -> str:
+        """The id as text: `qtask_...`, as Svix spells it."""
+        return to_text("qtask", self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFilter:
+    """Which dead letters: to this endpoint, of these event types, of messages created between two times (exclusive)."""
+
+    endpoint_id: bytes | None = None
+    event_types: tuple[str, ...] = ()
+    after_us: int = -1
+    before_us: int = 2**62
+
+    def params(self) -> dict[str, Any]:
+        """The parameters of the statement."""
+        return {
+            "any_endpoint": int(self.endpoint_id is None),
+            "endpoint_id": self.endpoint_id or b"",
+            "any_type": int(not self.event_types),
+            "types": [(name,) for name in self.event_types],
+            "after_us": self.after_us,
+            "before_us": self.before_us,
+        }
+
+
+EVERY_DEAD: Final = DeadFilter()

@@ -61,3 +61,27 @@ select message_id, state from netra_delivery
 where tenant = :tenant and message_id in (select r.id from rows(:rows, id uuid) as r)
 order by message_id, endpoint_id
 for update;
+
+-- name: hold_task
+-- Forced: nobody decides about the task, or claims it, until this page is committed.
+select state, after_us, after_id from netra_webhook_task
+where tenant = :tenant and id = :id and state = 'running' and owner = :node
+for no key update;
+
+-- name: hold_task_to_decide
+-- Forced: whoever decides does so after the page that is being committed.
+select state from netra_webhook_task where tenant = :tenant and id = :id for update;
+
+-- name: writers_in_progress
+-- Forced: many write at once, and a snapshot tells who does.
+select cast(cast(pg_snapshot_xmax(pg_current_snapshot()) as text) as bigint),
+  cast(cast(pg_snapshot_xmin(pg_current_snapshot()) as text) as bigint);
+
+-- name: hold_chosen
+-- Forced: whoever changes one of them just now is waited for, so that places in lines go to those only that take them.
+select d.message_id, d.endpoint_id
+from rows(:rows, message_id uuid, endpoint_id uuid) as r
+join netra_delivery d on d.tenant = :tenant and d.message_id = r.message_id and d.endpoint_id = r.endpoint_id
+where d.state in (select s.state from rows(:states, state text) as s)
+order by d.message_id, d.endpoint_id
+for update of d;

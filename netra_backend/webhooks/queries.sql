@@ -22,9 +22,9 @@ where coalesce(v.version, 0) <> r.version;
 -- name: insert_endpoint
 insert into netra_endpoint
   (tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter,
-   created_us, updated_us, audit_id)
+   schedule, created_us, updated_us, audit_id)
 values (:tenant, :id, :uid, :url, :description, :event_types, :channels, :disabled, :rate_limit, :metadata, :headers, :ordering, :filter,
-   :now_us, :now_us, :audit_id);
+   :schedule, :now_us, :now_us, :audit_id);
 
 -- name: hold_endpoint
 update netra_endpoint set updated_us = updated_us where tenant = :tenant and id = :id;
@@ -39,7 +39,7 @@ update netra_endpoint set disabled = 1, updated_us = :now_us, audit_id = :audit_
 update netra_endpoint
 set uid = :uid, url = :url, description = :description, event_types = :event_types, channels = :channels,
     disabled = :disabled, rate_limit = :rate_limit, metadata = :metadata, headers = :headers,
-    ordering = :ordering, filter = :filter,
+    ordering = :ordering, filter = :filter, schedule = :schedule,
     updated_us = :now_us, audit_id = :audit_id
 where tenant = :tenant and id = :id and deleted_us is null;
 
@@ -48,21 +48,21 @@ update netra_endpoint set deleted_us = :now_us, updated_us = :now_us, audit_id =
 where tenant = :tenant and id = :id and deleted_us is null;
 
 -- name: endpoint_by_id
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
 from netra_endpoint where tenant = :tenant and id = :id and deleted_us is null;
 
 -- name: endpoint_by_uid
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
 from netra_endpoint where tenant = :tenant and uid = :uid and deleted_us is null;
 
 -- name: list_endpoints
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
 from netra_endpoint
 where tenant = :tenant and deleted_us is null and (created_us, id) > (:created_us, :id)
 order by created_us, id limit :limit;
 
 -- name: list_endpoints_back
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
 from netra_endpoint
 where tenant = :tenant and deleted_us is null and (created_us, id) < (:created_us, :id)
 order by created_us desc, id desc limit :limit;
@@ -88,8 +88,8 @@ order by created_us desc, id desc;
 
 -- name: insert_event_type
 insert into netra_event_type
-  (tenant, name, description, archived, deprecated, group_name, schemas, created_us, updated_us, audit_id)
-values (:tenant, :name, :description, :archived, :deprecated, :group_name, :schemas, :now_us, :now_us, :audit_id);
+  (tenant, name, description, archived, deprecated, group_name, schemas, schedule, created_us, updated_us, audit_id)
+values (:tenant, :name, :description, :archived, :deprecated, :group_name, :schemas, :schedule, :now_us, :now_us, :audit_id);
 
 -- name: hold_event_type
 update netra_event_type set updated_us = updated_us where tenant = :tenant and name = :name;
@@ -97,7 +97,7 @@ update netra_event_type set updated_us = updated_us where tenant = :tenant and n
 -- name: update_event_type
 update netra_event_type
 set description = :description, archived = :archived, deprecated = :deprecated, group_name = :group_name,
-    schemas = :schemas, updated_us = :now_us, deleted_us = null, audit_id = :audit_id
+    schemas = :schemas, schedule = :schedule, updated_us = :now_us, deleted_us = null, audit_id = :audit_id
 where tenant = :tenant and name = :name;
 
 -- name: bury_event_type
@@ -105,17 +105,24 @@ update netra_event_type set deleted_us = :now_us, updated_us = :now_us, audit_id
 where tenant = :tenant and name = :name and deleted_us is null;
 
 -- name: get_event_type
-select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
+select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us, schedule
 from netra_event_type where tenant = :tenant and name = :name;
 
+-- name: schedules_of_event_types
+select name, schedule from netra_event_type where tenant = :tenant and schedule is not null and deleted_us is null order by name;
+
+-- name: schemas_of_event_types
+select name, schemas from netra_event_type
+where tenant = :tenant and deleted_us is null and schemas is not null;
+
 -- name: list_event_types
-select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
+select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us, schedule
 from netra_event_type
 where tenant = :tenant and deleted_us is null and archived <= :with_archived and name > :after
 order by name limit :limit;
 
 -- name: list_event_types_back
-select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us
+select name, description, archived, deprecated, group_name, schemas, created_us, updated_us, deleted_us, schedule
 from netra_event_type
 where tenant = :tenant and deleted_us is null and archived <= :with_archived and name < :after
 order by name desc limit :limit;
@@ -123,11 +130,13 @@ order by name desc limit :limit;
 -- name: insert_messages
 -- fleet: coalesced ingest; each row carries its tenant
 insert into netra_message
-  (tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id)
+  (tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id,
+   payload_until_us, schedule)
 select r.tenant, r.id, r.event_type, r.event_id, r.payload, r.channels, r.tags, r.ordering_key, r.deliver_at_us, r.created_us,
-  r.trace_id, r.span_id
+  r.trace_id, r.span_id, r.payload_until_us, r.schedule
 from rows(:rows, tenant text, id uuid, event_type text, event_id text?, payload text, channels text?, tags text?,
-  ordering_key text?, deliver_at_us int?, created_us int, trace_id text, span_id text) as r
+  ordering_key text?, deliver_at_us int?, created_us int, trace_id text, span_id text, payload_until_us int?,
+  schedule text?) as r
 where true;
 
 -- name: insert_deliveries
@@ -196,28 +205,31 @@ delete from netra_idempotency where tenant = :tenant and route = :route and key 
 -- name: messages_by_id
 -- fleet: coalesced ingest renders replays; each row carries its tenant
 select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
-  m.trace_id, m.span_id
+  m.trace_id, m.span_id, m.schedule
 from rows(:rows, tenant text, id uuid) as r
 join netra_message m on m.tenant = r.tenant and m.id = r.id;
 
 -- name: get_message
-select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id
+select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id,
+  schedule
 from netra_message where tenant = :tenant and id = :id;
 
 -- name: message_of_event_id
 select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
-  m.trace_id, m.span_id
+  m.trace_id, m.span_id, m.schedule
 from netra_idempotency i join netra_message m on m.tenant = i.tenant and m.id = i.ref
 where i.tenant = :tenant and i.route = 'event_id' and i.key = :event_id;
 
 -- name: list_messages
-select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id
+select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id,
+  schedule
 from netra_message
 where tenant = :tenant and (created_us, id) < (:created_us, :id)
 order by created_us desc, id desc limit :limit;
 
 -- name: list_messages_back
-select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id
+select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id,
+  schedule
 from netra_message
 where tenant = :tenant and (created_us, id) > (:created_us, :id)
 order by created_us, id limit :limit;
@@ -347,28 +359,61 @@ returning tenant, message_id, endpoint_id, number, line;
 
 -- name: unwell_endpoints
 -- fleet: each process knows which endpoints of the installation are not well, by a walk over the partial index
-select tenant, endpoint_id, phase, since_us, until_us, openings, slow_limit, credit, prober, gate_us
+select tenant, endpoint_id, phase, since_us, until_us, openings, slow_limit, credit, prober, gate_us, failing_since_us
 from netra_endpoint_health
-where (phase <> 'closed' or slow_limit > 0 or gate_us > 0) and (tenant, endpoint_id) > (:after_tenant, :after_endpoint)
+where (phase <> 'closed' or slow_limit > 0 or gate_us > 0 or failing_since_us is not null) and (tenant, endpoint_id) > (:after_tenant, :after_endpoint)
 order by tenant, endpoint_id limit :limit;
 
 -- name: health_of
 -- fleet: a process reads again what it has changed; each row carries its tenant
-select h.tenant, h.endpoint_id, h.phase, h.since_us, h.until_us, h.openings, h.slow_limit, h.credit, h.prober, h.gate_us
+select h.tenant, h.endpoint_id, h.phase, h.since_us, h.until_us, h.openings, h.slow_limit, h.credit, h.prober, h.gate_us,
+  h.failing_since_us
 from rows(:rows, tenant text, endpoint_id uuid) as r
 join netra_endpoint_health h on h.tenant = r.tenant and h.endpoint_id = r.endpoint_id;
 
 -- name: reset_health
 update netra_endpoint_health
-set phase = 'closed', since_us = 0, until_us = 0, openings = 0, slow_limit = 0, credit = 0, prober = null, gate_us = 0
-where tenant = :tenant and endpoint_id = :endpoint_id and (phase <> 'closed' or slow_limit > 0 or gate_us > 0);
+set phase = 'closed', since_us = 0, until_us = 0, openings = 0, slow_limit = 0, credit = 0, prober = null, gate_us = 0,
+    failing_since_us = null, failed_us = null, failing_us = null, failures = null, warned = null
+where tenant = :tenant and endpoint_id = :endpoint_id and (phase <> 'closed' or slow_limit > 0 or gate_us > 0 or failing_since_us is not null);
 
 -- name: count_unwell
 -- fleet: the gauges of the whole installation; one pass over the partial index of what is not well
-select phase, case when slow_limit > 0 then 1 else 0 end, case when gate_us > :now_us then 1 else 0 end, count(*)
+select phase, case when slow_limit > 0 then 1 else 0 end, case when gate_us > :now_us then 1 else 0 end,
+  case when failing_since_us is not null then 1 else 0 end, count(*)
 from netra_endpoint_health
-where (phase <> 'closed' or slow_limit > 0 or gate_us > 0)
-group by 1, 2, 3;
+where (phase <> 'closed' or slow_limit > 0 or gate_us > 0 or failing_since_us is not null)
+group by 1, 2, 3, 4;
+
+-- name: count_failures
+-- fleet: coalesced acknowledgement; each row carries its tenant
+-- How long it has failed is the sum of the times between failures, none of them counted for more than the longest gap.
+update netra_endpoint_health
+set failing_us = case
+      when netra_endpoint_health.failing_since_us is null or r.at_us <= netra_endpoint_health.failed_us
+        then coalesce(netra_endpoint_health.failing_us, 0)
+      when r.at_us - netra_endpoint_health.failed_us > :gap_us then netra_endpoint_health.failing_us + :gap_us
+      else netra_endpoint_health.failing_us + r.at_us - netra_endpoint_health.failed_us end,
+    failing_since_us = coalesce(netra_endpoint_health.failing_since_us, r.at_us), failed_us = r.at_us,
+    failures = coalesce(netra_endpoint_health.failures, 0) + r.count, warned = coalesce(netra_endpoint_health.warned, 0)
+from rows(:rows, tenant text, endpoint_id uuid, count int, at_us int) as r
+where netra_endpoint_health.tenant = r.tenant and netra_endpoint_health.endpoint_id = r.endpoint_id
+returning netra_endpoint_health.tenant, netra_endpoint_health.endpoint_id, netra_endpoint_health.failing_since_us,
+  netra_endpoint_health.failing_us, netra_endpoint_health.failures, netra_endpoint_health.warned;
+
+-- name: forget_failures
+-- fleet: coalesced acknowledgement; each row carries its tenant
+-- The warnings stay, for the caller to see whether somebody was told; then `mark_warned` takes them back.
+update netra_endpoint_health set failing_since_us = null, failed_us = null, failing_us = null, failures = null
+where failing_since_us is not null and (tenant, endpoint_id) in
+  (select r.tenant, r.endpoint_id from rows(:rows, tenant text, endpoint_id uuid) as r)
+returning tenant, endpoint_id, warned;
+
+-- name: mark_warned
+-- fleet: coalesced acknowledgement; each row carries its tenant
+update netra_endpoint_health set warned = r.warned
+from rows(:rows, tenant text, endpoint_id uuid, warned int) as r
+where netra_endpoint_health.tenant = r.tenant and netra_endpoint_health.endpoint_id = r.endpoint_id;
 
 -- name: insert_attempts
 -- fleet: coalesced acknowledgement; each row carries its tenant
@@ -481,9 +526,12 @@ select message_id, endpoint_id, state, number, due_us, last_status, reason from 
 where tenant = :tenant and message_id = :message_id order by endpoint_id;
 
 -- name: list_dead
-select message_id, endpoint_id, state, number, due_us, last_status, reason from netra_delivery
-where tenant = :tenant and state = 'dead' and (endpoint_id, message_id) > (:after_endpoint, :after_message)
-order by endpoint_id, message_id limit :limit;
+select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason
+from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
+where d.tenant = :tenant and d.state = 'dead' and (d.endpoint_id, d.message_id) > (:after_endpoint, :after_message)
+  and (:any_endpoint = 1 or d.endpoint_id = :endpoint_id) and m.created_us > :after_us and m.created_us < :before_us
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+order by d.endpoint_id, d.message_id limit :limit;
 
 -- name: attempts_of_message
 select tenant, message_id, id, endpoint_id, number, manual, started_us, duration_us, outcome, status, error_kind, error,
@@ -523,7 +571,7 @@ from netra_attempt where tenant = :tenant and message_id = :message_id and id = 
 
 -- name: find_messages
 select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
-  m.trace_id, m.span_id
+  m.trace_id, m.span_id, m.schedule
 from netra_message m
 where m.tenant = :tenant and (m.created_us, m.id) < (:created_us, :id)
   and m.created_us > :after_us and m.created_us < :before_us
@@ -534,7 +582,7 @@ order by m.created_us desc, m.id desc limit :limit;
 
 -- name: find_messages_back
 select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
-  m.trace_id, m.span_id
+  m.trace_id, m.span_id, m.schedule
 from netra_message m
 where m.tenant = :tenant and (m.created_us, m.id) > (:created_us, :id)
   and m.created_us > :after_us and m.created_us < :before_us
@@ -598,7 +646,7 @@ order by a.id limit :limit;
 -- name: destinations_of_message
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
   e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
-  e.ordering, e.filter, e.created_us, e.updated_us
+  e.ordering, e.filter, e.created_us, e.updated_us, e.schedule
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id > :after
 order by d.endpoint_id limit :limit;
@@ -606,10 +654,46 @@ order by d.endpoint_id limit :limit;
 -- name: destinations_of_message_back
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
   e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
-  e.ordering, e.filter, e.created_us, e.updated_us
+  e.ordering, e.filter, e.created_us, e.updated_us, e.schedule
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id < :after
 order by d.endpoint_id desc limit :limit;
+
+-- name: messages_of_endpoint
+select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
+  m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
+  m.trace_id, m.span_id, m.schedule
+from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
+where d.tenant = :tenant and d.endpoint_id = :endpoint_id and d.message_id < :place
+  and m.created_us > :after_us and m.created_us < :before_us
+  and (:any_state = 1 or d.state in (select s.state from rows(:states, state text) as s))
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+  and (:channel = '' or replace(coalesce(m.channels, ''), :channel, '') <> coalesce(m.channels, ''))
+  and (:tag = '' or replace(coalesce(m.tags, ''), :tag, '') <> coalesce(m.tags, ''))
+order by d.message_id desc limit :limit;
+
+-- name: messages_of_endpoint_back
+select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
+  m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
+  m.trace_id, m.span_id, m.schedule
+from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
+where d.tenant = :tenant and d.endpoint_id = :endpoint_id and d.message_id > :place
+  and m.created_us > :after_us and m.created_us < :before_us
+  and (:any_state = 1 or d.state in (select s.state from rows(:states, state text) as s))
+  and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
+  and (:channel = '' or replace(coalesce(m.channels, ''), :channel, '') <> coalesce(m.channels, ''))
+  and (:tag = '' or replace(coalesce(m.tags, ''), :tag, '') <> coalesce(m.tags, ''))
+order by d.message_id limit :limit;
+
+-- name: states_of_endpoint
+select state, count(*) from netra_delivery
+where tenant = :tenant and endpoint_id = :endpoint_id and message_id >= :least and message_id < :above
+group by state;
+
+-- name: outcomes_of_endpoint
+select outcome, count(*) from netra_attempt
+where tenant = :tenant and endpoint_id = :endpoint_id and id >= :least and id < :above
+group by outcome;
 
 -- name: queue_due
 -- fleet: the gauges of the whole installation; one pass over the partial index of what is due
@@ -618,3 +702,157 @@ select count(*), min(due_us) from netra_delivery where state = 'due';
 -- name: queue_leased
 -- fleet: the gauges of the whole installation; one pass over the partial index of what is leased
 select count(*) from netra_delivery where state = 'leased';
+
+-- Tasks: operators' verbs over many messages; see tasks.py.
+
+-- name: insert_task
+insert into netra_webhook_task
+  (tenant, id, kind, state, parameters, after_us, after_id, done, changed, owner, reason, created_us, updated_us, finished_us,
+   trace_id, span_id, audit_id)
+values (:tenant, :id, :kind, 'running', :parameters, :after_us, :after_id, 0, 0, null, null, :now_us, :now_us, null,
+   :trace_id, :span_id, :audit_id);
+
+-- name: get_task
+select tenant, id, kind, state, parameters, after_us, after_id, done, changed, owner, reason, created_us, updated_us, finished_us,
+  trace_id, span_id
+from netra_webhook_task where tenant = :tenant and id = :id;
+
+-- name: list_tasks
+select tenant, id, kind, state, parameters, after_us, after_id, done, changed, owner, reason, created_us, updated_us, finished_us,
+  trace_id, span_id
+from netra_webhook_task where tenant = :tenant and (created_us, id) < (:created_us, :id)
+order by created_us desc, id desc limit :limit;
+
+-- name: list_all_tasks
+-- fleet: the operator's list of background tasks; each row names its tenant
+select tenant, id, kind, state, parameters, after_us, after_id, done, changed, owner, reason, created_us, updated_us, finished_us,
+  trace_id, span_id
+from netra_webhook_task
+where (created_us, id) < (:created_us, :id) and kind in (select k.kind from rows(:kinds, kind text) as k)
+  and state in (select s.state from rows(:states, state text) as s)
+order by created_us desc, id desc limit :limit;
+
+-- name: list_all_tasks_back
+-- fleet: the operator's list of background tasks; each row names its tenant
+select tenant, id, kind, state, parameters, after_us, after_id, done, changed, owner, reason, created_us, updated_us, finished_us,
+  trace_id, span_id
+from netra_webhook_task
+where (created_us, id) > (:created_us, :id) and kind in (select k.kind from rows(:kinds, kind text) as k)
+  and state in (select s.state from rows(:states, state text) as s)
+order by created_us, id limit :limit;
+
+-- name: tenant_of_task
+-- fleet: an operator asks for a background task by its id alone, from which its tenant is to be found
+select tenant from netra_webhook_task where id = :id;
+
+-- name: claimable_tasks
+-- fleet: a worker looks which tasks of all tenants nobody living works on but itself; each row names its tenant
+select tenant, id from netra_webhook_task
+where state = 'running' and (owner is null or owner = :node or not exists (select 1 from netra_node n where n.id = owner))
+order by tenant, id limit :limit;
+
+-- name: claim_task
+update netra_webhook_task set owner = :node
+where tenant = :tenant and id = :id and state = 'running'
+  and (owner is null or owner = :node or not exists (select 1 from netra_node n where n.id = netra_webhook_task.owner))
+returning tenant, id, kind, state, parameters, after_us, after_id, done, changed, owner, reason, created_us, updated_us, finished_us,
+  trace_id, span_id;
+
+-- name: hold_task
+select state, after_us, after_id from netra_webhook_task
+where tenant = :tenant and id = :id and state = 'running' and owner = :node;
+
+-- name: move_task
+update netra_webhook_task
+set state = :state, after_us = :after_us, after_id = :after_id, done = done + :done, changed = changed + :changed,
+  owner = case when :state = 'running' then owner else null end, reason = :reason, updated_us = :now_us, finished_us = :finished_us
+where tenant = :tenant and id = :id and state = 'running' and owner = :node;
+
+-- name: release_task
+update netra_webhook_task set owner = null where tenant = :tenant and id = :id and state = 'running' and owner = :node;
+
+-- name: hold_task_to_decide
+select state from netra_webhook_task where tenant = :tenant and id = :id;
+
+-- name: decide_task
+update netra_webhook_task
+set state = :state, owner = null, reason = :reason, updated_us = :now_us, finished_us = :now_us, audit_id = :audit_id
+where tenant = :tenant and id = :id;
+
+-- name: writers_in_progress
+-- The number that the next transaction gets, and that of the oldest one under way. Here one writes at a time: who began before has ended.
+select 0, 0;
+
+-- name: task_page
+select id, created_us, event_type, channels, tags, ordering_key, deliver_at_us, case when payload = '' then 1 else 0 end
+from netra_message
+where tenant = :tenant and (created_us, id) > (:after_us, :after_id) and created_us < :until_us
+order by created_us, id limit :limit;
+
+-- name: standing_deliveries
+select message_id, endpoint_id, state, coalesce(last_status, 0) from netra_delivery
+where tenant = :tenant and message_id in (select r.id from rows(:rows, id uuid) as r)
+  and (:any_endpoint = 1 or endpoint_id = :endpoint_id);
+
+-- name: hold_chosen
+select d.message_id, d.endpoint_id
+from rows(:rows, message_id uuid, endpoint_id uuid) as r
+join netra_delivery d on d.tenant = :tenant and d.message_id = r.message_id and d.endpoint_id = r.endpoint_id
+where d.state in (select s.state from rows(:states, state text) as s);
+
+-- name: redrive
+update netra_delivery
+set state = 'due', number = 0, due_us = r.due_us, deadline_us = r.deadline_us, manual = 0, reason = :reason, line = r.line, place = r.place
+from rows(:rows, message_id uuid, endpoint_id uuid, due_us int, deadline_us int, line text?, place int?) as r
+where netra_delivery.tenant = :tenant and netra_delivery.message_id = r.message_id and netra_delivery.endpoint_id = r.endpoint_id
+  and netra_delivery.state in ('delivered', 'skipped', 'dead', 'cancelled');
+
+-- name: insert_missing
+insert into netra_delivery
+  (tenant, message_id, endpoint_id, state, number, due_us, deadline_us, manual, owner, reason, line, place)
+select :tenant, r.message_id, r.endpoint_id, 'due', 0, r.due_us, r.deadline_us, 0, null, :reason, r.line, r.place
+from rows(:rows, message_id uuid, endpoint_id uuid, due_us int, deadline_us int, line text?, place int?) as r
+where exists (select 1 from netra_message m where m.tenant = :tenant and m.id = r.message_id)
+on conflict (tenant, message_id, endpoint_id) do nothing;
+
+-- name: cancel_chosen
+update netra_delivery set state = 'cancelled', reason = :reason
+where tenant = :tenant and state = 'due'
+  and (message_id, endpoint_id) in (select r.message_id, r.endpoint_id from rows(:rows, message_id uuid, endpoint_id uuid) as r)
+returning message_id, endpoint_id, number, line;
+
+-- name: under_way
+select m.id from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
+where d.tenant = :tenant and d.endpoint_id = :endpoint_id and d.state = 'leased' and m.created_us > :after_us and m.created_us < :until_us
+order by m.id;
+
+-- Cancelling and erasing; see operators.py.
+
+-- name: cancel_delivery
+update netra_delivery set state = 'cancelled', reason = :reason, audit_id = :audit_id
+where tenant = :tenant and message_id = :message_id and endpoint_id = :endpoint_id and state = 'due'
+returning number, line;
+
+-- name: expunge_message
+update netra_message set payload = '', payload_until_us = null where tenant = :tenant and id = :id;
+
+-- name: expunge_attempt
+update netra_attempt set response = '' where tenant = :tenant and message_id = :message_id and id = :id;
+
+-- name: next_tenant_with_outlived_payloads
+-- fleet: retention finds whose payloads have outlived their time, one index seek a tenant
+select tenant from netra_message where payload_until_us is not null and payload_until_us < :now_us
+order by payload_until_us, tenant limit 1;
+
+-- name: outlived_payloads
+select id from netra_message where tenant = :tenant and payload_until_us is not null and payload_until_us < :now_us
+order by payload_until_us, id limit :limit;
+
+-- name: erase_payloads
+update netra_message set payload = '', payload_until_us = null
+where tenant = :tenant and id in (select r.id from rows(:rows, id uuid) as r);
+
+-- name: cancel_erased
+update netra_delivery set state = 'cancelled', reason = :reason
+where tenant = :tenant and state = 'due' and message_id in (select r.id from rows(:rows, id uuid) as r)
+returning message_id, endpoint_id, number, line;

@@ -4,6 +4,8 @@ One process of the installation does it, under a lease of its own, in small batc
 it. It goes tenant by tenant in each tenant's own scope. A message goes only when nothing of it is due or on its way; its
 deliveries are locked and looked at once more, so that one that is sent again at the same moment is kept whole.
 
+A payload whose producer wanted it kept for a shorter time is erased at the end of that (`expunge.py`), its message stays.
+
 A line whose number nobody has taken for as long goes too, if nobody stands in it: keys come from producers and would grow without
 end. Its row is locked first (and passed over where it is locked), for whoever takes a number in it just now must find it.
 """
@@ -19,7 +21,7 @@ from ..storage.database import Database
 from ..storage.membership import Membership
 from ..storage.statements import Statements
 from ..storage.transaction import Tx
-from . import lines
+from . import expunge, lines
 
 Q = Statements(__package__)
 
@@ -55,6 +57,10 @@ class Retention:
         tenant = ""
         while (tenant := await self._database.read(next_tenant_with_lines, tenant, scope=_SCOPE)) and not self._membership.quiet:
             await self._prune_of(Scope(tenant, "retention"), before_us)
+        while (tenant := await self._database.read(expunge.next_tenant_to_erase, scope=_SCOPE)) and not self._membership.quiet:
+            scope = Scope(tenant, "retention")
+            while await self._database.write(expunge.erase_outlived, MESSAGES_AT_ONCE, scope=scope, lane="bulk") == MESSAGES_AT_ONCE:
+                continue
         while await self._database.write(idempotency.trim, before_us, ROWS_AT_ONCE, scope=_SCOPE, lane="bulk") == ROWS_AT_ONCE:
             continue
 

@@ -106,6 +106,28 @@ async def destinations(tx: Tx, message_id: bytes, at: bytes | None, limit: int, 
     return [(DeliveryRow(*row[:7]), endpoint_of(row[7:])) for row in rows]
 
 
+async def messages_of_endpoint(
+    tx: Tx, endpoint_id: bytes, wanted: MessageFilter, states: Sequence[str] | None, at: bytes | None, limit: int, *, back: bool
+) -> list[tuple[DeliveryRow, Message]]:
+    """The messages for an endpoint by id, the newest first, and how each stands there; `back` as in `messages`."""
+    statement = Q.messages_of_endpoint_back if back else Q.messages_of_endpoint
+    state = {"any_state": int(states is None), "states": [(each,) for each in states or ()]}
+    rows = await tx.all(statement, endpoint_id=endpoint_id, place=_place(at, back=back), limit=limit, **state, **wanted.params())
+    return [(DeliveryRow(*row[:7]), message_of(row[7:])) for row in rows]
+
+
+async def states_of_endpoint(tx: Tx, endpoint_id: bytes, least: bytes, above: bytes) -> dict[str, int]:
+    """How many of an endpoint's deliveries of the messages from `least` up to below `above` stand in which state."""
+    rows = await tx.all(Q.states_of_endpoint, endpoint_id=endpoint_id, least=least, above=above)
+    return {row[0]: int(row[1]) for row in rows}
+
+
+async def outcomes_of_endpoint(tx: Tx, endpoint_id: bytes, least: bytes, above: bytes) -> dict[str, int]:
+    """How many of an endpoint's attempts from `least` up to below `above` had which outcome."""
+    rows = await tx.all(Q.outcomes_of_endpoint, endpoint_id=endpoint_id, least=least, above=above)
+    return {row[0]: int(row[1]) for row in rows}
+
+
 async def queue(tx: Tx) -> tuple[int, int | None]:
     """Deliveries of the installation that are not over, and when the earliest of those that wait is or was due."""
     due = await tx.one(Q.queue_due)

@@ -13,22 +13,25 @@ in the acknowledgement's transaction.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ..errors import NetraError, OutcomeUnknown, Unavailable
+from ..kernel.backoff import Schedule
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
+from ..kernel.scope import SYSTEM_TENANT
 from ..resilience.circuit_breaker import Outcome as Health
 from ..resilience.egress import Egress, EgressError, Reply
 from ..storage.database import Database
 from ..storage.membership import Membership
-from . import replies, store, verdicts
+from . import replies, schedules, store, verdicts
 from .breakers import Breakers
 from .lanes import Lanes
 from .model import Attempt, Delivery, Endpoint, News, Outcome, Secret, Verdict
+from .paces import Paces
 from .settings import WebhookSettings
 from .signing import signature_header
 from .snapshots import Snapshots
@@ -40,7 +43,10 @@ USER_AGENT: Final = "Netra-Webhooks/1"
 ATTEMPT_HEADER: Final = "netra-attempt"
 """Names the attempt to its receiver, so that its log and ours can be compared row by row."""
 
-_OURS: Final = frozenset({"content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature", ATTEMPT_HEADER})
+_OURS: Final = frozenset({
+    "content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature", "svix-id", "svix-timestamp", "svix-signature",
+    ATTEMPT_HEADER,
+})  # fmt: skip
 _NOTHING_SENT: Final = replies.Said(Health.NOT_SENT)
 
 BEFORE_ATTEMPT: Final = declare("webhooks.before_attempt", "a delivery is leased and in memory, no request was made")
@@ -74,7 +80,9 @@ class Sender:
     ) -> None:
         self.breakers = Breakers(database, runtime, settings, membership)
         self.breakers.changed = self._changed
-        self.lanes = Lanes(self.breakers.allowance, settings.in_flight_total)
+        self.paces = Paces(runtime.clock, membership, snapshots.peek)
+        self.lanes = Lanes(self.breakers.allowance, settings.in_flight_total, self.paces)
+        self._brands = ("webhook", "svix") if settings.svix_headers else ("webhook",)
         self.wants_claim: Callable[[Lane], None] = _ignore
         self.retry_at: Callable[[Lane, int], None] = _ignore
         self.running = False
@@ -85,6 +93,7 @@ class Sender:
         self._snapshots = snapshots
         self._egress = egress
         self._tasks: set[asyncio.Task[None]] = set()
+        self._rests: dict[Lane, asyncio.Task[None]] = {}
 
     def accept(self, deliveries: Sequence[Delivery], *, claimed: bool = False) -> None:
         """Take over deliveries that a commit has leased to this process."""
@@ -99,6 +108,31 @@ class Sender:
             task = asyncio.create_task(self._deliver(delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        resting, self.lanes.resting = self.lanes.resting, {}
+        for lane, wait_s in resting.items():
+            if lane not in self._rests:
+                self._rests[lane] = asyncio.create_task(self._rest(lane, wait_s))
+
+    async def _rest(self, lane: Lane, wait_s: float) -> None:
+        """Go on with a lane whose next attempt has to wait, or whose limit is not known yet."""
+        try:
+            if self.paces.knows(lane) or not await self.learn([lane]):
+                await self._runtime.clock.sleep(wait_s)
+        finally:
+            del self._rests[lane]
+        self.lanes.touch(lane)
+        self.pump()
+
+    async def learn(self, lanes: Iterable[Lane]) -> bool:
+        """Have the endpoints of these lanes in memory, their limits with them; False where some tenant's cannot be read."""
+        tenants = sorted({lane[0] for lane in lanes if not self.paces.knows(lane)})
+        results = await asyncio.gather(*map(self._snapshots.get, tenants), return_exceptions=True)
+        for tenant, error in zip(tenants, results, strict=True):
+            if isinstance(error, BaseException):
+                if not isinstance(error, NetraError):
+                    raise error
+                self._runtime.log.warning("nothing is sent for %s: %s", tenant, error)
+        return not any(isinstance(result, BaseException) for result in results)
 
     def forget(self) -> None:
         """A new life began: what was leased to the former one is somebody else's."""
@@ -113,6 +147,9 @@ class Sender:
     async def finish(self, grace_s: float) -> None:
         """Wait for attempts under way; after `grace_s` they are given up, and the rows fall to the others."""
         self.running = False
+        for rest in self._rests.values():
+            rest.cancel()
+        await asyncio.gather(*self._rests.values(), return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
         for task in self._tasks:
@@ -162,9 +199,12 @@ class Sender:
         if not _takes(snapshot.endpoints.get(delivery.endpoint_id), delivery):
             snapshot = await self._snapshots.current(delivery.message.tenant)  # a final verdict is not left to an old copy
         endpoint = snapshot.endpoints.get(delivery.endpoint_id)
+        by_type = (await self._snapshots.get(SYSTEM_TENANT)).schedules  # before the request: afterwards nothing may fail
         now_us = self._runtime.clock.wall_us()
         if endpoint is None or not _takes(endpoint, delivery):
             return self._unsent(delivery, now_us, verdicts.withdrawn(delivery, now_us, deleted=endpoint is None))
+        if delivery.message.is_expunged:
+            return self._unsent(delivery, now_us, verdicts.expunged(delivery, now_us))
         if now_us > delivery.deadline_us:
             return self._unsent(delivery, now_us, verdicts.expired(delivery, now_us))
         keys = _live(snapshot.secrets.get(endpoint.id, ()), now_us)
@@ -173,7 +213,7 @@ class Sender:
         self._runtime.failpoints.hit(BEFORE_ATTEMPT)
         made = await self._request(delivery, endpoint, keys)
         self._runtime.failpoints.hit(AFTER_ATTEMPT)
-        verdict = self._judge(delivery, made)
+        verdict = self._judge(delivery, made, schedules.of_delivery(self._settings.schedule, by_type, endpoint, delivery))
         news = self.breakers.note((endpoint.tenant, endpoint.id), made.said, made.started_us)
         return Outcome(delivery, self._record(delivery, endpoint, made, verdict), verdict, news)
 
@@ -190,7 +230,7 @@ class Sender:
             reply = await self._egress.request(
                 "POST",
                 endpoint.url,
-                headers=_headers(delivery, endpoint, keys, attempt_id, started_us // 1_000_000, body),
+                headers=_headers(delivery, endpoint, keys, attempt_id, started_us // 1_000_000, body, self._brands),
                 body=body,
                 tenant=delivery.message.tenant,
                 timeout_s=self._settings.timeout_s,
@@ -201,7 +241,7 @@ class Sender:
         said = replies.read(reply, clock.wall_us())
         return _Made(attempt_id, started_us, int(reply.duration_s * 1e6), said, reply.status, _readable(reply))
 
-    def _judge(self, delivery: Delivery, made: _Made) -> Verdict:
+    def _judge(self, delivery: Delivery, made: _Made, schedule: Schedule) -> Verdict:
         now_us, said, error = self._runtime.clock.wall_us(), made.said, made.error
         if said.health is Health.SUCCESS:
             return verdicts.delivered(delivery, now_us)
@@ -212,7 +252,7 @@ class Sender:
         reason = f"status {made.status}" if error is None else error.kind
         if said.abort:
             return verdicts.aborted(delivery, now_us, reason)
-        return verdicts.failed(delivery, now_us, reason, self._settings.schedule, self._runtime.chance, said.floor_s)
+        return verdicts.failed(delivery, now_us, reason, schedule, self._runtime.chance, said.floor_s)
 
     def _record(self, delivery: Delivery, endpoint: Endpoint, made: _Made, verdict: Verdict) -> Attempt:
         burned = verdict.number > delivery.number
@@ -270,16 +310,16 @@ def _live(secrets: Sequence[Secret], now_us: int) -> list[bytes]:
 
 
 def _headers(
-    delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes], attempt_id: bytes, timestamp_s: int, body: bytes
+    delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes], attempt_id: bytes, timestamp_s: int, body: bytes, brands: Sequence[str]
 ) -> list[tuple[str, str]]:
+    """The endpoint's own and ours; what a receiver verifies by stands there once for each brand."""
     message_id = to_text("msg", delivery.message.id)
+    signed = {"id": message_id, "timestamp": str(timestamp_s), "signature": signature_header(keys, message_id, timestamp_s, body)}
     return [
         *((name, value) for name, value in endpoint.headers.items() if name.lower() not in _OURS),
         ("content-type", "application/json"),
         ("user-agent", USER_AGENT),
-        ("webhook-id", message_id),
-        ("webhook-timestamp", str(timestamp_s)),
-        ("webhook-signature", signature_header(keys, message_id, timestamp_s, body)),
+        *((f"{brand}-{name}", value) for brand in brands for name, value in signed.items()),
         (ATTEMPT_HEADER, to_text("atmpt", attempt_id)),
     ]
 

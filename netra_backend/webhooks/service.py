@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,21 +11,23 @@ from typing import Any, Final
 
 import orjson
 
-from ..errors import InvalidInput, NetraError, OutcomeUnknown, Unavailable
+from ..errors import InvalidInput, MissingTenant, NetraError, OutcomeUnknown, Unavailable
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
-from ..kernel.scope import Scope, TraceContext
+from ..kernel.scope import SYSTEM_TENANT, Scope, TraceContext
 from ..storage.database import Database
 from ..storage.membership import Membership
 from ..storage.sealing import Sealer
 from ..storage.transaction import Tx
-from . import endpoints, inbox, intake
+from . import endpoints, inbox, intake, schedules
 from .endpoints import check_event_type
-from .errors import PayloadTooLarge, UnknownEventType
+from .errors import PayloadTooLarge, SchemaMismatch, UnknownEventType
 from .filters import wanting
 from .inbox import Received
 from .intake import Answer, Intake, StaleSnapshot, Target
-from .model import Accepted, Delivery, NewMessage, Snapshot
+from .model import Accepted, Delivery, Endpoint, NewMessage, Snapshot
+from .operators import Operators, ScopeOf
+from .schemas import LARGE_CHARACTERS, Schemas
 from .sender import Sender
 from .settings import WebhookSettings
 from .signing import verify
@@ -43,7 +46,13 @@ Room = Callable[[Key], bool]
 """Whether a delivery may be inserted leased to this process, because its sender has room for it."""
 
 
-class Webhooks:
+async def _no_scope(tenant: str | None) -> Scope:
+    if tenant is None:
+        raise MissingTenant
+    return Scope(tenant, "library")
+
+
+class Webhooks(Operators):
     """`netra.webhooks`. `sender` is None where this process has no workers: everything is then inserted due."""
 
     verify = staticmethod(verify)
@@ -57,6 +66,7 @@ class Webhooks:
         membership: Membership,
         snapshots: Snapshots,
         dispatcher: Dispatcher | None,
+        scope_of: ScopeOf = _no_scope,
     ) -> None:
         self.settings = settings
         self.snapshots = snapshots
@@ -65,6 +75,8 @@ class Webhooks:
         self._runtime = runtime
         self._sealer = sealer
         self._membership = membership
+        self._scope_of = scope_of
+        self.schemas = Schemas(runtime.clock)
 
     @property
     def sender(self) -> Sender | None:
@@ -83,13 +95,15 @@ class Webhooks:
         channels: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
         ordering_key: str | None = None,
+        schedule: str | Sequence[float] | None = None,
     ) -> str:
         """Store a message in the caller's transaction and return its id: it is delivered iff that commits.
 
         `payload` is anything JSON can say. `event_id` makes a repetition harmless: the same content returns the first
         message's id, other content raises `KeyReused`. `content_key=True` derives that key from tenant, type and
         payload, for producers that cannot keep an id. `deliver_at` is epoch seconds. Messages of one `ordering_key` reach
-        an endpoint that orders by key one after the other, in the order of their commits.
+        an endpoint that orders by key one after the other, in the order of their commits. `schedule` is the message's own retry
+        schedule: seconds to wait after each failed attempt (`[5, 300]`), or `netra`, `svix` or `standard`.
         """
         message = {
             "type": type,
@@ -100,6 +114,7 @@ class Webhooks:
             "channels": channels,
             "tags": tags,
             "ordering_key": ordering_key,
+            "schedule": schedule,
         }
         return (await self.send_many(tx, [message]))[0]
 
@@ -112,13 +127,26 @@ class Webhooks:
     async def _send_many(self, tx: Tx, messages: Sequence[NewMessage | Mapping[str, Any]]) -> list[str]:
         news = [m if isinstance(m, NewMessage) else self.new_message(tx.tenant, **m) for m in messages]
         await self._check_types(tx, news)
+        if not self.schemas.fresh:
+            await self.schemas.load(tx)
+        for refusal in self.schemas.refusals(news).values():
+            raise refusal
+        return [to_text("msg", id_) for id_ in await self._store_in(tx, news)]
+
+    async def send_to(self, tx: Tx, endpoint: Endpoint, type: str, payload: Any) -> bytes:
+        """Store a message for one endpoint alone, whatever it takes otherwise: an example. Returns the id."""
+        self._database.check_intake()
+        return (await self._store_in(tx, [self.new_message(tx.tenant, type, payload)], endpoint.id))[0]
+
+    async def _store_in(self, tx: Tx, news: Sequence[NewMessage], only: bytes | None = None) -> list[bytes]:
+        """Fan messages out in an open transaction: to whom they match, or to one endpoint."""
         for _ in range(STALE_TRIES):
             snapshot = await endpoints.current_snapshot(tx, self.snapshots.peek(tx.tenant))
             taken: Counter[Lane] = Counter()
-            items = [self._intake(tx.tenant, new, snapshot, tx.scope.trace, self._room(taken, own=tx.own)) for new in news]
+            items = [self._intake(tx.tenant, new, snapshot, tx.scope.trace, self._room(taken, own=tx.own), only) for new in news]
             answers = await self._ingest(tx, items)
             if not any(isinstance(answer, StaleSnapshot) for answer in answers):  # all are, or none: one tenant, one version
-                return [to_text("msg", _accepted(answer).message.id) for answer in answers]
+                return [_accepted(answer).message.id for answer in answers]
         raise _too_quick()
 
     async def receive(
@@ -141,6 +169,22 @@ class Webhooks:
         self._database.check_intake()
         if self.settings.strict_event_types:
             await self._database.read(self._check_types, news, scope=scope)
+        if refused := await self._mismatches(news):
+            fitting = [new for place, new in enumerate(news) if place not in refused]
+            others = iter(await self._accept_all(scope, fitting))
+            return [refused[place] if place in refused else next(others) for place in range(len(news))]
+        return await self._accept_all(scope, news)
+
+    async def _mismatches(self, news: Sequence[NewMessage]) -> dict[int, SchemaMismatch]:
+        if not self.schemas.fresh:
+            await self._database.read(self.schemas.load, scope=Scope(SYSTEM_TENANT))
+        if not self.schemas.concern(news):
+            return {}
+        if sum(len(new.payload) for new in news) < LARGE_CHARACTERS:
+            return self.schemas.refusals(news)
+        return await asyncio.to_thread(self.schemas.refusals, news)
+
+    async def _accept_all(self, scope: Scope, news: Sequence[NewMessage]) -> list[Answer]:
         answers: list[Answer] = []
         at_once = _at_once(await self.snapshots.get(scope.tenant))
         for start in range(0, len(news), at_once):
@@ -178,6 +222,7 @@ class Webhooks:
         channels: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
         ordering_key: str | None = None,
+        schedule: str | Sequence[float] | None = None,
     ) -> NewMessage:
         """Check what a producer gave and render its payload."""
         text = _render(payload)
@@ -192,6 +237,7 @@ class Webhooks:
                 tags=None if tags is None else tuple(tags),
                 deliver_at_us=None if deliver_at is None else _microseconds(deliver_at),
                 ordering_key=ordering_key,
+                schedule=None if schedule is None else schedules.check(schedule),
             )
         )
 
@@ -220,12 +266,15 @@ class Webhooks:
         finally:
             self._settle(items)
 
-    def _intake(self, tenant: str, new: NewMessage, snapshot: Snapshot, trace: TraceContext, room: Room) -> Intake:
+    def _intake(
+        self, tenant: str, new: NewMessage, snapshot: Snapshot, trace: TraceContext, room: Room, only: bytes | None = None
+    ) -> Intake:
         message_id = self._runtime.ids.new()
         if not trace.trace_id:  # nobody traces the caller: the message begins a trace of its own
             trace = TraceContext(self._runtime.ids.new().hex(), message_id[8:].hex())
         targets = []
-        for endpoint in wanting(snapshot.matching(new.event_type, new.channels), new):
+        wanted = wanting(snapshot.matching(new.event_type, new.channels), new) if only is None else [snapshot.endpoints[only]]
+        for endpoint in wanted:
             skip = "the endpoint is disabled" if endpoint.disabled else None
             line = endpoint.line_of(new.ordering_key)
             lease = skip is None and line is None and new.deliver_at_us is None and room((tenant, message_id, endpoint.id))

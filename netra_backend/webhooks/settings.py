@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ..kernel.backoff import WEBHOOKS, Schedule
 from ..kernel.settings import Settings
+from .model import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,18 @@ class WebhookSettings:
     payload_max_bytes: int = 1024 * 1024
     strict_event_types: bool = False
     svix_strict: bool = False
+    svix_headers: bool = True
     release_check_s: float = 5.0
+    failing_warnings_s: tuple[float, ...] = (3600.0, 24 * 3600.0, 4 * 24 * 3600.0)
+    disable_after_s: float = 5 * 24 * 3600.0
+    disable_attempts: int = 20
+
+    @property
+    def rules(self) -> Rules:
+        """When a failing endpoint is warned of, and when it is disabled."""
+        return Rules(
+            tuple(int(after_s * 1e6) for after_s in self.failing_warnings_s), int(self.disable_after_s * 1e6), self.disable_attempts
+        )
 
     @classmethod
     def of(cls, settings: Settings) -> WebhookSettings:
@@ -42,5 +54,9 @@ class WebhookSettings:
             payload_max_bytes=settings.payload_max_bytes,
             strict_event_types=settings.event_types == "strict",
             svix_strict=settings.svix_strict,
+            svix_headers=settings.svix_headers,
             release_check_s=settings.release_check_s,
+            failing_warnings_s=settings.webhooks_failing_warnings,
+            disable_after_s=settings.webhooks_disable_after,
+            disable_attempts=settings.webhooks_disable_attempts,
         )

@@ -36,6 +36,17 @@ BREAKER: Final = StateTable(
 """An endpoint's breaker (`resilience.circuit_breaker` says when). `probe` from `half_open` replaces a prober whose time is
 over; `reset` is somebody's change of the endpoint."""
 
+TASK: Final = StateTable(
+    "task",
+    ("running", "finished", "cancelled", "failed"),
+    {
+        "finish": (("running",), "finished"),
+        "cancel": (("running",), "cancelled"),
+        "fail": (("running",), "failed"),
+    },
+)
+"""A walk over many messages (`tasks.py`); what it has changed when it is cancelled or fails stays changed."""
+
 DECISIONS: Final = {
     "netra_endpoint": (
         "uid",
@@ -49,11 +60,13 @@ DECISIONS: Final = {
         "headers",
         "ordering",
         "filter",
+        "schedule",
         "deleted_us",
     ),
     "netra_endpoint_secret": ("endpoint_id", "sealed", "expires_us", "deleted_us"),
-    "netra_event_type": ("description", "archived", "deprecated", "group_name", "schemas", "deleted_us"),
+    "netra_event_type": ("description", "archived", "deprecated", "group_name", "schemas", "schedule", "deleted_us"),
     "netra_delivery": ("audit_id",),
+    "netra_webhook_task": ("state", "audit_id"),
 }
 """Audited tables and the columns whose change needs an entry. A delivery's states are its own ledger, save where
 somebody decided: then its `audit_id` is set, and only with an entry."""

@@ -18,9 +18,11 @@ from ..kernel.scope import TraceContext
 from ..storage.audit_append import audit_append
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
-from . import health, lines
+from . import failing, health, lines
+from .errors import Expunged
 from .intake import message_of
-from .model import Attempt, Delivery, DeliveryRow, Message, Outcome
+from .model import EVERY_DEAD, Attempt, DeadFilter, Delivery, DeliveryRow, Message, Outcome
+from .reports import report_attempt
 from .states import DELIVERY
 
 Q = Statements(__package__)
@@ -92,20 +94,23 @@ async def acknowledge(tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
     news = [outcome.news for outcome, ours in zip(outcomes, kept, strict=True) if ours and outcome.news is not None]
     if news:
         await health.settle(tx, news)
+        await failing.settle(tx, [outcome for outcome, ours in zip(outcomes, kept, strict=True) if ours])
     ended = [outcome.delivery for outcome, ours in zip(outcomes, kept, strict=True) if ours and outcome.verdict.state != "due"]
     if behind := [line for delivery in ended if (line := delivery.in_line) is not None]:
         await lines.free_next(tx, behind)
     for outcome, ours in zip(outcomes, kept, strict=True):
         if ours:
-            announce(tx, *outcome.delivery.key, outcome.verdict.state, outcome.verdict.number)
+            announce(tx, *outcome.delivery.key, outcome.verdict.state, outcome.verdict.number, outcome.attempt)
     return kept
 
 
-def announce(tx: Tx, tenant: str, message: bytes, endpoint: bytes, state: str, number: int) -> None:
-    """Tell the log what became of a delivery."""
+def announce(tx: Tx, tenant: str, message: bytes, endpoint: bytes, state: str, number: int, last: Attempt | None = None) -> None:
+    """Tell the log what became of a delivery, and the operator where it is dead; `last` is the attempt that was just made."""
     event = "failed" if state == "due" else state
     item = {"type": f"webhook.{event}", "message": message.hex(), "endpoint": endpoint.hex(), "number": number}
     tx.emit("events", item, tenant)
+    if state == "dead":
+        report_attempt(tx, "message.attempt.exhausted", tenant, endpoint, message, last)
 
 
 def _state_row(outcome: Outcome) -> Row:
@@ -169,8 +174,11 @@ async def release(tx: Tx, node: bytes, keys: Sequence[Key]) -> int:
 async def resend(tx: Tx, message_id: bytes, endpoint_id: bytes, deadline_s: float) -> None:
     """Make a delivery due now, whatever became of it; one whose attempt is on its way is left alone and refused.
 
-    One that stands in a line leaves it: it goes out at once, and those behind it no longer wait for it.
+    One that stands in a line leaves it: it goes out at once, and those behind it no longer wait for it. A message whose payload
+    was erased cannot be sent (`Expunged`).
     """
+    if (await message(tx, message_id)).is_expunged:
+        raise Expunged
     target = f"{message_id.hex()}/{endpoint_id.hex()}"
     deadline_us = tx.now_us + int(deadline_s * 1_000_000)
     key = {"message_id": message_id, "endpoint_id": endpoint_id}
@@ -182,6 +190,32 @@ async def resend(tx: Tx, message_id: bytes, endpoint_id: bytes, deadline_s: floa
         DELIVERY.after("resend", row.state)
     if left is not None and left[0] is not None:
         await lines.free_next(tx, [(tx.tenant, endpoint_id, left[0])])
+
+
+async def cancel(tx: Tx, message_id: bytes, endpoint_id: bytes | None, why: str) -> tuple[list[bytes], list[bytes]]:
+    """Cancel what of a message is due, to one endpoint or to all: those that it is cancelled for, and those with an attempt under way.
+
+    An attempt under way is left alone: its receiver may have the message already, and its outcome is recorded. One delivery that is
+    over is refused.
+    """
+    wanted = await deliveries(tx, message_id) if endpoint_id is None else [await delivery(tx, message_id, endpoint_id)]
+    if endpoint_id is not None:
+        DELIVERY.after("cancel", wanted[0].state)
+    keys = sorted((message_id, each.endpoint_id) for each in wanted)
+    held = sorted(row[1] for row in await tx.all(Q.hold_chosen, rows=keys, states=[("due",)]))
+    behind: set[lines.Line] = set()
+    for each in held:
+        target = f"{message_id.hex()}/{each.hex()}"
+        entry = await audit_append(tx, "delivery.cancel", target, table="netra_delivery", after={"why": why})
+        row = await tx.one(Q.cancel_delivery, message_id=message_id, endpoint_id=each, reason=f"cancelled: {why}", audit_id=entry)
+        assert row is not None  # it is held
+        announce(tx, tx.tenant, message_id, each, "cancelled", row[0])
+        if row[1] is not None:
+            behind.add((tx.tenant, each, row[1]))
+    if behind:
+        await lines.free_next(tx, behind)
+    under_way = {each.endpoint_id for each in await deliveries(tx, message_id) if each.state == "leased"}
+    return held, sorted(under_way & {each.endpoint_id for each in wanted})
 
 
 async def message(tx: Tx, message_id: bytes) -> Message:
@@ -218,9 +252,9 @@ async def deliveries(tx: Tx, message_id: bytes) -> list[DeliveryRow]:
     return [DeliveryRow(*row) for row in await tx.all(Q.deliveries_of_message, message_id=message_id)]
 
 
-async def dead_letters(tx: Tx, after: tuple[bytes, bytes], limit: int) -> list[DeliveryRow]:
+async def dead_letters(tx: Tx, after: tuple[bytes, bytes], limit: int, wanted: DeadFilter = EVERY_DEAD) -> list[DeliveryRow]:
     """Dead letters of the tenant by (endpoint, message)."""
-    rows = await tx.all(Q.list_dead, after_endpoint=after[0], after_message=after[1], limit=limit)
+    rows = await tx.all(Q.list_dead, after_endpoint=after[0], after_message=after[1], limit=limit, **wanted.params())
     return [DeliveryRow(*row) for row in rows]
 
 

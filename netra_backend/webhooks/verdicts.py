@@ -67,6 +67,11 @@ def expired(delivery: Delivery, now_us: int) -> Verdict:
     return Verdict("dead", delivery.number, now_us, "its deadline passed")
 
 
+def expunged(delivery: Delivery, now_us: int) -> Verdict:
+    """Its payload was erased: there is nothing to send."""
+    return Verdict("cancelled", delivery.number, now_us, "the payload was expunged")
+
+
 def withdrawn(delivery: Delivery, now_us: int, *, deleted: bool) -> Verdict:
     """Its endpoint takes nothing any more: disabled (then `recover` finds it) or deleted."""
     if deleted:

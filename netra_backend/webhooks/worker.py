@@ -1,6 +1,6 @@
 """The dispatcher: finds what is due, claims it for free slots, and takes over from the dead.
 
-The table is the truth; memory only saves looking. Five loops, each cheap when there is nothing to do:
+The table is the truth; memory only saves looking. Its loops, each cheap when there is nothing to do:
 
 * scan: when anything was committed, or a known retry comes due, one index seek per lane, going on next time where this
   time ended, so that a backlog is never read to find another's work. Lanes with free slots are claimed for together.
@@ -9,9 +9,12 @@ The table is the truth; memory only saves looking. Five loops, each cheap when t
 * release check, every half TTL: what the table says is ours and memory does not know is given back. A row counts only
   if two checks in a row saw it, for the hand-over of a commit is a moment later than the commit.
 * retention, every ten minutes: `retention.py`.
+* runner: operators' verbs over many messages, `runner.py`.
+* operational events: `operational.py`.
 * look: endpoints that others changed are read again, and the health of those that are not well.
 
-An endpoint whose breaker is open, or whose receiver wants nothing for a while, is parked: its rows stay due, the scan passes
+An endpoint with a rate limit is claimed for as its attempts may start (`paces.py`), and looked at again when the next one may. An endpoint
+whose breaker is open, or whose receiver wants nothing for a while, is parked: its rows stay due, the scan passes
 it by until that time is over, and what waited in memory is given back. Then one probe is taken (`probes.py`), for many
 endpoints in one transaction.
 
@@ -37,8 +40,10 @@ from . import lines, probes, store
 from .breakers import LOOK_EVERY_S as HEALTH_EVERY_S
 from .lines import Line
 from .model import Delivery
+from .operational import FOLLOW_EVERY_S, Operational
 from .probes import Probes
 from .retention import Retention
+from .runner import Runner
 from .sender import Sender
 from .settings import WebhookSettings
 from .snapshots import LOOK_EVERY_S, Snapshots
@@ -76,7 +81,9 @@ class Dispatcher:
         self._membership = membership
         self._snapshots = snapshots
         self._breakers = sender.breakers
+        self.operational = Operational(database, runtime, settings, membership, snapshots)
         self.retention = Retention(database, runtime, membership, settings.keep_s)
+        self.runner = Runner(database, runtime, settings, membership, snapshots)
         self._wanted: dict[Lane, None] = {}
         self._wheel: list[tuple[int, Lane]] = []
         self._hints: dict[Lane, int] = {}
@@ -103,11 +110,14 @@ class Dispatcher:
             asyncio.create_task(self._every(self._settings.release_check_s, self.release_check)),
             asyncio.create_task(self._every(LOOK_EVERY_S, self._snapshots.look)),
             asyncio.create_task(self._every(HEALTH_EVERY_S, self._breakers.look)),
+            asyncio.create_task(self._every(FOLLOW_EVERY_S, self.operational.follow)),
             asyncio.create_task(self._retain()),
         ]
+        await self.runner.start()
 
     async def stop(self, grace_s: float = 30.0) -> None:
         """Claim nothing more, finish what is on its way, give the rest back."""
+        await self.runner.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -165,6 +175,7 @@ class Dispatcher:
                     wanted[lane] = None
                 else:
                     self._retry_at(lane, due_us)
+        await self.sender.learn(wanted)
         free, probing = self._sorted(wanted, now_us)
         if free and not self._membership.quiet:
             await self._claim(free)
@@ -183,6 +194,8 @@ class Dispatcher:
                 probing.append(lane)
             elif slots := min(self.sender.lanes.free(lane), store.CLAIM_AT_ONCE):
                 free.append((lane, slots))
+            elif wait_s := self.sender.paces.wait_s(lane):
+                self._retry_at(lane, now_us + int(wait_s * 1_000_000))
         return free, probing
 
     async def _probe(self, lanes: list[Lane], now_us: int) -> None:

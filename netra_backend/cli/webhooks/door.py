@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Literal, Protocol
 
 from ...webhooks.keys import KeyKind
-from ...webhooks.model import Ordering
+from ...webhooks.model import Ordering, TaskKind
 from ..options import Place
 
 Shape = dict[str, Any]
+Status = Literal["success", "fail", "canceled"]
+"""What became of deliveries, in Svix's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,27 @@ class NewEndpoint:
     key_kind: KeyKind
     ordering: Ordering
     filter: str | None
+    schedule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """What a task walks over, or which dead letters are listed, as the command line describes it."""
+
+    endpoint: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    event_types: Sequence[str] = ()
+    status: Status | None = None
+    why: str = ""
 
 
 class Door(Protocol):
     """What the commands ask. Every answer has the server's shape, whichever door it is."""
 
-    async def send(self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None) -> Shape:
+    async def send(
+        self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None, schedule: str | None = None
+    ) -> Shape:
         """Accept one message; `payload` is the exact JSON text that will be signed."""
         ...
 
@@ -42,8 +60,32 @@ class Door(Protocol):
         """A message with `deliveries` and `attempts`."""
         ...
 
-    async def dead(self, limit: int) -> list[Shape]:
+    async def dead(self, wanted: Over, limit: int) -> list[Shape]:
         """Dead letters by endpoint and message."""
+        ...
+
+    async def begin(self, kind: TaskKind, wanted: Over) -> Shape:
+        """Begin a task; it is walked by a process with workers."""
+        ...
+
+    async def task(self, task: str) -> Shape:
+        """How a task stands."""
+        ...
+
+    async def tasks(self, limit: int) -> list[Shape]:
+        """Tasks, the newest first."""
+        ...
+
+    async def cancel_task(self, task: str, why: str) -> Shape:
+        """End a running task."""
+        ...
+
+    async def cancel(self, message_id: str, endpoint: str | None, why: str) -> Shape:
+        """Cancel what of a message is due: `cancelled` and `under_way`, endpoints."""
+        ...
+
+    async def expunge(self, message_id: str, attempt: str | None) -> None:
+        """Erase a message's payload, or what was answered to one attempt."""
         ...
 
     async def resend(self, message_id: str, endpoint: str) -> None:

@@ -28,10 +28,11 @@ async def add(
     key_kind: Annotated[KeyKind, typer.Option("--key-kind", help="What it signs by, if no secret is given.")] = "hmac",
     ordering: Annotated[Ordering, typer.Option("--ordering", help="What comes in one line, if anything.")] = "none",
     filter_: Annotated[str | None, typer.Option("--filter", metavar="EXPR", help="Only messages such as data.amount > 9.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", metavar="S", help="Its own retries: 5s,5m,1h, or a preset's name.")] = None,
 ) -> None:
     """Add an endpoint and print what a receiver verifies by: its secret, or its public key."""
     async with entered(place) as door:
-        made = await door.add_endpoint(NewEndpoint(url, uid, event_type or (), secret, key_kind, ordering, filter_))
+        made = await door.add_endpoint(NewEndpoint(url, uid, event_type or (), secret, key_kind, ordering, filter_, schedule))
     place.output.document(made, f"{made['id']} takes messages; it verifies them with {made['secret']}")
 
 

@@ -8,16 +8,16 @@ from ...errors import NetraError
 from ...kernel.ids import from_text
 from ...kernel.scope import Scope
 from ...netra import Netra
-from ...server.render import attempt_out, endpoint_out, message_out
+from ...server.render import STATUS_TEXT, attempt_out, endpoint_out, message_out, microseconds, task_out
 from ...storage.transaction import Tx
-from ...webhooks import endpoints, store
+from ...webhooks import endpoints, expunge, operators, schedules, store, tasks
 from ...webhooks.endpoints import check_event_type, check_url
 from ...webhooks.filters import check_filter
 from ...webhooks.health import with_health
 from ...webhooks.keys import KeyKind, told
-from ...webhooks.model import Endpoint, EndpointHealth, NewMessage
+from ...webhooks.model import DeliveryRow, Endpoint, EndpointHealth, NewMessage, TaskKind, TaskWanted
 from . import shapes
-from .door import NewEndpoint, Shape
+from .door import NewEndpoint, Over, Shape
 
 ATTEMPTS_SHOWN = 100
 
@@ -29,9 +29,13 @@ class LocalDoor:
         self._netra = netra
         self._scope = scope
 
-    async def send(self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None) -> Shape:
+    async def send(
+        self, event_type: str, payload: str, event_id: str | None, ordering_key: str | None, schedule: str | None = None
+    ) -> Shape:
         """See `Door.send`."""
-        new = self._netra.webhooks.checked(NewMessage(check_event_type(event_type), payload, event_id, ordering_key=ordering_key))
+        kept = None if schedule is None else schedules.check(schedule)
+        described = NewMessage(check_event_type(event_type), payload, event_id, ordering_key=ordering_key, schedule=kept)
+        new = self._netra.webhooks.checked(described)
         answer = (await self._netra.webhooks.accept(self._scope, [new]))[0]
         if isinstance(answer, NetraError):
             raise answer
@@ -53,9 +57,37 @@ class LocalDoor:
             "attempts": [attempt_out(each, None, with_content=True) for each in attempts],
         }
 
-    async def dead(self, limit: int) -> list[Shape]:
+    async def dead(self, wanted: Over, limit: int) -> list[Shape]:
         """See `Door.dead`."""
-        return [shapes.dead_letter(row) for row in await self._read(store.dead_letters, (b"", b""), limit)]
+        return [shapes.dead_letter(row) for row in await self._read(_dead, wanted, limit)]
+
+    async def begin(self, kind: TaskKind, wanted: Over) -> Shape:
+        """See `Door.begin`."""
+        return task_out(await self._write(operators.begin, kind, wanted.endpoint, _walk(kind, wanted)))
+
+    async def task(self, task: str) -> Shape:
+        """See `Door.task`."""
+        return task_out(await self._read(tasks.get, from_text("qtask", task)))
+
+    async def tasks(self, limit: int) -> list[Shape]:
+        """See `Door.tasks`."""
+        return [task_out(each) for each in await self._read(tasks.page, None, limit)]
+
+    async def cancel_task(self, task: str, why: str) -> Shape:
+        """See `Door.cancel_task`."""
+        return task_out(await self._write(tasks.decide, from_text("qtask", task), operators.check_why(why)))
+
+    async def cancel(self, message_id: str, endpoint: str | None, why: str) -> Shape:
+        """See `Door.cancel`."""
+        found = await self._write(operators.cancel, from_text("msg", message_id), endpoint, operators.check_why(why))
+        return operators.cancelled_of(*found)
+
+    async def expunge(self, message_id: str, attempt: str | None) -> None:
+        """See `Door.expunge`."""
+        if attempt is None:
+            await self._write(expunge.expunge, from_text("msg", message_id))
+        else:
+            await self._write(expunge.expunge_attempt, from_text("msg", message_id), from_text("atmpt", attempt))
 
     async def resend(self, message_id: str, endpoint: str) -> None:
         """See `Door.resend`."""
@@ -89,6 +121,21 @@ async def _endpoints(tx: Tx, limit: int) -> list[tuple[Endpoint, EndpointHealth]
     return await with_health(tx, await endpoints.page(tx, (-1, b""), limit))
 
 
+def _walk(kind: TaskKind, wanted: Over) -> TaskWanted:
+    from ...server.models import STATES_OF_STATUS
+
+    states = operators.STATES[kind] if wanted.status is None else STATES_OF_STATUS[STATUS_TEXT.index(wanted.status)]
+    since_us, until_us = (microseconds(at) if at is not None else 0 for at in (wanted.since, wanted.until))
+    why = operators.check_why(wanted.why) if kind == "cancel" else ""
+    return TaskWanted(None, since_us, until_us, states, tuple(wanted.event_types), why=why)
+
+
+async def _dead(tx: Tx, wanted: Over, limit: int) -> list[DeliveryRow]:
+    since_us, until_us = (microseconds(at) if at is not None else None for at in (wanted.since, wanted.until))
+    found = await operators.dead_filter(tx, wanted.endpoint, wanted.event_types, since_us, until_us)
+    return await store.dead_letters(tx, (b"", b""), limit, found)
+
+
 async def _resend(tx: Tx, message_id: bytes, reference: str, deadline_s: float) -> None:
     endpoint = await endpoints.get(tx, reference)
     await store.message(tx, message_id)
@@ -110,6 +157,7 @@ def _described(tenant: str, wanted: NewEndpoint) -> Endpoint:
         headers={},
         ordering=wanted.ordering,
         filter=check_filter(wanted.filter) if wanted.filter is not None else None,
+        schedule=schedules.check(wanted.schedule) if wanted.schedule is not None else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""`netra webhooks send | list | show | dead | resend`."""
+"""`netra webhooks send | list | show | resend`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ async def send(
         str | None,
         typer.Option("--ordering-key", metavar="K", help="Wait for those of this key before it, where an endpoint orders by key."),
     ] = None,
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", metavar="S", help="Its own retries: 5s,5m,1h, or netra, svix, standard or none.")
+    ] = None,
     wait: Annotated[
         str | None, typer.Option("--wait", metavar="DURATION", help="Wait so long for its deliveries; exit 3 if one is a dead letter.")
     ] = None,
@@ -44,7 +47,7 @@ async def send(
     wait_s = parse_duration(wait) if wait else 0.0
     payload = _payload(file)
     async with entered(place) as door:
-        sent = await door.send(event_type, payload, event_id, ordering_key)
+        sent = await door.send(event_type, payload, event_id, ordering_key, schedule)
         if not wait:
             place.output.document(sent, f"{sent['id']} is stored")
             return OK
@@ -79,15 +82,6 @@ async def show(place: Place, message: MessageId) -> None:
     place.output.rows("deliveries", found["deliveries"], deliveries, "No endpoint takes it.")
     attempts = {"timestamp": "at", "endpointId": "endpoint", "statusText": "outcome", "responseStatusCode": "status", "response": "answer"}
     place.output.rows("attempts", found["attempts"], attempts, "No attempt was made yet.")
-
-
-@command(app, "dead", TENANT)
-async def dead(place: Place, limit: Limit = 50) -> None:
-    """List dead letters: deliveries given up, with the reason."""
-    async with entered(place) as door:
-        found = await door.dead(limit)
-    columns = {"message": "message", "endpoint": "endpoint", "attempts": "attempts", "last_status": "status", "reason": "reason"}
-    place.output.rows("dead", found, columns, "There is no dead letter.")
 
 
 @command(app, "resend", TENANT)

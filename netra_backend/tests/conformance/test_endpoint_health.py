@@ -327,7 +327,7 @@ async def test_the_counts_are_those_of_every_tenant(database):
         ("c", CLOSED, {"gate_us": 1}),
     ):
         await opened(database, breaker, tenant, **fields)
-    assert await database.read(health.counts, scope=SYSTEM) == {"open": 2, "half_open": 1, "slow_start": 1, "gated": 2}
+    assert await database.read(health.counts, scope=SYSTEM) == {"open": 2, "half_open": 1, "slow_start": 1, "gated": 2, "failing": 0}
 
 
 async def test_a_tenant_is_shown_its_own_endpoints_health(database):

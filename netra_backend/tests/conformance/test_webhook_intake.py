@@ -8,12 +8,12 @@ import pytest
 
 from netra_backend.errors import KeyReused
 from netra_backend.kernel.runtime import Runtime
-from netra_backend.webhooks import store
+from netra_backend.webhooks import endpoints, store
 from netra_backend.webhooks.errors import DuplicateEventId
 from netra_backend.webhooks.intake import Accepted, StaleSnapshot, Target, ingest
 
 from ..support.storage import ENGINES, SYSTEM, Q, opened, outcome_of
-from ..support.webhooks import endpoint_of, in_tenant, intake, live_node, reap, version_of
+from ..support.webhooks import SEALER, described, endpoint_of, in_tenant, intake, live_node, reap, version_of
 
 
 class Handed:
@@ -204,3 +204,42 @@ async def test_an_error_anywhere_in_ingest_leaves_neither_message_nor_key(engine
         assert await stored(database) == []
         fresh = await one(database, intake(endpoint, version, event_id="e"))
         assert isinstance(fresh, Accepted) and not fresh.replayed
+
+
+async def test_a_wide_fan_out_takes_as_many_statements_as_a_narrow_one(database):
+    """1 to 1,000 in no more round trips than 1 to 1."""
+    await endpoint_of(database)
+
+    async def widen(tx):
+        for _ in range(999):
+            await endpoints.create(tx, SEALER, described(), None)
+
+    async def statements(tx, items):
+        done = []
+        plain = {name: getattr(type(tx), name) for name in ("all", "execute")}
+
+        def counted(name):
+            async def run(self, statement, **params):
+                if self is tx:
+                    done.append(statement.name)
+                return await plain[name](self, statement, **params)
+
+            return run
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in plain:
+                patch.setattr(type(tx), name, counted(name))
+            await ingest(tx, items, None)
+        return done
+
+    async def taken() -> list[str]:
+        found = await database.read(endpoints.snapshot, SEALER, scope=in_tenant("acme"))
+        wanted = [Target(endpoint_id) for endpoint_id in found.endpoints]
+        item = intake(next(iter(found.endpoints.values())), found.version, targets=wanted, event_id=f"to {len(wanted)}")
+        return await database.write(statements, [item], scope=SYSTEM)
+
+    narrow = await taken()
+    await database.write(widen, scope=in_tenant("acme"))
+    assert await taken() == narrow
+    assert len(await stored(database)) == 2
+    assert len(await database.read(store.deliveries, (await stored(database))[0].id, scope=in_tenant("acme"))) == 1000

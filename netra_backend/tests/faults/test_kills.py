@@ -37,8 +37,8 @@ DECLARED = {
 }
 FAILPOINTS = sorted(name for names in DECLARED.values() for name in names)
 """Read from the source: importing everything at collection would take longer than the kills."""
-OF_WEBHOOKS = [name for name in FAILPOINTS if not name.startswith(("batch.", "oauth."))]
-"""What this scenario reaches; those of batches are killed in `test_batch_kills`, those of the vault in `test_oauth_kills`."""
+OF_WEBHOOKS = [name for name in FAILPOINTS if not name.startswith(("batch.", "oauth.", "webhooks.task_"))]
+"""What this scenario reaches; those of batches, of operators' tasks and of the vault have files of their own."""
 
 KILLS = int(os.environ.get("NETRA_KILLS", "3"))
 """Random kills per cell; `make soak PART=webhooks` asks for more."""
@@ -51,6 +51,7 @@ NTH = {
     "webhooks.released_before_commit": 1,
     "webhooks.probe_taken_before_commit": 1,
     "webhooks.health_written_before_commit": 1,
+    "webhooks.operational_taken_before_commit": 1,
 }
 """Which hit is killed, where the first ones belong to the start of the process."""
 
@@ -126,6 +127,9 @@ def test_a_process_killed_at_a_failpoint_loses_nothing(world, failpoint):
     victim = world.start(f"{failpoint}@{NTH.get(failpoint, 2)}=kill")
     try:
         victim.ask("node")  # it is there first, and so has the log's lead
+        if failpoint == "webhooks.operational_taken_before_commit":
+            victim.ask("tell_operator", tenant=TENANT)
+            keep_busy(world, victim)  # before another process takes the event
         while len(world.children) < world.processes:
             world.start()
         keep_busy(world, victim)

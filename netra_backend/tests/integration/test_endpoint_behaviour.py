@@ -8,6 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from netra_backend.resilience.circuit_breaker import CLOSED
 from netra_backend.storage.statements import Statements
 from netra_backend.testing.clock import FakeClock
 from netra_backend.testing.endpoint import MisbehavingEndpoint
@@ -278,7 +279,7 @@ async def test_answers_that_refuse_the_message_park_nobody(netra, clock, receive
         await send(netra, {"n": number})
     await turned(clock, netra)
     assert len(receiver.received) == 30
-    assert await health_of(netra, endpoint) == WELL
+    assert (await health_of(netra, endpoint)).breaker == CLOSED
 
 
 async def test_another_url_ends_the_parking_at_once(netra, clock, receiver):
@@ -294,12 +295,41 @@ async def test_a_healthy_endpoint_writes_nothing_about_its_health(netra, clock, 
     for number in range(50):
         await send(netra, {"n": number})
     await turned(clock, netra)
-    receiver.behave("503-then-ok:3")  # and neither does one that only stumbles
+    assert len(receiver.received) == 50
+    assert await netra.database.read(health.health_of, [(endpoint.tenant, endpoint.id)], scope=SYSTEM) == {}
+
+
+async def test_an_endpoint_that_stumbled_is_well_again_and_nobody_looks_at_it(netra, clock, receiver):
+    receiver.behave("503-then-ok:3")
+    endpoint = await add_endpoint(netra, receiver.url)
     for number in range(20):
         await send(netra, {"n": number})
     await turned(clock, netra, seconds=2)
-    assert len(receiver.received) == 73
-    assert await netra.database.read(health.health_of, [(endpoint.tenant, endpoint.id)], scope=SYSTEM) == {}
+    assert len(receiver.received) == 23
+    assert await health_of(netra, endpoint) == WELL
+    assert await netra.database.read(health.unwell, ("", b""), scope=SYSTEM) == []
+
+
+async def test_an_endpoint_that_fails_for_long_is_warned_of_disabled_and_its_messages_are_skipped(tmp_path, clock, receiver):
+    receiver.behave("404")
+    options = {"webhooks_disable_after": "5h", "webhooks_disable_attempts": 6, "webhooks_failing_warnings": "1h"}
+    async with on_a_clock(tmp_path, clock, webhooks_schedule="1h,1h,1h,1h,1h,1h,1h", webhooks_jitter=0, **options) as netra:
+        endpoint = await add_endpoint(netra, receiver.url)
+        first = await send(netra)
+        for _ in range(7):
+            await turned(clock, netra, seconds=3601)
+        assert len(receiver.received) == 6, "nothing is sent to an endpoint that was disabled"
+        (entry,) = await entries(netra, "endpoint.disable")
+        assert entry[2] == "system"
+        assert (await row(netra, first, endpoint)).state == "skipped"
+        later = await send(netra)
+        assert (await row(netra, later, endpoint)).state == "skipped"
+        receiver.behave("ok")
+        await change_endpoint(netra, endpoint, disabled=False)
+        await turned(clock, netra, seconds=1)
+        again = await send(netra)
+        await turned(clock, netra)
+        assert (await row(netra, again, endpoint)).state == "delivered"
 
 
 async def test_processes_share_the_breaker_the_gate_and_the_limit_per_endpoint(tmp_path, clock, receiver):

@@ -42,7 +42,7 @@ async def add_endpoint(netra: Netra, url: str, *, tenant: str = TENANT, **fields
     """An endpoint at `url`, which takes everything unless `fields` say otherwise."""
     await netra.tenant(tenant)
     plain = {"uid": None, "event_types": None, "channels": None, "disabled": False, "headers": {}, **fields}
-    new = Endpoint(tenant, b"", url=url, description="", rate_limit=None, metadata={}, created_us=0, updated_us=0, **plain)
+    new = Endpoint(tenant, b"", url=url, description="", metadata={}, created_us=0, updated_us=0, **{"rate_limit": None, **plain})
     made: Endpoint = await netra.database.write(endpoints.create, netra.sealer, new, None, scope=Scope(tenant, "tester"))
     return made
 

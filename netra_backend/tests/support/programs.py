@@ -30,6 +30,7 @@ from ...webhooks import endpoints
 from ...webhooks.intake import Accepted
 from ...webhooks.keys import encode_secret
 from ...webhooks.model import Endpoint, Ordering
+from ...webhooks.reports import report
 from .dying import backing_up, restoring
 from .vault_programs import provider, vault
 
@@ -142,6 +143,14 @@ class Platform:
             self._at_rest.set()
         return number
 
+    async def tell_operator(self, tenant: str) -> None:
+        """Commit an operational event."""
+
+        async def work(tx: Any) -> None:
+            report(tx, "endpoint.disabled", tenant, bytes(16), trigger="manual")
+
+        await self._netra.write(work, tenant=tenant)
+
     async def start_run(self, tenant: str, job: str, params: dict[str, Any], key: str, partitions: int) -> str:
         """Start a run of a batch; its id."""
         async with self._netra.transaction(tenant=tenant) as tx:
@@ -158,6 +167,19 @@ class Platform:
     async def decide_run(self, tenant: str, run: str, event: str) -> str:
         """Pause, resume or cancel a run; its new state."""
         return await getattr(self._netra.batch, event)(run, tenant=tenant)
+
+    async def set_disabled(self, tenant: str, name: str, disabled: bool) -> None:
+        """Disable or enable an endpoint; this process knows of it at once."""
+        await self._netra.database.write(endpoints.update, name, {"disabled": disabled}, scope=Scope(tenant, "tester"))
+        self._netra.webhooks.snapshots.forget(tenant)
+
+    async def recover(self, tenant: str, name: str, since: float) -> str:
+        """Recover an endpoint; the task's id."""
+        return (await self._netra.webhooks.recover(name, since, tenant=tenant))["task"]
+
+    async def task(self, tenant: str, task: str) -> dict[str, Any]:
+        """How a task stands."""
+        return await self._netra.webhooks.task(task, tenant=tenant)
 
     async def hold(self, tenant: str, ref: str) -> str:
         """Open a transaction, send inside it, and keep it open until `let_go`."""

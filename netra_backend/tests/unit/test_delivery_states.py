@@ -10,7 +10,7 @@ import pytest
 import netra_backend
 from netra_backend.kernel.states import IllegalTransition
 from netra_backend.storage.statements import Statements
-from netra_backend.webhooks.states import BREAKER, DECISIONS, DELIVERY
+from netra_backend.webhooks.states import BREAKER, DECISIONS, DELIVERY, TASK
 
 PACKAGE = Path(netra_backend.__file__).parent
 MIGRATION = "".join(path.read_text() for path in sorted((PACKAGE / "storage/migrations/sqlite").glob("*.sql")))
@@ -60,6 +60,21 @@ def test_each_statement_leaves_only_the_states_that_its_event_may_leave(statemen
     assert f"state = '{DELIVERY.transitions[event][1]}'" in update
 
 
+def test_a_task_is_running_until_it_has_one_of_three_ends_and_the_schema_knows_these_states():
+    assert {event: TASK.sources(event) for event in TASK.transitions} == dict.fromkeys(("finish", "cancel", "fail"), ("running",))
+    table = MIGRATION[MIGRATION.index("create table netra_webhook_task") :]
+    assert tuple(re.findall(r"'(\w+)'", re.search(r"state text not null check \(state in \(([^)]*)\)\)", table)[1])) == TASK.states
+
+
+@pytest.mark.parametrize(
+    ("statement", "event"), [("redrive", "resend"), ("cancel_chosen", "cancel"), ("cancel_delivery", "cancel"), ("cancel_erased", "cancel")]
+)
+def test_a_verb_over_many_messages_leaves_only_states_that_its_event_may_leave(statement, event):
+    text = Q.by_name[statement].text
+    assert {*states_in(text[text.index("where") :])} <= {*DELIVERY.sources(event)}
+    assert f"state = '{DELIVERY.transitions[event][1]}'" in text
+
+
 def test_an_acknowledgement_leaves_a_lease_only():
     assert "netra_delivery.state = 'leased'" in Q.acknowledge.text
     for event in ("acknowledge", "retry", "dead_letter", "skip", "cancel"):
@@ -68,7 +83,8 @@ def test_an_acknowledgement_leaves_a_lease_only():
 
 @pytest.mark.parametrize("table", DECISIONS)
 def test_the_audits_triggers_guard_exactly_the_columns_that_are_decisions(table):
-    trigger = re.findall(rf"after update of ([\w, \n]+)\s+on {table} begin", MIGRATION)[-1]  # a later migration replaces an earlier one's
+    # a later migration replaces an earlier one's
+    trigger = re.findall(rf"after update of ([\w, \n]+)\s+on {table}(?:\nwhen [^;]*?)? begin", MIGRATION)[-1]
     assert {*re.findall(r"\w+", trigger)} - {"audit_id"} == {*DECISIONS[table]} - {"audit_id"}
 
 

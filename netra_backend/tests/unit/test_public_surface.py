@@ -11,6 +11,7 @@ from netra_backend import Netra, batch, oauth, webhooks
 from netra_backend.batch.service import Batch
 from netra_backend.cache.service import Cache
 from netra_backend.sync import SyncDoor
+from netra_backend.webhooks.operators import Operators
 from netra_backend.webhooks.service import Webhooks
 
 
@@ -51,8 +52,20 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         (SyncDoor.write, ["fn", "args", "tenant"]),
         (SyncDoor.transaction, ["tenant"]),
         (SyncDoor.tenant, ["reference"]),
-        (Webhooks.send, ["tx", "type", "payload", "event_id", "content_key", "deliver_at", "channels", "tags", "ordering_key"]),
+        (Webhooks.send, ["tx", "type", "payload", "event_id", "content_key", "deliver_at", "channels", "tags", "ordering_key", "schedule"]),
         (Webhooks.send_many, ["tx", "messages"]),
+        (Webhooks.recover, ["endpoint", "since", "until", "tenant"]),
+        (Webhooks.replay_missing, ["endpoint", "since", "until", "tenant"]),
+        (Webhooks.bulk_replay, ["endpoint", "since", "until", "event_types", "channel", "tag", "states", "tenant"]),
+        (Webhooks.redrive, ["endpoint", "since", "until", "event_types", "tenant"]),
+        (Webhooks.dead_letters, ["endpoint", "event_types", "since", "until", "after", "limit", "tenant"]),
+        (Webhooks.cancel, ["message", "endpoint", "why", "tenant"]),
+        (Webhooks.cancel_backlog, ["endpoint", "why", "since", "until", "tenant"]),
+        (Webhooks.expunge, ["message", "tenant"]),
+        (Webhooks.expunge_attempt, ["message", "attempt", "tenant"]),
+        (Webhooks.task, ["task", "tenant"]),
+        (Webhooks.tasks, ["after", "limit", "tenant"]),
+        (Webhooks.cancel_task, ["task", "why", "tenant"]),
         (Cache.invalidate, ["tx", "deps"]),
         (Cache.get, ["key", "default", "serializer", "type", "tenant"]),
         (Cache.set, ["key", "value", "ttl", "depends_on", "serializer", "type", "tenant"]),
@@ -101,7 +114,7 @@ def test_public_calls_take_these_arguments(function, expected):
 def test_every_public_call_says_what_it_does():
     public = [
         value
-        for cls in (Netra, SyncDoor, Webhooks, Batch, Cache)
+        for cls in (Netra, SyncDoor, Webhooks, Operators, Batch, Cache)
         for name, value in vars(cls).items()
         if callable(value) and not name.startswith("_")
     ]

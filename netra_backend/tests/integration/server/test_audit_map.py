@@ -7,21 +7,27 @@ import json
 from netra_backend.batch import chunks, store
 from netra_backend.batch.model import Chunk, Failure, Part
 from netra_backend.batch.registry import Job
-from netra_backend.kernel.ids import from_text
-from netra_backend.kernel.scope import Scope
+from netra_backend.kernel.ids import from_text, to_text
+from netra_backend.kernel.scope import Scope, TraceContext
+from netra_backend.server.app import ROUTERS
 from netra_backend.server.audit_map import AUDITED, NOT_AUDITED
 from netra_backend.storage import nodes
+from netra_backend.webhooks import store as webhooks_store
+from netra_backend.webhooks.intake import Q as WEBHOOKS
+from netra_backend.webhooks.model import Attempt
 
 from ...support.server import API, client_of, endpoint, message
 
 NODE = b"n" * 16
-HIDDEN = {"HEAD /api/v1/health", "GET /openapi.json"}
+AGO = "2020-01-01T00:00:00Z"
 
 
 async def routes_of(app) -> set[str]:
     async with client_of(app, None) as nobody:
         document = (await nobody.get("/openapi.json")).json()
-    return {f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item} | HIDDEN
+    shown = {f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item}
+    hidden = [route for router in ROUTERS for route in router.routes if not route.include_in_schema]
+    return shown | {f"{method} {route.path}" for route in hidden for method in route.methods} | {"GET /openapi.json"}
 
 
 async def test_each_route_is_decided(app):
@@ -48,14 +54,40 @@ async def with_a_dead_letter(tx, run_id):
     await chunks.commit(tx, lease, Job("job", read=None, write=None), chunk, 1.0)
 
 
+async def one_attempt(netra, message_id, endpoint_id):
+    """An attempt of that message, as a sender would have written it."""
+    ids = from_text("msg", message_id), from_text("ep", endpoint_id)
+    made = Attempt("acme", ids[0], b"a" * 16, ids[1], 1, False, 1, 1, "failed", 500, "", "", "words", "u", late=False, trace=TraceContext())
+    await netra.database.write(
+        run, WEBHOOKS.insert_attempts, [webhooks_store._attempt_row(made, late=False)], scope=Scope("acme", "tester")
+    )
+    return to_text("atmpt", made.id)
+
+
+async def run(tx, statement, rows):
+    return await tx.execute(statement, rows=rows)
+
+
 async def test_each_audited_route_writes_what_it_says(app, operator, netra):
     made = await endpoint(operator, uid="hook")
+    told = (await operator.post(f"{API}/operational-webhook/endpoint", json={"url": "http://example.com/"})).json()["id"]
     sent = await message(operator)
     key = (await operator.post(f"{API}/keys", json={"name": "a"})).json()["id"]
     own = (await operator.post(f"{API}/tenants/acme/keys", json={"name": "a"})).json()["id"]
     run = (await operator.post(f"{API}/tenants/acme/batch/runs", json={"job": "nobody's"})).json()["run"]
     await netra.database.write(with_a_dead_letter, from_text("run", run), scope=Scope("acme", "tester"))
-    values = {"app_id": "acme", "tenant": "acme", "endpoint_id": made["id"], "msg_id": sent["id"], "event_type_name": "a.b", "run": run}
+    attempt = await one_attempt(netra, sent["id"], made["id"])
+    task = (await operator.post(f"{API}/app/acme/endpoint/hook/recover", json={"since": AGO})).json()["id"]
+    other = {"message": (await message(operator))["id"], "endpoint": made["id"], "attempt_id": attempt, "task": task}
+    values = {
+        **other,
+        "app_id": "acme",
+        "tenant": "acme",
+        "endpoint_id": made["id"],
+        "msg_id": sent["id"],
+        "event_type_name": "a.b",
+        "run": run,
+    }
     values |= {"client": "provider", "connection": "user"}
     bodies = {
         "POST /api/v1/app": {"name": "n", "uid": "fresh"},
@@ -64,6 +96,20 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "POST /api/v1/app/{app_id}/endpoint": {"url": "http://example.com/"},
         "PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}": {"url": "http://example.com/"},
         "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}": {"description": "x"},
+        "POST /api/v1/operational-webhook/endpoint": {"url": "http://example.com/"},
+        "PUT /api/v1/operational-webhook/endpoint/{endpoint_id}": {"url": "http://example.com/"},
+        "PATCH /api/v1/operational-webhook/endpoint/{endpoint_id}": {"description": "x"},
+        "PUT /api/v1/operational-webhook/endpoint/{endpoint_id}/headers": {"headers": {"X-A": "1"}},
+        "PATCH /api/v1/operational-webhook/endpoint/{endpoint_id}/headers": {"headers": {"X-B": "1"}},
+        "PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers": {"headers": {"x-a": "1"}},
+        "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers": {"headers": {"x-a": "2"}},
+        "POST /api/v1/auth/app-portal-access/{app_id}": {},
+        "POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/recover": {"since": AGO},
+        "POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing": {"since": AGO},
+        "POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay": {"since": AGO},
+        "POST /api/v1/tenants/{tenant}/webhooks/dead/redrive": {},
+        "POST /api/v1/tenants/{tenant}/webhooks/messages/{message}/cancel": {"why": "a mistake"},
+        "POST /api/v1/tenants/{tenant}/webhooks/endpoints/{endpoint}/cancel": {"why": "a mistake"},
         "POST /api/v1/event-type": {"name": "a.b", "description": "d"},
         "PUT /api/v1/event-type/{event_type_name}": {"description": "d"},
         "PATCH /api/v1/event-type/{event_type_name}": {"description": "e"},
@@ -75,6 +121,11 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "PUT /api/v1/tenants/{tenant}/oauth/clients/{client}": {"client_id": "c", "endpoints": {"token": ["http://127.0.0.1/token"]}},
         "POST /api/v1/tenants/{tenant}/connections": {"name": "user", "client": "provider", "tokens": {"access_token": "a"}},
     }
+    links = [(await operator.post(f"{API}/auth/app-portal-access/acme", json={})).json()["token"] for _ in range(2)]
+    carried = {
+        "POST /api/v1/auth/logout": {"authorization": f"Bearer {links[0]}"},
+        "DELETE /ui/session": {"cookie": f"__Host-netra={links[1]}"},
+    }
     last = ["DELETE /api/v1/app/{app_id}/endpoint/{endpoint_id}", "DELETE /api/v1/app/{app_id}"]
     rotations = [route for route in AUDITED if route.endswith("/keys/{key_id}/rotate")]  # before the key is revoked
     first = [route for route in AUDITED if route not in last and route not in rotations]
@@ -82,11 +133,12 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
     for number, route in enumerate([*rotations, *first, last[0]]):
         method, _, path = route.partition(" ")
         trace = f"{number + 1:032x}"
-        path = path.format(**values, key_id=own if "/tenants/" in path else key)
+        of_operator = {"endpoint_id": told} if "/operational-webhook/" in path else {}
+        path = path.format(**{**values, **of_operator}, key_id=own if "/tenants/" in path else key)
         body = bodies.get(route)
         content = None if body is None else json.dumps(body)
         headers = {"traceparent": f"00-{trace}-{1:016x}-01", "content-type": "application/json"}
-        answer = await operator.request(method, path, content=content, headers=headers)
+        answer = await operator.request(method, path, content=content, headers=headers | carried.get(route, {}))
         assert answer.status_code < 300, (route, answer.text)
         traces[route] = trace
     found = await entries(operator)

@@ -135,6 +135,28 @@ async def test_a_batch_answers_in_order_and_says_which_message_alone_was_refused
     assert (await operator.get(f"{MSG}/{third['id']}")).status_code == 200
 
 
+NDJSON = {"content-type": "application/x-ndjson"}
+
+
+async def test_a_batch_may_come_as_json_texts_one_a_line(netra, operator):
+    payloads = ['{ "b" : 1.0e0}', '{"a":"\\n"}']
+    lines = b"\n\n".join(a_message(payload) for payload in payloads) + b"\r\n"
+    answer = await operator.post(BATCH, content=lines, headers=NDJSON)
+    assert answer.status_code == 202
+    assert [await stored(netra, each) for each in answer.json()] == payloads
+    again = [await operator.post(BATCH, content=lines, headers={**NDJSON, "idempotency-key": "k"}) for _ in range(2)]
+    assert again[0].json() == again[1].json()
+    assert (await operator.post(BATCH, content=b"", headers=NDJSON)).json() == []
+
+
+async def test_a_line_that_is_wrong_is_named_and_nothing_is_stored(operator):
+    for line, status, words in ((b"{", 400, "message 1"), (b"[]", 422, "'1'"), (b'{"eventType":"a.b"}', 422, "'payload'")):
+        answer = await operator.post(BATCH, content=a_message("{}") + b"\n" + line, headers=NDJSON)
+        assert (answer.status_code, words in str(answer.json())) == (status, True), answer.text
+    assert (await operator.get(MSG)).json()["data"] == []
+    assert (await operator.post(MSG, content=a_message("{}"), headers=NDJSON)).status_code == 415
+
+
 async def test_an_empty_batch_is_accepted_and_a_batch_of_anything_else_is_not(operator):
     assert (await operator.post(BATCH, json=[])).json() == []
     for wrong in (b"{}", b"[1]", b"[[]]", b'"x"', b"null"):

@@ -166,11 +166,12 @@ async def test_metrics_show_the_queue_and_what_the_parts_counted(tmp_path):
 
 async def test_an_endpoint_is_shown_with_its_breaker_and_counted_in_the_gauge(netra, operator):
     made = await endpoint(operator)
-    assert made["breaker"] == {"state": "closed", "parkedUntil": None, "gatedUntil": None}
+    assert made["breaker"] == {"state": "closed", "parkedUntil": None, "gatedUntil": None, "failingSince": None}
     lane = "acme", from_text("ep", made["id"])
     parked = EndpointHealth(Breaker("open", 0, 2_000_000, openings=1), gate_us=2**50)
     await netra.database.write(health.settle, [News(*lane, WELL, parked)], scope=SYSTEM)
-    shown = {"state": "open", "parkedUntil": "1970-01-01T00:00:02.000000Z", "gatedUntil": "2005-09-05T05:58:26.842624Z"}
+    times = {"parkedUntil": "1970-01-01T00:00:02.000000Z", "gatedUntil": "2005-09-05T05:58:26.842624Z", "failingSince": None}
+    shown = {"state": "open", **times}
     assert (await operator.get(f"{API}/app/acme/endpoint/{made['id']}")).json()["breaker"] == shown
     assert [each["breaker"] for each in (await operator.get(f"{API}/app/acme/endpoint")).json()["data"]] == [shown]
     assert (await operator.patch(f"{API}/app/acme/endpoint/{made['id']}", json={"description": "x"})).json()["breaker"] == shown

@@ -44,14 +44,18 @@ _ENDPOINT: Final = {
     "headers": "{}",
     "ordering": None,
     "filter": None,
+    "schedule": None,
     **_NOW,
 }
-_EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "group_name": None, "schemas": None, **_NOW}
+_EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "group_name": None, "schemas": None, "schedule": None, **_NOW}
 _TENANT: Final = {"name": "new", "metadata": "{}", "rate_limit": None, **_NOW}
 _MESSAGES: Final = {"after_us": -1, "before_us": EVER_US, "any_type": 1, "types": [], "channel": "", "tag": ""}
 _ATTEMPTS: Final = {**_MESSAGES, **_PAGE, "any_outcome": 1, "outcomes": [], "least_status": 0, "above_status": 1000}
+_OF_ENDPOINT: Final = {**_MESSAGES, **_PAGE, "any_state": 1, "states": []}
 _ANY_ENDPOINT: Final = {"any_endpoint": 1, "endpoint_id": b""}
 _DELIVERY: Final = {"message_id": r.DEAD, "endpoint_id": r.ENDPOINT}
+_WALK: Final = {"id": r.TASK, "node": r.NODE}
+_DEAD: Final = {"any_endpoint": 1, "endpoint_id": b"", "any_type": 1, "types": [], "after_us": -1, "before_us": EVER_US}
 _TYPES: Final = {"with_archived": 1, **_PAGE}
 
 _PARTITION: Final = {"run_id": r.RUN, "number": 2}
@@ -188,6 +192,7 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.update_event_type": case(name=r.EVENT_TYPE, audit_id=r.SPARE["event type"], **_EVENT_TYPE),
     "webhooks.bury_event_type": case(name=r.EVENT_TYPE, audit_id=r.SPARE["event type"], **_NOW),
     "webhooks.get_event_type": case(name=r.EVENT_TYPE),
+    "webhooks.schedules_of_event_types": case(),
     "webhooks.list_event_types": case(after="", **_TYPES),
     "webhooks.list_event_types_back": case(after="~", **_TYPES),
     "webhooks.point_key_at": case(route=r.ROUTE, key="key-1", ref=r.LATER),
@@ -208,7 +213,43 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.insert_resent": case(message_id=r.DEAD, endpoint_id=r.WELL, deadline_us=r.FAR_US, **_NOW),
     "webhooks.get_delivery": case(**_DELIVERY),
     "webhooks.deliveries_of_message": case(message_id=r.READY),
-    "webhooks.list_dead": case(after_endpoint=b"", after_message=b"", **_PAGE),
+    "webhooks.list_dead": case(after_endpoint=b"", after_message=b"", **_DEAD, **_PAGE),
+    "webhooks.insert_task": case(
+        id=r.NEW_TASK,
+        kind="recover",
+        parameters="{}",
+        after_us=0,
+        after_id=b"",
+        trace_id="",
+        span_id="",
+        audit_id=r.SPARE["new task"],
+        **_NOW,
+    ),
+    "webhooks.get_task": case(id=r.TASK),
+    "webhooks.list_tasks": case(**_NEWEST),
+    "webhooks.claim_task": case(id=r.FREE_TASK, node=r.NODE),
+    "webhooks.hold_task": case(**_WALK),
+    "webhooks.move_task": case(
+        state="running", after_us=9, after_id=b"", done=1, changed=1, reason=None, finished_us=None, **_WALK, **_NOW
+    ),
+    "webhooks.release_task": case(**_WALK),
+    "webhooks.hold_task_to_decide": case(id=r.TASK),
+    "webhooks.decide_task": case(id=r.TASK, state="cancelled", reason="no", audit_id=r.SPARE["task"], **_NOW),
+    "webhooks.task_page": case(after_us=-1, after_id=b"", until_us=EVER_US, **_PAGE),
+    "webhooks.standing_deliveries": case(rows=[(r.READY,), (r.DEAD,)], **_ANY_ENDPOINT),
+    "webhooks.hold_chosen": case(
+        rows=[(r.SETTLED, r.ENDPOINT), (r.DEAD, r.ENDPOINT), (r.GONE, r.ENDPOINT)], states=[("dead",), ("delivered",)]
+    ),
+    "webhooks.redrive": case(rows=[(r.DEAD, r.ENDPOINT, r.NOW_US, r.FAR_US, None, None)], reason="new"),
+    "webhooks.insert_missing": case(endpoint_id=r.WELL, reason="new", rows=[(r.DEAD, r.WELL, r.NOW_US, r.FAR_US, None, None)]),
+    "webhooks.cancel_chosen": case(rows=[(r.READY, r.ENDPOINT)], reason="new"),
+    "webhooks.under_way": case(endpoint_id=r.ENDPOINT, after_us=-1, until_us=EVER_US),
+    "webhooks.cancel_delivery": case(message_id=r.READY, endpoint_id=r.ENDPOINT, reason="new", audit_id=r.SPARE["delivery due"]),
+    "webhooks.expunge_message": case(id=r.READY),
+    "webhooks.expunge_attempt": case(message_id=r.READY, id=r.ATTEMPT),
+    "webhooks.outlived_payloads": case(limit=10, **_NOW),
+    "webhooks.erase_payloads": case(rows=[(r.READY,)]),
+    "webhooks.cancel_erased": case(rows=[(r.READY,)], reason="new"),
     "webhooks.attempts_of_message": case(message_id=r.READY, before=LAST, **_PAGE),
     "webhooks.attempts_of_message_back": case(message_id=r.READY, before=b"", **_PAGE),
     "webhooks.attempts_of_endpoint": case(endpoint_id=r.ENDPOINT, before=LAST, **_PAGE),
@@ -220,16 +261,25 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.find_attempts_of_message_back": case(message_id=r.READY, place=b"", **_ANY_ENDPOINT, **_ATTEMPTS),
     "webhooks.find_attempts_of_endpoint": case(endpoint_id=r.ENDPOINT, place=LAST, **_ATTEMPTS),
     "webhooks.find_attempts_of_endpoint_back": case(endpoint_id=r.ENDPOINT, place=b"", **_ATTEMPTS),
+    "webhooks.schemas_of_event_types": case(),
+    "webhooks.messages_of_endpoint": case(endpoint_id=r.ENDPOINT, place=LAST, **_OF_ENDPOINT),
+    "webhooks.messages_of_endpoint_back": case(endpoint_id=r.ENDPOINT, place=b"", **_OF_ENDPOINT),
+    "webhooks.states_of_endpoint": case(endpoint_id=r.ENDPOINT, least=b"", above=LAST),
+    "webhooks.outcomes_of_endpoint": case(endpoint_id=r.ENDPOINT, least=b"", above=LAST),
     "webhooks.destinations_of_message": case(message_id=r.READY, after=b"", **_PAGE),
     "webhooks.destinations_of_message_back": case(message_id=r.READY, after=LAST, **_PAGE),
 }
 
 READ_BY_EVERYBODY: Final = {
     "webhooks.get_event_type": "event types are the operator's, and every tenant may know them",
+    "webhooks.schedules_of_event_types": "as above",
     "webhooks.list_event_types": "as above",
     "webhooks.list_event_types_back": "as above",
+    "webhooks.schemas_of_event_types": "as above",
 }
 """Statements that answer with rows of the operator's where only the policies hold them."""
 
-REDUNDANT: Final[dict[tuple[str, str], str]] = {}
+REDUNDANT: Final[dict[tuple[str, str], str]] = {
+    ("webhooks.insert_missing", "m.tenant = :tenant"): "the foreign key refuses a delivery of a message that the tenant has not",
+}
 """(statement, what was taken out) whose loss no case can show, and why it cannot reach another tenant's row."""

@@ -13,7 +13,7 @@ from . import rows as r
 
 Params = dict[str, Any]
 
-_MESSAGE: Final = ("thing.happened", None, "{}", None, None, None, None, r.NOW_US, "", "")
+_MESSAGE: Final = ("thing.happened", None, "{}", None, None, None, None, r.NOW_US, "", "", None, None)
 _OPEN: Final = ("open", 1, 1)
 _ATTEMPT: Final = (r.ENDPOINT, 1, 0, 1, 1, "delivered", 200, "", "", "", "http://new/", 0, "", "")
 
@@ -41,6 +41,9 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
     "webhooks.hold_lines": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
     "webhooks.free_heads": lambda tenant: {"rows": [(tenant, r.LINED, "l")], "never_us": r.NEVER_US, "now_us": r.NOW_US},
     "webhooks.messages_by_id": lambda tenant: {"rows": [(tenant, r.READY)]},
+    "webhooks.count_failures": lambda tenant: {"rows": [(tenant, r.OPEN, 2, r.NOW_US)], "gap_us": r.FAR_US},
+    "webhooks.forget_failures": lambda tenant: {"rows": [(tenant, r.OPEN)]},
+    "webhooks.mark_warned": lambda tenant: {"rows": [(tenant, r.OPEN, 2)]},
     "webhooks.claim": lambda tenant: _claim((tenant, r.ENDPOINT, 10)),
     "webhooks.acknowledge": lambda tenant: {
         "rows": [(tenant, r.LEASED, r.ENDPOINT, r.NODE, "delivered", 1, 0, 200, "ok")],
@@ -98,6 +101,17 @@ OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "webhooks.next_due_lane": ("the dispatcher walks all lanes; each names its tenant", {"after_tenant": "", "after_endpoint": b""}),
     "webhooks.next_tenant_with_messages": ("retention walks over all tenants", {"after_tenant": "", "ever_us": 2**62}),
     "webhooks.next_tenant_with_lines": ("retention walks over all tenants", {"after_tenant": "", "last_endpoint": b"\xff" * 16}),
+    "webhooks.next_tenant_with_outlived_payloads": ("retention finds whose payloads are to go", {"now_us": r.FAR_US}),
+    "webhooks.claimable_tasks": ("a worker serves all tenants; each row names its own", {"node": r.DEAD_NODE, "limit": 10}),
+    "webhooks.tenant_of_task": ("whose task it is is what is asked", {"id": r.TASK}),
+    "webhooks.list_all_tasks": (
+        "the operator's list",
+        {"created_us": 2**62, "id": b"", "kinds": [("recover",)], "states": [("running",)], "limit": 10},
+    ),
+    "webhooks.list_all_tasks_back": (
+        "the operator's list",
+        {"created_us": -1, "id": b"", "kinds": [("recover",)], "states": [("running",)], "limit": 10},
+    ),
     "webhooks.next_line": (
         "the sweep walks all lines; each names its tenant",
         {"after_tenant": "", "after_endpoint": b"", "after_line": ""},

@@ -38,6 +38,7 @@ GONE, GONE_TOO, VOID, VOID_TOO = (named(f"message {n}") for n in ("gone", "gone 
 
 MESSAGES: Final = (GONE, GONE_TOO, VOID, VOID_TOO, FRONT, BEHIND, READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
+TASK, NEW_TASK, FREE_TASK = named("task"), named("task new"), named("task free")
 RUN, NEW_RUN, IDLE_RUN = named("run"), named("run new"), named("run idle")
 FLOW, NEW_FLOW = named("flow"), named("flow new")
 CLIENT, NEW_CLIENT = named("client"), named("client new")
@@ -60,7 +61,7 @@ def shared_rows() -> Iterator[Row]:
     yield _entry(INITECH, SPARE["tenant"], "netra_tenant", INITECH)
     for word, target in (("event type", EVENT_TYPE), ("event type changed", EVENT_TYPE), ("event type new", "thing.new")):
         yield _entry(SYSTEM, named(word), "netra_event_type", target)
-    facts = {"description": "", "archived": 0, "deprecated": 0, **_made(), **_by("event type")}
+    facts = {"description": "", "archived": 0, "deprecated": 0, "schemas": '{"1": {}}', "schedule": "5s", **_made(), **_by("event type")}
     yield "netra_event_type", {"tenant": SYSTEM, "name": EVENT_TYPE, **facts}
 
 
@@ -70,8 +71,10 @@ SPARE: Final = {
     "endpoint": named("endpoint chgd"),
     "secret": named("secret changed"),
     "delivery": named("delivery chgd"),
+    "delivery due": named("delivery due"),
     "event type": named("event type changed"),
     "run": named("run changed"),
+    "task": named("task changed"),
     "new key": named("key made"),
     "new endpoint": named("endpoint made"),
     "new secret": named("secret made"),
@@ -81,6 +84,8 @@ SPARE: Final = {
     "new run": named("run made"),
     "new client": named("client made"),
     "new connection": named("connection made"),
+    "free connection": named("connection freed"),
+    "new task": named("task made"),
     "new free": named("free made"),
     "new idle": named("idle made"),
 }
@@ -101,6 +106,7 @@ def rows_of(tenant: str) -> Iterator[Row]:
     yield from _messages(tenant)
     yield from _runs(tenant)
     yield from _connections(tenant)
+    yield from _tasks(tenant)
     yield "netra_outbox", {"stream": "events", **own, "items": "[]", "at_us": 1}
     yield "netra_log", {"stream": "events", "seq": _one_or_two(tenant), **own, "items": "[]", "at_us": 1}
 
@@ -114,9 +120,12 @@ def _entries(tenant: str) -> Iterator[Row]:
         "run": ("netra_job_run", RUN.hex(), NEW_RUN.hex()),
         "client": ("netra_oauth_client", CLIENT.hex(), NEW_CLIENT.hex()),
         "connection": ("netra_connection", CONNECTION.hex(), NEW_CONNECTION.hex()),
+        "task": ("netra_webhook_task", TASK.hex(), NEW_TASK.hex()),
     }
+    yield _entry(tenant, SPARE["new free"], "netra_webhook_task", FREE_TASK.hex())
+    yield _entry(tenant, SPARE["delivery due"], "netra_delivery", f"{READY.hex()}/{ENDPOINT.hex()}")
     yield _entry(tenant, SPARE["new idle"], "netra_job_run", IDLE_RUN.hex())
-    yield _entry(tenant, SPARE["new free"], "netra_connection", FREE.hex())
+    yield _entry(tenant, SPARE["free connection"], "netra_connection", FREE.hex())
     yield _entry(tenant, ENTRY, "", "")
     yield _entry(tenant, SPARE["delivery"], "netra_delivery", f"{DEAD.hex()}/{ENDPOINT.hex()}")
     for endpoint in (OPEN, WELL, IDLE, PROBED, LINED):
@@ -150,6 +159,8 @@ def _endpoints(tenant: str) -> Iterator[Row]:
     for endpoint, phase in HEALTH[tenant].items():
         prober = NODE if phase == "half_open" else None
         facts = {"since_us": 1, "until_us": 1, "openings": 0, "slow_limit": 0, "credit": 0, "gate_us": 0}
+        failing = {"failing_since_us": 1, "failed_us": 1, "failing_us": 1, "failures": _one_or_two(tenant), "warned": 1}
+        facts |= failing if endpoint == OPEN else {}
         yield "netra_endpoint_health", {"tenant": tenant, "endpoint_id": endpoint, "phase": phase, "prober": prober, **facts}
 
 
@@ -158,7 +169,8 @@ def _messages(tenant: str) -> Iterator[Row]:
     for message in MESSAGES:
         facts = {"event_type": EVENT_TYPE, "payload": f'"{tenant}"', "channels": '["c"]', "tags": '["t"]', "created_us": 1}
         later = {"deliver_at_us": FAR_US} if (tenant, message) == (GLOBEX, BEHIND) else {}
-        yield "netra_message", {"tenant": tenant, "id": message, **facts, **later, **traced}
+        short = {"payload_until_us": PAST_US} if message == LATER else {}
+        yield "netra_message", {"tenant": tenant, "id": message, **facts, **later, **short, **traced}
     for (message, endpoint), (state, due_us, owner) in DELIVERIES[tenant].items():
         facts = {"state": state, "number": 0, "due_us": due_us, "deadline_us": PAST_US, "manual": 0, "owner": owner}
         yield "netra_delivery", {"tenant": tenant, "message_id": message, "endpoint_id": endpoint, **facts}
@@ -175,6 +187,21 @@ def _messages(tenant: str) -> Iterator[Row]:
         facts = {"number": 1, "manual": 0, "started_us": 1, "duration_us": 1, "outcome": "delivered", "status": 200, "error_kind": ""}
         rest = {"error": "", "response": tenant, "url": f"http://{tenant}/", "late": 0, **traced}
         yield "netra_attempt", {"tenant": tenant, "message_id": message, "id": attempt, "endpoint_id": ENDPOINT, **facts, **rest}
+
+
+def _tasks(tenant: str) -> Iterator[Row]:
+    """The first is held by a node that lives, the other is free."""
+    facts = {
+        "kind": "recover",
+        "state": "running",
+        "parameters": f'"{tenant}"',
+        "after_us": _one_or_two(tenant),
+        "after_id": b"",
+        "done": 0,
+    }
+    more = {"changed": 0, **_made(), "trace_id": "", "span_id": ""}
+    yield "netra_webhook_task", {"tenant": tenant, "id": TASK, **facts, **more, "owner": NODE, **_by("task")}
+    yield "netra_webhook_task", {"tenant": tenant, "id": FREE_TASK, **facts, **more, "audit_id": SPARE["new free"]}
 
 
 def _runs(tenant: str) -> Iterator[Row]:
@@ -199,7 +226,7 @@ def _connections(tenant: str) -> Iterator[Row]:
         "netra_oauth_client",
         {"tenant": tenant, "id": CLIENT, "name": "client", **facts, "first_secret": 0, "scopes": "[]", **_made(), **_by("client")},
     )
-    for id_, name, holder, entry in ((CONNECTION, "user", NODE, named("connection")), (FREE, "free", None, SPARE["new free"])):
+    for id_, name, holder, entry in ((CONNECTION, "user", NODE, named("connection")), (FREE, "free", None, SPARE["free connection"])):
         tokens = {"access": tenant.encode(), "refresh": tenant.encode(), "rt_fp": f"fp-{name}", "generation": 1}
         times = {"issued_us": 1, "expires_us": FAR_US, "due_us": PAST_US, "fence": 1, "attempt_fp": f"fp-{name}", "attempt_us": 1}
         facts = {"state": "active", "holder": holder, "attempt_at": 0, "attempts": 1, "failures": 0, "audit_id": entry}

@@ -1,0 +1,182 @@
+"""Portal links: what their key may do, when it ends, and that its pages show one tenant and nothing else."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+
+from netra_backend.server.app import create_app
+
+from ...support.server import API, actions, client_of, endpoint, message, new_netra, tenant_key
+
+pytestmark = pytest.mark.usefixtures("every_server_engine")
+OUR_OWN = ["default-src 'none'", "style-src 'self'", "script-src 'self'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'"]
+MARKUP = "<script>alert(1)</script>"
+
+
+async def link(operator, tenant="acme", **body) -> str:
+    made = await operator.post(f"{API}/auth/app-portal-access/{tenant}", json=body)
+    assert made.status_code == 200, made.text
+    url = urlsplit(made.json()["url"])
+    assert (url.path, url.fragment) == ("/ui/login", f"key={made.json()['token']}")
+    return made.json()["token"]
+
+
+def browser(app, key):
+    client = client_of(app, None)
+    client.headers["cookie"] = f"other=1; __Host-netra={key}"
+    return client
+
+
+async def statuses(app, key, endpoint_id, msg_id):
+    """What each kind of request is answered with."""
+    at = f"{API}/app/acme/endpoint/{endpoint_id}"
+    async with client_of(app, key) as client:
+        return {
+            "view": (await client.get(f"{API}/app/acme/msg")).status_code,
+            "secret": (await client.get(f"{at}/secret")).status_code,
+            "rotate": (await client.post(f"{at}/secret/rotate", json={})).status_code,
+            "resend": (await client.post(f"{API}/app/acme/msg/{msg_id}/endpoint/{endpoint_id}/resend")).status_code,
+            "change": (await client.patch(at, json={"description": "x"})).status_code,
+            "headers": (await client.put(f"{at}/headers", json={"headers": {}})).status_code,
+            "send": (await client.post(f"{API}/app/acme/msg", json={"eventType": "a.b", "payload": {}})).status_code,
+            "app": (await client.delete(f"{API}/app/acme")).status_code,
+            "audit": (await client.get(f"{API}/tenants/acme/audit")).status_code,
+        }
+
+
+@pytest.mark.parametrize(
+    ("asked", "may"),
+    [
+        ({}, {"view", "secret", "rotate", "resend", "change", "headers"}),
+        ({"readOnly": True}, {"view"}),
+        ({"capabilities": ["ViewBase"]}, {"view"}),
+        ({"capabilities": ["ViewEndpointSecret"]}, {"view", "secret"}),
+        ({"capabilities": ["ManageEndpointSecret"]}, {"view", "secret", "rotate"}),
+        ({"capabilities": ["CreateAttempts", "ManageTransformations"]}, {"view", "resend"}),
+        ({"capabilities": ["ManageEndpoint"]}, {"view", "secret", "rotate", "change", "headers"}),
+    ],
+)
+async def test_a_link_can_do_what_its_capabilities_say_and_nothing_else(app, operator, asked, may):
+    made, sent = await endpoint(operator), await message(operator)
+    key = await link(operator, **asked)
+    found = await statuses(app, key, made["id"], sent["id"])
+    assert {name for name, status in found.items() if status < 300} == may
+    assert {status for status in found.values() if status >= 300} <= {403}
+
+
+async def test_a_link_sees_its_own_tenant_only(app, operator):
+    await tenant_key(operator, "other")
+    sent = await message(operator, "other")
+    key = await link(operator)
+    async with client_of(app, key) as client, browser(app, key) as pages:
+        assert (await client.get(f"{API}/app/other/msg")).status_code == 404
+        assert (await pages.get(f"/ui/webhooks/{sent['id']}")).status_code == 404
+
+
+async def test_a_link_is_made_anew_for_who_asks_again_and_may_bring_its_application(operator):
+    headers = {"idempotency-key": "k"}
+    first, second = [(await operator.post(f"{API}/auth/app-portal-access/acme", json={}, headers=headers)).json() for _ in range(2)]
+    assert first["token"] != second["token"]
+    await link(operator, "fresh", application={"name": "Fresh", "uid": "fresh"})
+    assert (await operator.get(f"{API}/app/fresh")).json()["name"] == "Fresh"
+    assert (await operator.post(f"{API}/auth/app-portal-access/nobody", json={})).status_code == 404
+    assert (await operator.post(f"{API}/auth/app-portal-access/acme", json={"expiry": 60})).status_code == 422
+
+
+async def test_only_an_operator_makes_and_ends_links(app, operator):
+    made = await tenant_key(operator)
+    async with client_of(app, made["key"]) as tenant:
+        assert (await tenant.post(f"{API}/auth/app-portal-access/acme", json={})).status_code == 403
+        assert (await tenant.post(f"{API}/auth/app/acme/expire-all", json={})).status_code == 403
+        assert (await tenant.post(f"{API}/auth/logout")).status_code == 403
+    assert (await operator.post(f"{API}/auth/logout")).status_code == 403
+
+
+async def test_a_link_logs_itself_out_and_links_are_ended_by_session_or_all(app, operator):
+    keys = {name: await link(operator, sessionId=name) for name in ("a", "b", "c")}
+    own = await tenant_key(operator)
+
+    async def live():
+        found = set()
+        for name, key in {**keys, "own": own["key"]}.items():
+            async with client_of(app, key) as client:
+                if (await client.get(f"{API}/app/acme/endpoint")).status_code == 200:
+                    found.add(name)
+        return found
+
+    assert await live() == {"a", "b", "c", "own"}
+    async with client_of(app, keys["a"]) as client:
+        assert (await client.post(f"{API}/auth/logout")).status_code == 204
+    assert await live() == {"b", "c", "own"}
+    await operator.post(f"{API}/auth/app/acme/expire-all", json={"sessionIds": ["b"]})
+    assert await live() == {"c", "own"}
+    await operator.post(f"{API}/auth/app/acme/expire-all", json={"expiry": 3600})
+    assert await live() == {"c", "own"}
+    await operator.post(f"{API}/auth/app/acme/expire-all")
+    assert await live() == {"own"}
+    assert {"api_key.create", "api_key.revoke", "api_key.expire"} <= set(await actions(operator))
+
+
+async def test_the_pages_show_endpoints_messages_and_attempts_with_markup_escaped(app, operator):
+    await endpoint(operator, description=MARKUP)
+    sent = await message(operator, payload={"text": MARKUP})
+    async with browser(app, await link(operator)) as pages:
+        listed = await pages.get("/ui/webhooks")
+        one = await pages.get(f"/ui/webhooks/{sent['id']}")
+    for shown in (listed, one):
+        assert (shown.status_code, shown.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert MARKUP not in shown.text and "&lt;script&gt;" in shown.text
+        policy = shown.headers["content-security-policy"]
+        assert all(each in policy for each in OUR_OWN) and "unsafe" not in policy
+        assert shown.headers["cache-control"] == "no-store"
+        assert re.findall(r"<script[^>]*>|\son\w+=|style=", shown.text) == ['<script type="module" src="/ui/portal.js">']
+    assert sent["id"] in listed.text and "http://127.0.0.1:9/hook" in one.text
+
+
+async def test_the_list_is_paged(app, operator):
+    sent = [(await message(operator, payload={"n": n}))["id"] for n in range(51)]
+    async with browser(app, await link(operator)) as pages:
+        first = (await pages.get("/ui/webhooks")).text
+        older = re.search(r'href="(/ui/webhooks\?iterator=[^"]+)">Older', first)
+        second = (await pages.get(older.group(1))).text
+    shown = [set(re.findall(r"/ui/webhooks/(msg_\w+)", text)) for text in (first, second)]
+    assert (len(shown[0]), shown[0] | shown[1]) == (50, set(sent))
+    assert "Older</a>" not in second and "Newer</a>" in second
+
+
+async def test_a_browser_gets_its_cookie_once_and_loses_it_by_signing_out(app, operator):
+    key = await link(operator)
+    async with client_of(app, key) as arriving:
+        cookie = (await arriving.post("/ui/session")).headers["set-cookie"]
+        assert cookie.startswith(f"__Host-netra={key}; Path=/; Secure; HttpOnly; SameSite=Strict")
+    async with browser(app, key) as pages:
+        assert (await pages.delete("/ui/session", headers={"sec-fetch-site": "cross-site"})).status_code == 403
+        assert (await pages.get("/ui/webhooks")).status_code == 200
+        assert (await pages.delete("/ui/session")).status_code == 204
+        ended = await pages.get("/ui/webhooks")
+        assert (ended.status_code, "This link has ended" in ended.text) == (401, True)
+
+
+async def test_other_keys_open_no_page(app, operator):
+    made = await tenant_key(operator)
+    for key, status in ((made["key"], 403), (operator.headers["authorization"].removeprefix("Bearer "), 403), ("", 401)):
+        async with browser(app, key) as pages, client_of(app, key) as arriving:
+            assert (await pages.get("/ui/webhooks")).status_code == status
+            assert (await arriving.post("/ui/session")).status_code == status
+
+
+async def test_a_link_begins_with_the_public_address_where_one_is_set(tmp_path):
+    async with new_netra(tmp_path, public_url="https://hooks.example.com/netra/") as netra, client_of(create_app(netra)) as operator:
+        await operator.post(f"{API}/app", json={"name": "Acme", "uid": "acme"})
+        made = (await operator.post(f"{API}/auth/app-portal-access/acme", json={})).json()
+        assert made["url"].startswith("https://hooks.example.com/netra/ui/login#key=netra_tk_")
+
+
+async def test_what_the_login_page_needs_is_served_to_everybody(app):
+    async with client_of(app, None) as nobody:
+        for path, kind in (("login", "text/html"), ("portal.js", "text/javascript"), ("portal.css", "text/css")):
+            found = await nobody.get(f"/ui/{path}")
+            assert (found.status_code, found.headers["content-type"].split(";")[0]) == (200, kind)

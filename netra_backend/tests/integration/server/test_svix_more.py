@@ -1,0 +1,198 @@
+"""Headers, examples, figures and lists of an endpoint, by the official SDK."""
+
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import asynccontextmanager
+
+import pytest
+from svix.api import (
+    ApplicationIn,
+    EndpointGetAttemptStatsOptions,
+    EndpointGetStatsOptions,
+    EndpointHeadersIn,
+    EndpointHeadersPatchIn,
+    EndpointIn,
+    EndpointPatch,
+    EventExampleIn,
+    EventTypeIn,
+    MessageAttemptListAttemptedMessagesOptions,
+    MessageIn,
+    MessagePrecheckIn,
+)
+from svix.api.errors.http_validation_error import HTTPValidationError
+from svix.models import MessageStatus
+
+from netra_backend.server.app import create_app
+from netra_backend.testing.endpoint import MisbehavingEndpoint
+
+from ...support.server import API, client_of, new_netra, serving
+from ...support.storage import eventually
+from .test_svix_sdk import sdk
+
+pytestmark = pytest.mark.usefixtures("every_server_engine")
+AGO = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+
+
+@asynccontextmanager
+async def platform(tmp_path, **settings):
+    async with new_netra(tmp_path, workers=True, webhooks_schedule="50ms", **settings) as netra, serving(netra) as url, sdk(url) as svix:
+        await svix.application.create(ApplicationIn(name="Acme", uid="acme"))
+        yield svix
+
+
+@pytest.fixture
+async def svix(tmp_path):
+    async with platform(tmp_path) as svix:
+        yield svix
+
+
+async def test_headers_are_set_changed_and_removed_and_reach_the_receiver(svix):
+    async with MisbehavingEndpoint(keep=True) as receiver:
+        made = await svix.endpoint.create("acme", EndpointIn(url=receiver.url, headers={"X-First": "1", "Authorization": "Bearer s3"}))
+        shown = await svix.endpoint.get_headers("acme", made.id)
+        assert (shown.headers, shown.sensitive) == ({"X-First": "1"}, ["Authorization"])
+        await svix.endpoint.patch_headers("acme", made.id, EndpointHeadersPatchIn(headers={"x-second": "2"}, delete_headers=["x-first"]))
+        await svix.message.create("acme", MessageIn(event_type="a.b", payload={}))
+        await eventually(lambda: receiver.received)
+        sent = receiver.received[0].headers
+        assert (sent["x-second"], sent["authorization"], "x-first" in sent) == ("2", "Bearer s3", False)
+        await svix.endpoint.set_headers("acme", made.id, EndpointHeadersIn(headers={"x-third": "3"}))
+        assert (await svix.endpoint.get_headers("acme", made.id)).headers == {"x-third": "3"}
+
+
+async def test_a_header_of_the_senders_own_is_refused(svix):
+    made = await svix.endpoint.create("acme", EndpointIn(url="https://example.com/"))
+    with pytest.raises(HTTPValidationError) as refused:
+        await svix.endpoint.patch_headers("acme", made.id, EndpointHeadersPatchIn(headers={"webhook-id": "x"}))
+    assert refused.value.detail[0].loc == ["body", "headers"]
+
+
+async def test_an_example_goes_to_its_endpoint_alone_whatever_that_takes(svix):
+    await svix.event_type.create(
+        EventTypeIn(name="a.b", description="d", schemas={"1": {"type": "object", "examples": [{"n": 1}, {"n": 2}]}})
+    )
+    async with MisbehavingEndpoint(keep=True) as wanted, MisbehavingEndpoint(keep=True) as other:
+        made = await svix.endpoint.create("acme", EndpointIn(url=wanted.url, event_types=["nothing.else"]))
+        await svix.endpoint.create("acme", EndpointIn(url=other.url))
+        first = await svix.endpoint.send_example("acme", made.id, EventExampleIn(event_type="a.b"))
+        second = await svix.endpoint.send_example("acme", made.id, EventExampleIn(event_type="a.b", example_index=1))
+        ping = await svix.endpoint.send_example("acme", made.id, EventExampleIn(event_type="svix.ping"))
+        assert [each.payload for each in (first, second)] == [{"n": 1}, {"n": 2}]
+        await eventually(lambda: len(wanted.received) == 3)
+        assert {each.headers["webhook-id"] for each in wanted.received} == {first.id, second.id, ping.id}
+        assert other.received == []
+    with pytest.raises(HTTPValidationError) as refused:
+        await svix.endpoint.send_example("acme", made.id, EventExampleIn(event_type="a.b", example_index=2))
+    assert "no example 2" in refused.value.detail[0].msg
+
+
+async def test_a_message_is_prechecked_by_type_channel_and_state(svix):
+    made = await svix.endpoint.create("acme", EndpointIn(url="https://example.com/", event_types=["a.b"], channels=["c"]))
+
+    async def active(event_type, channels=None):
+        return (await svix.message.precheck("acme", MessagePrecheckIn(event_type=event_type, channels=channels))).active
+
+    assert [await active("a.b", ["c"]), await active("a.b"), await active("a.c", ["c"])] == [True, False, False]
+    await svix.endpoint.patch("acme", made.id, EndpointPatch(disabled=True))
+    assert not await active("a.b", ["c"])
+
+
+async def test_an_endpoints_messages_are_listed_with_how_they_stand(svix):
+    async with MisbehavingEndpoint() as receiver:
+        made = await svix.endpoint.create("acme", EndpointIn(url=receiver.url))
+        sent = [
+            await svix.message.create("acme", MessageIn(event_type=f"a.{n}", payload={"n": n}, tags=[f"t{n}"], channels=["c"]))
+            for n in range(3)
+        ]
+
+        async def listed(**options):
+            return (
+                await svix.message_attempt.list_attempted_messages("acme", made.id, MessageAttemptListAttemptedMessagesOptions(**options))
+            ).data
+
+        async def all_delivered():
+            return [each.status for each in await listed()] == [MessageStatus.SUCCESS] * 3
+
+        await eventually(all_delivered)
+        assert {each.id for each in await listed()} == {each.id for each in sent}
+        assert [each.payload for each in await listed(with_content=True, tag="t1")] == [{"n": 1}]
+        assert [each.event_type for each in await listed(event_types=["a.2"], channel="c")] == ["a.2"]
+        assert [each.id for each in await listed(status=MessageStatus.FAIL)] == []
+        assert len(await listed(status=MessageStatus.SUCCESS, after=AGO)) == 3
+        assert await listed(before=AGO) == []
+
+
+async def test_an_endpoints_messages_are_paged_in_both_directions(svix):
+    made = await svix.endpoint.create("acme", EndpointIn(url="http://127.0.0.1:9/", disabled=True))
+    for n in range(5):
+        await svix.message.create("acme", MessageIn(event_type="a.b", payload={"n": n}))
+
+    async def page(iterator=None):
+        return await svix.message_attempt.list_attempted_messages(
+            "acme", made.id, MessageAttemptListAttemptedMessagesOptions(limit=2, iterator=iterator)
+        )
+
+    first = await page()
+    second = await page(first.iterator)
+    third = await page(second.iterator)
+    ids = [[each.id for each in found.data] for found in (first, second, third)]
+    assert sorted((id_ for found in ids for id_ in found), reverse=True) == [id_ for found in ids for id_ in found]
+    assert ([len(found) for found in ids], third.done) == ([2, 2, 1], True)
+    assert [each.id for each in (await page(third.prev_iterator)).data] == ids[1]
+    assert {each.status for each in first.data} == {MessageStatus.CANCELED}
+
+
+async def test_figures_of_an_endpoint_are_those_of_their_time(svix):
+    async with MisbehavingEndpoint() as receiver:
+        made = await svix.endpoint.create("acme", EndpointIn(url=receiver.url))
+        gone = await svix.endpoint.create("acme", EndpointIn(url="http://127.0.0.1:9/", disabled=True))
+        for n in range(3):
+            await svix.message.create("acme", MessageIn(event_type="a.b", payload={"n": n}))
+
+        async def delivered():
+            return (await svix.endpoint.get_stats("acme", made.id)).success == 3
+
+        await eventually(delivered)
+        assert (await svix.endpoint.get_stats("acme", gone.id)).model_dump() == {
+            "success": 0,
+            "pending": 0,
+            "sending": 0,
+            "fail": 0,
+            "canceled": 3,
+        }
+        assert (await svix.endpoint.get_stats("acme", made.id, EndpointGetStatsOptions(until=AGO))).success == 0
+        assert (await svix.endpoint.get_stats("acme", made.id, EndpointGetStatsOptions(since=AGO))).success == 3
+        assert (await svix.endpoint.get_attempt_stats("acme", made.id)).model_dump() == {"success": 3, "fail": 0, "canceled": 0}
+        before = EndpointGetAttemptStatsOptions(until=AGO)
+        assert (await svix.endpoint.get_attempt_stats("acme", made.id, before)).success == 0
+
+
+async def test_a_payload_that_does_not_match_the_newest_schema_is_refused(svix):
+    schemas = {"2": {"type": "object", "required": ["id"]}, "10": {"type": "object", "properties": {"id": {"type": "string"}}}}
+    await svix.event_type.create(EventTypeIn(name="a.b", description="d", schemas=schemas))
+    assert (await svix.message.create("acme", MessageIn(event_type="a.b", payload={"id": "x"}))).id
+    with pytest.raises(HTTPValidationError) as refused:
+        await svix.message.create("acme", MessageIn(event_type="a.b", payload={"id": 7}))
+    assert (refused.value.detail[0].type, "$.id: 7 is not of type 'string'" in refused.value.detail[0].msg) == ("schema_mismatch", True)
+    with pytest.raises(HTTPValidationError) as wrong:
+        await svix.event_type.create(EventTypeIn(name="c", description="d", schemas={"1": {"type": "nonsense"}}))
+    assert wrong.value.detail[0].loc == ["body", "schemas"]
+
+
+async def test_a_schema_that_leads_elsewhere_is_refused_and_nothing_is_fetched(svix):
+    async with MisbehavingEndpoint(keep=True) as elsewhere:
+        with pytest.raises(HTTPValidationError) as refused:
+            await svix.event_type.create(EventTypeIn(name="a", description="d", schemas={"1": {"allOf": [{"$ref": elsewhere.url}]}}))
+        assert "leads out of the schema" in refused.value.detail[0].msg
+        assert elsewhere.received == []
+
+
+async def test_of_a_batch_only_what_does_not_match_is_refused(tmp_path):
+    async with new_netra(tmp_path) as netra, client_of(create_app(netra)) as operator:
+        await operator.post(f"{API}/app", json={"name": "Acme", "uid": "acme"})
+        await operator.post(f"{API}/event-type", json={"name": "a.b", "description": "", "schemas": {"1": {"required": ["id"]}}})
+        batch = [{"eventType": "a.b", "payload": payload} for payload in ({"id": 1}, {}, {"id": 2})]
+        answer = await operator.post(f"{API}/app/acme/msg/batch", json=batch)
+        assert (answer.status_code, ["error" in each for each in answer.json()]) == (207, [False, True, False])
+        assert answer.json()[1]["error"]["code"] == "schema_mismatch"
