@@ -12,8 +12,8 @@ from netra_backend.errors import NetraError
 from netra_backend.oauth import flows, store
 from netra_backend.oauth.errors import GrantInUse
 from netra_backend.oauth.model import Client, Grant, Lease, Ready
-from netra_backend.storage import tenants
 from netra_backend.storage.sealing import RootKeys, Sealer
+from netra_backend.storage.tenants import ensure
 
 from ..support.storage import ACME, SYSTEM
 from .test_concurrent_webhook_copies import verbs_of
@@ -45,7 +45,7 @@ async def both(pair, verb, *arguments):
 
 @pytest.fixture
 async def pair(pair):
-    await pair[0].write(tenants.ensure, "acme", scope=SYSTEM)
+    await pair[0].write(ensure, "acme", scope=SYSTEM)
     return pair
 
 
