@@ -3,7 +3,8 @@ insert into netra_oauth_client
   (tenant, id, name, issuer, token_endpoints, authorize_endpoint, revoke_endpoint, client_id, auth, sealed, first_secret, scopes,
    replay_window_s, default_lifetime_s, created_us, updated_us, audit_id)
 values (:tenant, :id, :name, :issuer, :token_endpoints, :authorize_endpoint, :revoke_endpoint, :client_id, :auth, :sealed, 0, :scopes,
-  :replay_window_s, :default_lifetime_s, :now_us, :now_us, :audit_id);
+  :replay_window_s, :default_lifetime_s, :now_us, :now_us, :audit_id)
+on conflict (tenant, name) do nothing;
 
 -- name: hold_client
 select id from netra_oauth_client where tenant = :tenant and name = :name;

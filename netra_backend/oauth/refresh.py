@@ -239,8 +239,9 @@ class Refresher:
 
     async def _replay(self, scope: Scope, path: Path, spooled: Spooled) -> None:
         key: bytes = await self._write(scope, store.spool_key)
-        body = self._spool.read(path, key)
-        if body is None:
+        body = await asyncio.to_thread(self._spool.read, path, key)
+        if body is None:  # another process has committed it just now, or the root keys are not those that sealed it
+            self._runtime.log.warning("%s does not open, or is gone", path)
             return
         client: Client = await self._write(scope, store.client_of_connection, spooled.connection)
         await self._commit(scope, path, spooled, orjson.loads(body), client)

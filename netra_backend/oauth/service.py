@@ -308,6 +308,8 @@ class OAuth:
     async def _renewed(self, scope: Scope, found: Connection, *, forced: bool = False) -> tuple[Connection, Failure | None]:
         if found.state in {"revoked", "pending", "failed", "reauth_required"} or found.refresh is None:
             return found, None
+        if not forced and found.retry_us is not None and self._runtime.clock.wall_us() < found.retry_us:
+            return found, None
         refuse_nested()
         return await self._flight(Scope(scope.tenant, scope.actor, scope.trace), found.id, found.generation, forced=forced)
 

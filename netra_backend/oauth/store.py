@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from ..errors import Conflict
 from ..kernel.failpoints import declare
 from ..storage.audit_append import audit_append
 from ..storage.sealing import Place, Sealer
@@ -72,10 +73,10 @@ async def set_client(tx: Tx, sealer: Sealer, given: Client) -> Client:
     after = {**facts, "name": given.name, "secrets": len(given.secrets)}
     entry = await audit_append(tx, "oauth_client.set", id_, table="netra_oauth_client", after=after)
     rest = {"id": id_, "sealed": sealed, "audit_id": entry, "now_us": tx.now_us, "default_lifetime_s": given.default_lifetime_s}
-    if row is None:
-        await tx.execute(Q.insert_client, name=given.name, **facts, **rest)
-    else:
+    if row is not None:
         await tx.execute(Q.update_client, **facts, **rest)
+    elif not await tx.execute(Q.insert_client, name=given.name, **facts, **rest):
+        raise Conflict(f"the client {given.name!r} was registered by somebody else just now", fix="Look at it, and register again.")
     return await client_named(tx, sealer, given.name)
 
 
@@ -141,17 +142,18 @@ async def begin(
     """Take the lease and write the intent, in one transaction; or tell why nothing is to be sent.
 
     `known` is the generation that is to be replaced: a newer one wins at once. `lapsed` is the lease, holder and fence, that was found
-    to be nobody's any more. `forced` passes over the pause that follows a failure.
+    to be nobody's any more. `forced` passes over the pause that follows a failure, but not where a second request may cost the grant.
     """
     now = await _held(tx, sealer, id_)
     if now.generation > known or now.state not in REFRESHED or now.refresh is None:
         return Ready(now)
     if now.holder is not None and (now.holder, now.fence) != lapsed:
         return Busy(now, now.holder, now.fence)
-    if now.retry_us is not None and tx.now_us < now.retry_us and not forced:
-        return Ready(now)
     client = await client_of(tx, sealer, now.client)
-    if now.has_open_intent and client.is_strict and now.state == "active" and not forced and now.lives(tx.now_us, BEFORE_EXPIRY_S):
+    costly = now.has_open_intent and client.is_strict and now.lives(tx.now_us, BEFORE_EXPIRY_S)
+    if now.retry_us is not None and tx.now_us < now.retry_us and (costly or not forced):
+        return Ready(now)
+    if costly and now.state == "active":
         return Ready(await _doubt(tx, sealer, now, client, "takeover", 0.0))
     taken = await tx.execute(Q.take_lease, id=id_, holder=holder, fence=now.fence, generation=now.generation, now_us=tx.now_us)
     assert taken  # the row is held

@@ -32,15 +32,18 @@ BREAKERS: Final = "netra_breaker_state"
 CACHE_REQUESTS: Final = "netra_cache_requests_total"
 CACHE_LAG: Final = "netra_cache_applied_lag_seconds"
 CACHE_BYTES: Final = "netra_cache_bytes"
+REFRESHES: Final = "netra_oauth_refresh_total"
 
 KNOWN: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
     DELIVERIES: tuple({"outcome": outcome} for outcome in ("delivered", "failed", "dead", "skipped", "cancelled")),
     CACHE_REQUESTS: tuple({"tier": tier, "result": result} for tier in ("l1", "l2") for result in ("hit", "miss")),
     BATCH_ITEMS: tuple({"outcome": outcome} for outcome in ("done", "failed")),
+    REFRESHES: tuple({"outcome": outcome} for outcome in ("refreshed", "superseded", "active", "at_risk", "reauth_required", "error")),
 }
 HELP: Final[Mapping[str, str]] = {
     DELIVERIES: "Outcomes of deliveries in this process; failed ones are tried again.",
     BATCH_ITEMS: "Items of batches that ended in this process: in the output, or as dead letters.",
+    REFRESHES: "Refreshes in this process by what came of them: a newer token, or how the connection was left.",
     CACHE_REQUESTS: "Questions to each tier of this process's cache, counted where they are scraped.",
     CACHE_LAG: "How long this process's last look at the log took, in seconds, until it was applied.",
     CACHE_BYTES: "What the cache's tier in this process holds by its own accounting.",

@@ -28,6 +28,7 @@ PROFILES: Final = (
     "access-dies",
     "early-reject",
 )
+BEARER: Final = "Bearer"
 _ROTATES: Final = frozenset({"strict", "idempotent-grace", "forking-grace", "previous-only", "access-dies"})
 
 
@@ -133,7 +134,7 @@ class Grants:
         promised = int(self.lifetime_s) if self.lifetime_s == int(self.lifetime_s) else self.lifetime_s
         answer: dict[str, Any] = {
             "access_token": access,
-            "token_type": "Bearer",
+            "token_type": BEARER,
             "expires_in": promised,
         }
         if rotate:

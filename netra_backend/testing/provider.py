@@ -24,13 +24,13 @@ import hashlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 import orjson
 
+from ..kernel.clock import SystemClock
 from .grants import PROFILES, Grants
 
 CLIENT_ID: Final = "netra"
@@ -86,6 +86,7 @@ class Provider:
         self.requests: list[dict[str, Any]] = []
         self.most_in_flight = 0
         self.arrived = asyncio.Event()
+        self._clock = SystemClock()
         self._in_flight: dict[str, int] = {}
         self._codes: dict[str, dict[str, str]] = {}
         self._host, self._port = host, port
@@ -116,7 +117,7 @@ class Provider:
 
     def grant(self) -> dict[str, Any]:
         """A new grant's first tokens, as if a user had consented."""
-        return self.grants.new(time.monotonic())
+        return self.grants.new(self._clock.monotonic())
 
     def registration(self, **changes: Any) -> dict[str, Any]:
         """What Netra is told of it."""
@@ -153,7 +154,7 @@ class Provider:
         if path == "/authorize":
             return self._authorize(query)
         if path == "/userinfo":
-            good = self.grants.is_good(fields.get("authorization", "").removeprefix("Bearer "), time.monotonic())
+            good = self.grants.is_good(fields.get("authorization", "").removeprefix("Bearer "), self._clock.monotonic())
             return _json({"sub": "u1"}) if good else _json({"error": "invalid_token"}, 401)
         if path == "/revoke" and method == "POST":
             self.grants.revoke_token(dict(parse_qsl(body.decode())).get("token", ""))
@@ -248,7 +249,7 @@ class Provider:
     def _traded(self, fields: dict[str, str], form: dict[str, str]) -> _Answer:
         if not self._knows(fields, form):
             return _json({"error": "invalid_client"}, 401)
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if form.get("grant_type") == "refresh_token":
             answer = self.grants.refresh(form.get("refresh_token", ""), now)
         elif form.get("grant_type") == "authorization_code":

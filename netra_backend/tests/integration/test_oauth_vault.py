@@ -8,6 +8,8 @@ import contextlib
 import pytest
 
 from netra_backend.errors import InvalidInput, NestedTransaction, NotFound
+from netra_backend.kernel.failpoints import FailpointError
+from netra_backend.oauth import refresh, store
 from netra_backend.oauth.errors import ConnectionRevoked, GrantInUse, ReauthRequired, RefreshFailed
 from netra_backend.testing.grants import PROFILES
 from netra_backend.testing.provider import Provider
@@ -259,6 +261,27 @@ async def test_a_token_that_has_ended_on_arrival_is_not_asked_for_again_and_agai
             with pytest.raises(RefreshFailed):
                 await netra.oauth.token(TENANT, NAME)
         assert len(provider.requests) <= 3
+
+
+@pytest.mark.parametrize("failpoint", [store.GRANTED, refresh.SPOOLED, refresh.COMMITTED])
+async def test_an_answer_whose_commit_failed_is_committed_from_the_spool(netra, prepared, failpoint):
+    async with Provider("strict") as provider:
+        await connect(netra, provider)
+        netra.runtime.failpoints.arm(failpoint, "raise")
+        with pytest.raises(FailpointError):
+            await netra.oauth.token(TENANT, NAME)
+        token = await netra.oauth.token(TENANT, NAME)
+        assert (token.generation, token.stale, len(provider.requests)) == (2, False, 1)
+        await netra.oauth.replay_leftovers()
+        assert list((prepared / "oauth-spool").iterdir()) == []
+
+
+async def test_refreshing_by_hand_does_not_send_a_token_in_doubt_to_a_strict_provider_either(netra):
+    async with Provider("strict", "drop@1") as provider:
+        await connect(netra, provider, expires_in=600, replay_window_s=0)
+        for _ in range(3):
+            assert (await netra.oauth.refresh(TENANT, NAME)).stale
+        assert len(provider.requests) == 1
 
 
 async def test_connections_of_one_grant_are_refused(netra):
