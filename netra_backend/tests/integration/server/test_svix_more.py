@@ -6,6 +6,7 @@ import datetime as dt
 from contextlib import asynccontextmanager
 
 import pytest
+from standardwebhooks import Webhook as StandardReceiver
 from svix.api import (
     ApplicationIn,
     EndpointGetAttemptStatsOptions,
@@ -22,6 +23,8 @@ from svix.api import (
 )
 from svix.api.errors.http_validation_error import HTTPValidationError
 from svix.models import MessageStatus
+from svix.webhooks import Webhook as SvixReceiver
+from svix.webhooks import WebhookVerificationError
 
 from netra_backend.server.app import create_app
 from netra_backend.testing.endpoint import MisbehavingEndpoint
@@ -196,3 +199,27 @@ async def test_of_a_batch_only_what_does_not_match_is_refused(tmp_path):
         answer = await operator.post(f"{API}/app/acme/msg/batch", json=batch)
         assert (answer.status_code, ["error" in each for each in answer.json()]) == (207, [False, True, False])
         assert answer.json()[1]["error"]["code"] == "schema_mismatch"
+
+
+async def test_what_arrives_verifies_with_the_official_receivers_under_both_names(svix):
+    async with MisbehavingEndpoint(keep=True) as receiver:
+        made = await svix.endpoint.create("acme", EndpointIn(url=receiver.url))
+        secret = (await svix.endpoint.get_secret("acme", made.id)).key
+        await svix.message.create("acme", MessageIn(event_type="a.b", payload={"n": 1}))
+        await eventually(lambda: receiver.received)
+    got = receiver.received[0]
+    for brand in ("svix", "webhook"):
+        own = {name: value for name, value in got.headers.items() if name.startswith(f"{brand}-")}
+        assert {f"{brand}-{name}" for name in ("id", "timestamp", "signature")} <= own.keys()
+        SvixReceiver(secret).verify(got.body, own)  # raises, or returns whatever its version does
+        with pytest.raises(WebhookVerificationError):
+            SvixReceiver(secret).verify(got.body + b" ", own)
+    assert StandardReceiver(secret).verify(got.body, got.headers) == {"n": 1}
+
+
+async def test_svixs_headers_are_left_out_where_nobody_wants_them(tmp_path):
+    async with platform(tmp_path, svix_headers=False) as svix, MisbehavingEndpoint(keep=True) as receiver:
+        await svix.endpoint.create("acme", EndpointIn(url=receiver.url))
+        await svix.message.create("acme", MessageIn(event_type="a.b", payload={}))
+        await eventually(lambda: receiver.received)
+        assert [name for name in receiver.received[0].headers if name.startswith("svix-")] == []
