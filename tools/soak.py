@@ -53,6 +53,7 @@ KILLS = "netra_backend/tests/faults/test_kills.py::test_random_kills_lose_nothin
 CACHE = "netra_backend/tests/faults/test_cache_faults.py"
 EXPLORER = "netra_backend/tests/unit/test_cache_explorer.py"
 RESTARTS = "netra_backend/tests/faults/test_postgres_server.py::test_a_server_that_comes_and_goes_loses_nothing"
+TASK_KILLS = "netra_backend/tests/faults/test_task_kills.py::test_random_kills_during_a_recovery_lose_nothing"
 BATCH_KILLS = "netra_backend/tests/faults/test_batch_kills.py::test_random_kills_lose_and_double_nothing"
 FLIGHTS = "netra_backend/tests/faults/test_batch_flights.py::test_a_year_of_flights_survives_kills_row_by_row"
 PARTS = {
@@ -60,7 +61,10 @@ PARTS = {
         Round("crash images", "netra_backend/tests/faults/test_crash_images.py", "NETRA_CRASH_IMAGES", 2000, 500),
         Round("two libraries, commits", "netra_backend/tests/faults/test_two_libraries.py", "NETRA_TWO_LIB_COMMITS", 10_000, 10_000),
     ],
-    "webhooks": [Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="sqlite")],
+    "webhooks": [
+        Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="sqlite"),
+        Round("random kills during a recovery", TASK_KILLS, "NETRA_KILLS", 100, 20, cells=2, seed="NETRA_KILL_SEED"),
+    ],
     "cache": [
         Round("reads under faults", CACHE, "NETRA_CACHE_READS", 10_000_000, 500_000, cells=6, seed="NETRA_CACHE_SEED", only="no_read"),
         Round("larger scopes of the explorer", EXPLORER, "NETRA_EXPLORE", 1, 1),
