@@ -82,7 +82,7 @@ def portal_link(base: str, secret: str) -> dict[str, str]:
 
 async def make_portal_key(tx: Tx, pepper: bytes, body: PortalAccess) -> str:
     """Add the key of a portal link, which is told once."""
-    named: Collection[str] = ("ViewBase",) if body.read_only else body.capabilities or SCOPES_OF
+    named: Collection[str] = ("ViewBase",) if body.read_only else SCOPES_OF if body.capabilities is None else body.capabilities
     scopes = dict.fromkeys(scope for name in ("ViewBase", *named) for scope in SCOPES_OF[name])
     _, secret = await api_keys.create(
         tx,

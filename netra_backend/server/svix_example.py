@@ -25,6 +25,8 @@ _PING_PAYLOAD: Final = {"type": PING, "success": True}
 async def send_example(caller: Caller, endpoint_id: str, body: EventExample) -> Response:
     """Send an example to one endpoint, whatever event types, channels and filter it has: the event type's own, or a given payload."""
     webhooks = caller.edge.netra.webhooks
+    if body.payload is not None:
+        caller.require("tenant")  # its receiver takes it for a message: whoever may only send again is not to word one
 
     async def make(tx: Tx) -> tuple[bytes, Message]:
         endpoint = await endpoints.get(tx, endpoint_id)

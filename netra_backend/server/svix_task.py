@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 
+from ..errors import NotFound
 from ..kernel.ids import from_text
 from ..storage.transaction import Tx
 from ..webhooks import operators, tasks
@@ -68,6 +69,8 @@ async def get_background_task(caller: Caller, task_id: TaskId) -> Response:
     id_ = from_text("qtask", task_id)
     tenant: str = await caller.read(tasks.tenant_of, id_, scope=caller.system_scope)
     found: Task = await caller.read(tasks.get, id_, scope=caller.system_scope.with_tenant(tenant))
+    if found.kind not in SVIX_TASKS:
+        raise NotFound(f"there is no background task {task_id} of Svix's kinds", fix="Ask for it below /tenants/{t}/webhooks/tasks.")
     return answer(background_task_out(found))
 
 

@@ -155,7 +155,7 @@ async def revoke_all(tx: Tx, tenant: str) -> None:
     after = b""
     while keys := await page(tx, tenant, after, KEYS_AT_ONCE):
         for key in keys:
-            if key.revoked_us is None:
+            if key.is_valid(tx.now_us):  # one that has ended needs no entry of its end
                 await revoke(tx, tenant, key.id)
         after = keys[-1].id
 
@@ -163,10 +163,10 @@ async def revoke_all(tx: Tx, tenant: str) -> None:
 async def end_portal(tx: Tx, tenant: str, sessions: Collection[str] | None, expires_us: int) -> int:
     """Let a tenant's portal links end at that time, or those made for these sessions (their names); how many there were."""
     after, ended = b"", 0
-    while keys := await page(tx, tenant, after, KEYS_AT_ONCE):
+    while rows := await tx.all(Q.live_portal_keys, tenant=tenant, after=after, expires_us=expires_us, limit=KEYS_AT_ONCE):
+        keys = [_key(row) for row in rows]
         for key in keys:
-            chosen = PORTAL in key.scopes and (sessions is None or key.name in sessions)
-            if chosen and key.is_valid(tx.now_us) and (key.expires_us is None or key.expires_us > expires_us):
+            if PORTAL in key.scopes and (sessions is None or key.name in sessions):
                 await expire(tx, tenant, key.id, expires_us)
                 ended += 1
         after = keys[-1].id

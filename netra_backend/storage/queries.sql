@@ -187,6 +187,12 @@ values (:tenant, :id, :hash, :name, :scopes, :now_us, :expires_us, :audit_id);
 select tenant, id, name, scopes, created_us, expires_us, revoked_us from netra_api_key
 where hash = :hash and deleted_us is null;
 
+-- name: live_portal_keys
+select tenant, id, name, scopes, created_us, expires_us, revoked_us from netra_api_key
+where tenant = :tenant and deleted_us is null and revoked_us is null and id > :after
+  and (expires_us is null or expires_us > :expires_us) and scopes like '%"portal"%'
+order by id limit :limit;
+
 -- name: list_api_keys
 select tenant, id, name, scopes, created_us, expires_us, revoked_us from netra_api_key
 where tenant = :tenant and deleted_us is null and id > :after

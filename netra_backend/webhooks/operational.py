@@ -20,18 +20,20 @@ from typing import Any, Final
 
 import orjson
 
+from ..errors import NetraError
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, TraceContext, system_scope
 from ..storage import log, tenants
 from ..storage.database import Database
+from ..storage.log import LogEntry
 from ..storage.membership import Membership
 from ..storage.statements import Statements
 from ..storage.transaction import Tx
 from . import endpoints
 from .filters import wanting
-from .intake import Intake, Target, ingest
+from .intake import Intake, StaleSnapshot, Target, ingest
 from .model import NewMessage, Snapshot
 from .reports import STREAM
 from .settings import WebhookSettings
@@ -41,6 +43,7 @@ Q = Statements(__package__)
 
 FOLLOW_EVERY_S: Final = 0.5
 ROWS_AT_ONCE: Final = 50
+EVENTS_AT_ONCE: Final = 500
 LEASE: Final = "webhooks.operational"
 CURSOR: Final = "webhooks.operational"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,16 +75,21 @@ class Operational:
             return
         while await self._database.read(_is_behind, scope=_SCOPE):
             await self._snapshots.get(SYSTEM_TENANT)  # current_snapshot takes it from memory
-            if not await self._database.write(self._take, scope=_SCOPE):
-                return  # another process does it, and may end before it has
+            try:
+                if not await self._database.write(self._take, scope=_SCOPE):
+                    return  # another process does it, and may end before it has
+            except StaleSnapshot:  # the operator's endpoints were changed meanwhile; nothing was taken
+                self._snapshots.forget(SYSTEM_TENANT)
         self._version = version
 
     async def _take(self, tx: Tx) -> bool:
         """Turn the next rows into messages; False where another living process has the lease."""
         if not await log.has_lead(tx, LEASE, self._membership.id):
             return False
-        rows = await log.read_after(tx, STREAM, await log.cursor(tx, CURSOR), ROWS_AT_ONCE)
-        if not rows:
+        last = await log.last_seq(tx, STREAM)
+        rows = _some(await log.read_after(tx, STREAM, await log.cursor(tx, CURSOR), ROWS_AT_ONCE))
+        if not rows:  # the log was trimmed before this cursor was in it
+            await log.move_cursor(tx, CURSOR, STREAM, last)
             return True
         snapshot = await endpoints.current_snapshot(tx, self._snapshots.peek(SYSTEM_TENANT))
         if snapshot.endpoints:
@@ -98,8 +106,9 @@ class Operational:
             new = NewMessage(event["type"], orjson.dumps(known.payload(tenant, event)).decode())
             if targets := self._targets(snapshot, new):
                 items.append(self._intake(snapshot, new, targets))
-        if items:
-            await ingest(tx, items)
+        for answer in await ingest(tx, items) if items else ():
+            if isinstance(answer, NetraError):  # all of it or nothing: the cursor passes only what has become a message
+                raise answer
 
     def _targets(self, snapshot: Snapshot, new: NewMessage) -> list[Target]:
         found = wanting(snapshot.matching(new.event_type, None), new)
@@ -109,6 +118,18 @@ class Operational:
         message_id = self._runtime.ids.new()
         trace = TraceContext(self._runtime.ids.new().hex(), message_id[8:].hex())
         return Intake(SYSTEM_TENANT, message_id, new, snapshot.version, targets, self._settings.deadline_s, trace)
+
+
+def _some(rows: Sequence[LogEntry]) -> list[LogEntry]:
+    """As many of the rows as hold about `EVENTS_AT_ONCE` events, one at least: a row may hold a thousand."""
+    taken: list[LogEntry] = []
+    events = 0
+    for row in rows:
+        if taken and events + len(row.items) > EVENTS_AT_ONCE:
+            break
+        taken.append(row)
+        events += len(row.items)
+    return taken
 
 
 async def _is_behind(tx: Tx) -> bool:
@@ -129,7 +150,7 @@ class _Known:
         lanes = sorted({(tenant, bytes.fromhex(event["endpoint"])) for tenant, event in events if "endpoint" in event})
         uids = {lane: await _uid(tx, *lane) for lane in lanes}
         messages = sorted({(tenant, bytes.fromhex(event["message"])) for tenant, event in events if "message" in event})
-        keys = {(row[0], row[1]): row[3] for row in await tx.all(Q.messages_by_id, rows=messages)} if messages else {}
+        keys = {(row[0], row[1]): row[2] for row in await tx.all(Q.event_ids, rows=messages)} if messages else {}
         return cls(apps, uids, keys)
 
     def payload(self, tenant: str, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -209,6 +209,12 @@ select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, 
 from rows(:rows, tenant text, id uuid) as r
 join netra_message m on m.tenant = r.tenant and m.id = r.id;
 
+-- name: event_ids
+-- fleet: operational events name messages of several tenants; each row carries its tenant
+select m.tenant, m.id, m.event_id
+from rows(:rows, tenant text, id uuid) as r
+join netra_message m on m.tenant = r.tenant and m.id = r.id;
+
 -- name: get_message
 select tenant, id, event_type, event_id, payload, channels, tags, ordering_key, deliver_at_us, created_us, trace_id, span_id,
   schedule
@@ -665,6 +671,7 @@ select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, 
   m.trace_id, m.span_id, m.schedule
 from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
 where d.tenant = :tenant and d.endpoint_id = :endpoint_id and d.message_id < :place
+  and d.message_id >= :least and d.message_id < :above
   and m.created_us > :after_us and m.created_us < :before_us
   and (:any_state = 1 or d.state in (select s.state from rows(:states, state text) as s))
   and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
@@ -678,6 +685,7 @@ select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, 
   m.trace_id, m.span_id, m.schedule
 from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
 where d.tenant = :tenant and d.endpoint_id = :endpoint_id and d.message_id > :place
+  and d.message_id >= :least and d.message_id < :above
   and m.created_us > :after_us and m.created_us < :before_us
   and (:any_state = 1 or d.state in (select s.state from rows(:states, state text) as s))
   and (:any_type = 1 or m.event_type in (select r.event_type from rows(:types, event_type text) as r))
@@ -751,9 +759,12 @@ select tenant from netra_webhook_task where id = :id;
 
 -- name: claimable_tasks
 -- fleet: a worker looks which tasks of all tenants nobody living works on but itself; each row names its tenant
-select tenant, id from netra_webhook_task
-where state = 'running' and (owner is null or owner = :node or not exists (select 1 from netra_node n where n.id = owner))
-order by tenant, id limit :limit;
+-- One of each tenant, the oldest, then the second of each: whoever asks for hundreds keeps nobody else's waiting.
+select q.tenant, q.id from (
+  select t.tenant, t.id, t.created_us, row_number() over (partition by t.tenant order by t.created_us, t.id) as turn
+  from netra_webhook_task t
+  where t.state = 'running' and (t.owner is null or t.owner = :node or not exists (select 1 from netra_node n where n.id = t.owner))) as q
+order by q.turn, q.created_us, q.id limit :limit;
 
 -- name: claim_task
 update netra_webhook_task set owner = :node

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from ..errors import InvalidInput
 from ..kernel.clock import Clock
 from ..resilience.rate_limit import Rate, RateLimiter
 from ..storage.statements import Statements
@@ -38,8 +39,8 @@ class Quotas:
     def __init__(self, clock: Clock, settings: WebhookSettings) -> None:
         self._clock = clock
         self._queue = settings.quota_queue
-        rate = settings.quota_rate
-        self._rates = RateLimiter[str](clock, Rate(rate)) if rate is not None else None
+        self._rate = settings.quota_rate
+        self._rates = RateLimiter[str](clock, Rate(self._rate)) if self._rate is not None else None
         self._full: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 
     async def check_queue(self, tenant: str, count: Callable[[int], Awaitable[int]]) -> None:
@@ -49,6 +50,7 @@ class Quotas:
         looked_at, is_full = self._full.get(tenant, (-LOOK_EVERY_S, False))
         now = self._clock.monotonic()
         if now - looked_at >= LOOK_EVERY_S:
+            self._full[tenant] = now, is_full  # whoever asks meanwhile is answered by the last look
             is_full = await count(self._queue) >= self._queue
             self._full[tenant] = now, is_full
             self._full.move_to_end(tenant)
@@ -66,8 +68,13 @@ class Quotas:
 
     def take_all(self, tenant: str, count: int) -> None:
         """Let all of them in or raise."""
-        if self._rates is None:
+        if self._rates is None or self._rate is None:
             return
+        if count > self._rate:  # to wait would not help
+            raise InvalidInput(
+                f"{count} messages at once are more than this tenant's quota ever lets in together, {self._rate}",
+                fix=f"Send them in lists of at most {self._rate}.",
+            )
         decision = self._rates.take_all(tenant, count)
         if not decision.allowed:
             raise _too_fast(decision.retry_after_s)

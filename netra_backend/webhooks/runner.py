@@ -145,12 +145,10 @@ class Runner:
     async def _walk(self, task: Task, node: bytes, scope: Scope) -> bool:
         """Page after page; whether the task has ended, and not this process's time for it."""
         await self._settled()
-        tries = 0
+        tries, limit = 0, tasks.MESSAGES_A_PAGE
         while not self._stopping and not self._membership.quiet:
             try:
-                page: Page = await self._database.read(
-                    tasks.look, task, self._snapshots.peek(task.tenant), tasks.MESSAGES_A_PAGE, scope=scope
-                )
+                page: Page = await self._database.read(tasks.look, task, self._snapshots.peek(task.tenant), limit, scope=scope)
                 _, state = await self._database.write(tasks.advance, task, node, page, self._settings.deadline_s, scope=scope, lane="bulk")
             except StaleSnapshot:
                 self._snapshots.forget(task.tenant)
@@ -158,6 +156,7 @@ class Runner:
                 raise
             except Unavailable as error:
                 self._runtime.log.warning("%s waits: %s", task.text_id, error)
+                limit = max(1, limit // 2)  # if it was the page's size that took too long, the next one is smaller
                 await self._runtime.clock.sleep(AGAIN_S)
             except NetraError:
                 tries += 1
@@ -165,7 +164,7 @@ class Runner:
                     raise
                 await self._runtime.clock.sleep(AGAIN_S)
             else:
-                tries = 0
+                tries, limit = 0, min(tasks.MESSAGES_A_PAGE, 2 * limit)
                 if state != "running":
                     return True
                 task = await self._database.read(tasks.get, task.id, scope=scope)

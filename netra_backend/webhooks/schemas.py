@@ -31,6 +31,7 @@ LARGE_CHARACTERS: Final = 16 * 1024
 """From this length on a payload is judged beside the event loop."""
 _WORDS: Final = 300
 _DEPTH: Final = 200
+LONGEST_VERSION: Final = 40
 _FIX: Final = 'Give each version of an event type one JSON Schema, for example {"1": {"type": "object"}}.'
 
 
@@ -40,7 +41,7 @@ def newest(schemas: Mapping[str, Any] | None) -> Any:
 
 
 def _version(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdecimal() else (-1, name)
+    return (int(name), "") if name.isdecimal() and len(name) <= LONGEST_VERSION else (-1, name)
 
 
 def check_schemas(schemas: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -48,17 +49,19 @@ def check_schemas(schemas: Mapping[str, Any]) -> Mapping[str, Any]:
     from jsonschema.exceptions import SchemaError
 
     for version, schema in schemas.items():
+        if len(version) > LONGEST_VERSION:
+            raise InvalidInput(f"the version {version[:LONGEST_VERSION]!r}... is too long", fix=_FIX)
         if not isinstance(schema, dict | bool):
-            raise InvalidInput(f"version {version[:40]!r} is not a JSON Schema but {type(schema).__name__}", fix=_FIX)
+            raise InvalidInput(f"version {version!r} is not a JSON Schema but {type(schema).__name__}", fix=_FIX)
         for reference in _references(schema):
             if not reference.startswith("#"):
                 raise InvalidInput(f"the reference {reference[:200]!r} leads out of the schema", fix="Put what it names into $defs.")
         try:
             _validator(orjson.dumps(schema)).check_schema(schema)
         except SchemaError as error:
-            raise InvalidInput(f"version {version[:40]!r} is not a JSON Schema: {error.message[:_WORDS]}", fix=_FIX) from None
-        except RecursionError:
-            raise InvalidInput(f"version {version[:40]!r} is nested too deeply", fix=_FIX) from None
+            raise InvalidInput(f"version {version!r} is not a JSON Schema: {error.message[:_WORDS]}", fix=_FIX) from None
+        except Exception as error:  # noqa: BLE001  (whatever the library makes of a schema that it cannot read)
+            raise InvalidInput(f"version {version!r} is not a JSON Schema: {type(error).__name__}", fix=_FIX) from None
     return schemas
 
 
@@ -78,7 +81,7 @@ class Schemas:
 
     def __init__(self, clock: Clock) -> None:
         self._monotonic = clock.monotonic
-        self._known: tuple[dict[str, bytes], float] = ({}, float("-inf"))
+        self._known: tuple[dict[str, bytes], float, int] = ({}, float("-inf"), -1)
 
     @property
     def fresh(self) -> bool:
@@ -86,15 +89,19 @@ class Schemas:
         return self._monotonic() < self._known[1]
 
     async def load(self, tx: Tx) -> None:
-        """Read the newest schema of every event type that has one."""
+        """Read the newest schema of every event type that has one, unless no event type was changed since they were read."""
         until = self._monotonic() + KEPT_S
-        rows = await tx.all(Q.schemas_of_event_types, tenant=SYSTEM_TENANT)
-        found = {name: newest(orjson.loads(text)) for name, text in rows}
-        self._known = {name: orjson.dumps(schema) for name, schema in found.items() if schema is not None}, until
+        row = await tx.one(Q.get_version, tenant=SYSTEM_TENANT)
+        known, version = self._known[0], int(row[0]) if row else 0
+        if version != self._known[2]:
+            rows = await tx.all(Q.schemas_of_event_types, tenant=SYSTEM_TENANT)
+            found = {name: newest(orjson.loads(text)) for name, text in rows}
+            known = {name: orjson.dumps(schema) for name, schema in found.items() if schema is not None}
+        self._known = known, until, version
 
     def forget(self) -> None:
         """Event types were changed here: read them anew the next time."""
-        self._known = (self._known[0], float("-inf"))
+        self._known = (self._known[0], float("-inf"), self._known[2])
 
     def concern(self, news: Sequence[NewMessage]) -> bool:
         """Whether any of the messages has a schema."""
@@ -116,12 +123,14 @@ def _mismatch(schema: bytes, payload: str) -> str:
     from referencing.exceptions import Unresolvable
 
     try:
-        error = next(_validator(schema).iter_errors(orjson.loads(payload)), None)
+        mismatch = next(_validator(schema).iter_errors(orjson.loads(payload)), None)
     except Unresolvable as unresolvable:
         return f"the schema refers to {str(unresolvable)[:_WORDS]!r}, which it does not have"
-    except (RecursionError, ValueError):
+    except RecursionError:
         return "it is nested too deeply to be judged"
-    return "" if error is None else f"{error.json_path[:_WORDS]}: {error.message[:_WORDS]}"
+    except Exception as error:  # noqa: BLE001  (a schema that its dialect lets pass and that cannot be applied)
+        return f"the schema cannot be applied: {type(error).__name__}: {str(error)[:_WORDS]}"
+    return "" if mismatch is None else f"{mismatch.json_path[:_WORDS]}: {mismatch.message[:_WORDS]}"
 
 
 @lru_cache(maxsize=1024)

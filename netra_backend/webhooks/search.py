@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from ..kernel.ids import least_of_time
 from ..storage.statements import Statements
 from ..storage.transaction import Tx
 from .endpoints import endpoint_of
@@ -20,6 +21,8 @@ Q = Statements(__package__)
 BEFORE_ALL: Final = b"\xff" * 16
 AFTER_ALL: Final = b""
 _EVER_US: Final = 2**62
+CLOCKS_US: Final = 3600 * 1_000_000
+"""By how much the clocks of two processes may differ before a list by time leaves something out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,9 @@ async def messages_of_endpoint(
     """The messages for an endpoint by id, the newest first, and how each stands there; `back` as in `messages`."""
     statement = Q.messages_of_endpoint_back if back else Q.messages_of_endpoint
     state = {"any_state": int(states is None), "states": [(each,) for each in states or ()]}
-    rows = await tx.all(statement, endpoint_id=endpoint_id, place=_place(at, back=back), limit=limit, **state, **wanted.params())
+    # The index is by id. An id tells the time by the clock of whoever made it, so the bounds leave room for clocks that differ.
+    ids = {"least": least_of_time(wanted.after_us - CLOCKS_US), "above": least_of_time(wanted.before_us + CLOCKS_US)}
+    rows = await tx.all(statement, endpoint_id=endpoint_id, place=_place(at, back=back), limit=limit, **ids, **state, **wanted.params())
     return [(DeliveryRow(*row[:7]), message_of(row[7:])) for row in rows]
 
 

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import orjson
 
-from ..errors import InvalidInput, MissingTenant, NetraError, OutcomeUnknown, Unavailable
+from ..errors import InvalidInput, MissingTenant, NetraError, NotFound, OutcomeUnknown, Unavailable
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, Scope, TraceContext
+from ..resilience.single_flight import SingleFlight
 from ..storage.database import Database
 from ..storage.membership import Membership
 from ..storage.sealing import Sealer
@@ -79,6 +80,7 @@ class Webhooks(Operators):
         self._quotas = quotas.Quotas(runtime.clock, settings)
         self._scope_of = scope_of
         self.schemas = Schemas(runtime.clock)
+        self._schemas_read: SingleFlight[str, None] = SingleFlight()
 
     @property
     def sender(self) -> Sender | None:
@@ -140,12 +142,15 @@ class Webhooks(Operators):
     async def send_to(self, tx: Tx, endpoint: Endpoint, type: str, payload: Any) -> bytes:
         """Store a message for one endpoint alone, whatever it takes otherwise: an example. Returns the id."""
         self._database.check_intake()
+        self._quotas.take_all(tx.tenant, 1)
         return (await self._store_in(tx, [self.new_message(tx.tenant, type, payload)], endpoint.id))[0]
 
     async def _store_in(self, tx: Tx, news: Sequence[NewMessage], only: bytes | None = None) -> list[bytes]:
         """Fan messages out in an open transaction: to whom they match, or to one endpoint."""
         for _ in range(STALE_TRIES):
             snapshot = await endpoints.current_snapshot(tx, self.snapshots.peek(tx.tenant))
+            if only is not None and only not in snapshot.endpoints:
+                raise NotFound("the endpoint was deleted just now")
             taken: Counter[Lane] = Counter()
             items = [self._intake(tx.tenant, new, snapshot, tx.scope.trace, self._room(taken, own=tx.own), only) for new in news]
             answers = await self._ingest(tx, items)
@@ -188,7 +193,7 @@ class Webhooks(Operators):
 
     async def _mismatches(self, news: Sequence[NewMessage]) -> dict[int, SchemaMismatch]:
         if not self.schemas.fresh:
-            await self._database.read(self.schemas.load, scope=Scope(SYSTEM_TENANT))
+            await self._schemas_read.run("", lambda: self._database.read(self.schemas.load, scope=Scope(SYSTEM_TENANT)))
         if not self.schemas.concern(news):
             return {}
         if sum(len(new.payload) for new in news) < LARGE_CHARACTERS:

@@ -214,8 +214,9 @@ async def cancel(tx: Tx, message_id: bytes, endpoint_id: bytes | None, why: str)
             behind.add((tx.tenant, each, row[1]))
     if behind:
         await lines.free_next(tx, behind)
-    under_way = {each.endpoint_id for each in await deliveries(tx, message_id) if each.state == "leased"}
-    return held, sorted(under_way & {each.endpoint_id for each in wanted})
+    # One that was leased when the rows were held may have failed since, and is due again: it was not cancelled.
+    left = {each.endpoint_id for each in await deliveries(tx, message_id) if each.state in {"leased", "due"}}
+    return held, sorted(left & {each.endpoint_id for each in wanted})
 
 
 async def message(tx: Tx, message_id: bytes) -> Message:

@@ -23,7 +23,8 @@ reason which task it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -57,6 +58,10 @@ ACTIONS: Final[Mapping[TaskKind, str]] = {
 """What the entry of each kind's start is called; `task.cancel` is somebody's end of a task."""
 
 MESSAGES_A_PAGE: Final = 200
+DELIVERIES_A_PAGE: Final = 1000
+"""What one write changes at most, unless a single message has more: a wide fan-out is walked in smaller pages."""
+WHOLE_AT_ONCE: Final = 20
+"""Payloads that are in memory together, each of up to a megabyte, where a filter wants to see them."""
 TASKS_AT_ONCE: Final = 100
 AGAIN: Final = "attempts are under way: it walks once more"
 """The reason of a running cancellation that has met such."""
@@ -168,7 +173,24 @@ async def look(tx: Tx, task: Task, known: Snapshot | None, limit: int) -> Page:
     messages = [found for row in rows if (found := _message_of_page(task.tenant, row)) is not None and _is_wanted(found, wanted)]
     choose = _missing if task.kind == "replay_missing" else _standing
     chosen, under_way = await choose(tx, wanted, snapshot, messages) if messages else ([], False)
-    return Page(task.after, after, len(rows), chosen, snapshot.version, len(rows) < limit, stop, under_way)
+    is_last = len(rows) < limit
+    if len(chosen) > DELIVERIES_A_PAGE:
+        count, chosen = _cut(rows, chosen)
+        is_last, rows, after = is_last and count == len(rows), rows[:count], (rows[count - 1][1], rows[count - 1][0])
+    return Page(task.after, after, len(rows), chosen, snapshot.version, is_last, stop, under_way)
+
+
+def _cut(rows: Sequence[Row], chosen: Sequence[Chosen]) -> tuple[int, list[Chosen]]:
+    """How many of the page's messages, one at least, have no more deliveries than one write is to change; and these."""
+    of_message = Counter(each.message_id for each in chosen)
+    total, count = 0, 0
+    for row in rows:
+        total += of_message[row[0]]
+        if count and total > DELIVERIES_A_PAGE:
+            break
+        count += 1
+    kept = {row[0] for row in rows[:count]}
+    return count, [each for each in chosen if each.message_id in kept]
 
 
 async def advance(tx: Tx, task: Task, node: bytes, page: Page, deadline_s: float) -> tuple[int, str]:
@@ -307,10 +329,15 @@ async def _missing(tx: Tx, wanted: TaskWanted, snapshot: Snapshot, messages: Seq
     there = {row[0] for row in await _deliveries(tx, wanted, messages)}
     missing = [each for each in messages if each.id not in there and endpoint.wants(each.event_type, each.channels)]
     if endpoint.filter is not None and missing:
-        rows = await tx.all(Q.messages_by_id, rows=sorted((tx.tenant, each.id) for each in missing))
-        whole = {row[1]: message_of(row) for row in rows}
-        missing = [each for each in missing if each.id in whole and wanting([endpoint], _as_new(whole[each.id]))]
+        missing = [each for part in _batched(missing, WHOLE_AT_ONCE) for each in await _wanted_whole(tx, endpoint, part)]
     return [_chosen(each, endpoint.id, endpoint) for each in missing], False
+
+
+async def _wanted_whole(tx: Tx, endpoint: Endpoint, messages: Sequence[Message]) -> list[Message]:
+    """Those that the endpoint's filter, which sees the payload, holds for."""
+    rows = await tx.all(Q.messages_by_id, rows=sorted((tx.tenant, each.id) for each in messages))
+    whole = {row[1]: message_of(row) for row in rows}
+    return [each for each in messages if each.id in whole and wanting([endpoint], _as_new(whole[each.id]))]
 
 
 async def _deliveries(tx: Tx, wanted: TaskWanted, messages: Sequence[Message]) -> list[Row]:
@@ -321,6 +348,10 @@ async def _deliveries(tx: Tx, wanted: TaskWanted, messages: Sequence[Message]) -
 def _chosen(message: Message, endpoint_id: bytes, endpoint: Endpoint | None) -> Chosen:
     line = endpoint.line_of(message.ordering_key) if endpoint is not None else None
     return Chosen(message.id, endpoint_id, line, message.deliver_at_us or 0)
+
+
+def _batched(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
+    return (messages[start : start + size] for start in range(0, len(messages), size))
 
 
 def _in_order(chosen: Sequence[Chosen], messages: Sequence[Message]) -> list[Chosen]:

@@ -342,6 +342,22 @@ async def test_dead_letters_of_all_endpoints_that_take_messages_are_driven_again
     assert [(await row(database, endpoint, message)).state for endpoint, message in letters] == ["due", "due", "dead"]
 
 
+async def test_a_page_changes_no_more_deliveries_than_one_write_should_and_none_is_left_out(database, monkeypatch):
+    monkeypatch.setattr(tasks, "DELIVERIES_A_PAGE", 3)
+    wide = [await endpoint_of(database) for _ in range(2)]
+    messages = await in_state(database, wide[0], "dead", 5)
+    for message in messages:
+        await database.write(store.resend, message, wide[1].id, 60.0, scope=ACME)
+    node = await live_node(database)
+    task = await claim(database, await begun(database, "bulk_replay", None, replace(EVERY, states=("dead", "due"))), node)
+    sizes = []
+    while (await stands(database, task)).state == "running":
+        page = await look(database, task)
+        sizes.append(len(page.chosen))
+        await advance(database, task, node, page)
+    assert max(sizes) <= 3 and sum(sizes) == 10
+
+
 async def test_what_is_recovered_for_an_endpoint_with_an_order_comes_in_the_messages_order(database):
     endpoint = await endpoint_of(database, ordering="endpoint")
     messages = [(await in_state(database, endpoint, "skipped"))[0] for _ in range(4)]

@@ -18,6 +18,7 @@ from netra_backend.kernel.scope import Scope
 from netra_backend.storage import tenants
 from netra_backend.testing.endpoint import MisbehavingEndpoint
 from netra_backend.webhooks import endpoints
+from netra_backend.webhooks.intake import StaleSnapshot, ingest
 
 from ...support.platform import arm, fail
 from ...support.server import API, OPERATOR, actions, client_of, endpoint, message, new_netra, serving
@@ -142,6 +143,22 @@ async def test_an_event_becomes_one_message_whatever_fails_on_the_way(operator, 
         await operator.patch(f"{API}/app/acme/endpoint/{marker['id']}", json={"disabled": True})
         await eventually(lambda: len(office.received) == 2)
         assert [json.loads(each.body)["data"]["endpointId"] for each in office.received] == [hook["id"], marker["id"]]
+
+
+async def test_an_event_is_not_passed_by_where_the_operators_endpoints_change_meanwhile(operator, netra, monkeypatch):
+    stale = iter([True, False, False, False])
+
+    async def changed_meanwhile(tx, items):
+        return [StaleSnapshot() for _ in items] if next(stale) else await ingest(tx, items)
+
+    monkeypatch.setattr("netra_backend.webhooks.operational.ingest", changed_meanwhile)
+    async with MisbehavingEndpoint(keep=True) as office:
+        await operational(operator, office.url)
+        hook = await endpoint(operator)
+        await operator.patch(f"{API}/app/acme/endpoint/{hook['id']}", json={"disabled": True})
+        await eventually(lambda: office.received)
+        assert [json.loads(each.body)["data"]["endpointId"] for each in office.received] == [hook["id"]]
+    assert not next(stale)
 
 
 async def test_only_an_operator_sees_them(app, operator):

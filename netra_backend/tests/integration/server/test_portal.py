@@ -53,6 +53,7 @@ async def statuses(app, key, endpoint_id, msg_id):
         ({}, {"view", "secret", "rotate", "resend", "change", "headers"}),
         ({"readOnly": True}, {"view"}),
         ({"capabilities": ["ViewBase"]}, {"view"}),
+        ({"capabilities": []}, {"view"}),
         ({"capabilities": ["ViewEndpointSecret"]}, {"view", "secret"}),
         ({"capabilities": ["ManageEndpointSecret"]}, {"view", "secret", "rotate"}),
         ({"capabilities": ["CreateAttempts", "ManageTransformations"]}, {"view", "resend"}),
@@ -65,6 +66,15 @@ async def test_a_link_can_do_what_its_capabilities_say_and_nothing_else(app, ope
     found = await statuses(app, key, made["id"], sent["id"])
     assert {name for name, status in found.items() if status < 300} == may
     assert {status for status in found.values() if status >= 300} <= {403}
+
+
+async def test_who_may_send_again_words_no_message_of_his_own(app, operator):
+    made = await endpoint(operator)
+    await operator.post(f"{API}/event-type", json={"name": "a.b", "description": "", "schemas": {"1": {"examples": [{"n": 1}]}}})
+    async with client_of(app, await link(operator, capabilities=["CreateAttempts"])) as client:
+        example = f"{API}/app/acme/endpoint/{made['id']}/send-example"
+        assert (await client.post(example, json={"eventType": "a.b"})).status_code == 200
+        assert (await client.post(example, json={"eventType": "a.b", "payload": {"forged": True}})).status_code == 403
 
 
 async def test_a_link_sees_its_own_tenant_only(app, operator):

@@ -223,3 +223,27 @@ async def test_svixs_headers_are_left_out_where_nobody_wants_them(tmp_path):
         await svix.message.create("acme", MessageIn(event_type="a.b", payload={}))
         await eventually(lambda: receiver.received)
         assert [name for name in receiver.received[0].headers if name.startswith("svix-")] == []
+
+
+ODD_SCHEMAS = [
+    {"9" * 5000: {}},
+    {"1": {"$schema": 5}},
+    {"1": {"$schema": []}},
+    {"1": {"maximum": 10**30}},
+    {"1": {"$schema": "http://json-schema.org/draft-04/schema#", "patternProperties": {"(": {}}}},
+    {"1": {"$schema": "http://json-schema.org/draft-04/schema#", "$ref": 5}},
+    {"1": {"$ref": "#/x/y", "x": {"y": {"type": "nonsense"}}}},
+    {"1": {"$ref": "#/nowhere"}},
+]
+
+
+@pytest.mark.parametrize("schemas", ODD_SCHEMAS, ids=[f"odd {number}" for number in range(len(ODD_SCHEMAS))])
+async def test_an_odd_schema_is_refused_or_refuses_its_own_messages_and_nobody_elses(tmp_path, schemas):
+    async with new_netra(tmp_path) as netra, client_of(create_app(netra)) as operator:
+        await operator.post(f"{API}/app", json={"name": "Acme", "uid": "acme"})
+        made = await operator.post(f"{API}/event-type", json={"name": "odd", "description": "", "schemas": schemas})
+        assert made.status_code in {201, 400, 422}, made.text
+        batch = [{"eventType": name, "payload": {"n": 1}} for name in ("odd", "plain")]
+        answer = await operator.post(f"{API}/app/acme/msg/batch", json=batch)
+        assert answer.status_code in {202, 207}, answer.text
+        assert "error" not in answer.json()[1]

@@ -51,7 +51,7 @@ _EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "gro
 _TENANT: Final = {"name": "new", "metadata": "{}", "rate_limit": None, **_NOW}
 _MESSAGES: Final = {"after_us": -1, "before_us": EVER_US, "any_type": 1, "types": [], "channel": "", "tag": ""}
 _ATTEMPTS: Final = {**_MESSAGES, **_PAGE, "any_outcome": 1, "outcomes": [], "least_status": 0, "above_status": 1000}
-_OF_ENDPOINT: Final = {**_MESSAGES, **_PAGE, "any_state": 1, "states": []}
+_OF_ENDPOINT: Final = {**_MESSAGES, **_PAGE, "any_state": 1, "states": [], "least": b"", "above": LAST}
 _ANY_ENDPOINT: Final = {"any_endpoint": 1, "endpoint_id": b""}
 _DELIVERY: Final = {"message_id": r.DEAD, "endpoint_id": r.ENDPOINT}
 _WALK: Final = {"id": r.TASK, "node": r.NODE}
@@ -165,6 +165,7 @@ CASES: Final[dict[str, Case]] = {
         id=r.NEW_KEY, hash=b"new" * 10, name="new", scopes="[]", expires_us=None, audit_id=r.SPARE["new key"], **_NOW
     ),
     "storage.list_api_keys": case(after=b"", **_PAGE),
+    "storage.live_portal_keys": case(after=b"", expires_us=0, **_PAGE),
     "storage.expire_api_key": case(id=r.KEY, expires_us=r.NOW_US, audit_id=r.SPARE["key"]),
     "storage.revoke_api_key": case(id=r.KEY, audit_id=r.SPARE["key"], **_NOW),
     "storage.count_operator_keys": case(),

@@ -41,6 +41,7 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
     "webhooks.hold_lines": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
     "webhooks.free_heads": lambda tenant: {"rows": [(tenant, r.LINED, "l")], "never_us": r.NEVER_US, "now_us": r.NOW_US},
     "webhooks.messages_by_id": lambda tenant: {"rows": [(tenant, r.READY)]},
+    "webhooks.event_ids": lambda tenant: {"rows": [(tenant, r.READY)]},
     "webhooks.count_failures": lambda tenant: {"rows": [(tenant, r.OPEN, 2, r.NOW_US)], "gap_us": r.FAR_US},
     "webhooks.forget_failures": lambda tenant: {"rows": [(tenant, r.OPEN)]},
     "webhooks.mark_warned": lambda tenant: {"rows": [(tenant, r.OPEN, 2)]},
@@ -77,6 +78,7 @@ BOTH: Final[dict[str, Params]] = {
     "webhooks.claim": _claim((r.ACME, r.WELL, 1), (r.GLOBEX, r.WELL, 1)),
     "storage.get_idempotency_rows": {"rows": [(r.ACME, r.ROUTE, "key-1"), (r.GLOBEX, r.ROUTE, "key-1")]},
     "webhooks.messages_by_id": {"rows": [(r.ACME, r.READY), (r.GLOBEX, r.READY)]},
+    "webhooks.event_ids": {"rows": [(r.ACME, r.READY), (r.GLOBEX, r.READY)]},
 }
 """Two tenants in one call."""
 

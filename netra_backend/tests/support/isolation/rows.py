@@ -100,7 +100,10 @@ def rows_of(tenant: str) -> Iterator[Row]:
     yield "netra_webhook_version", {**own, "version": _one_or_two(tenant)}
     for version in range(1, 1 + _one_or_two(tenant)):  # the newest of both is globex's
         yield "netra_data_key", {**own, "version": version, "root_id": "r1", "wrapped": tenant.encode(), "created_us": 1}
-    yield "netra_api_key", {**own, "id": KEY, "hash": named(tenant) * 2, "name": tenant, "scopes": "[]", "created_us": 1, **_by("key")}
+    yield (
+        "netra_api_key",
+        {**own, "id": KEY, "hash": named(tenant) * 2, "name": tenant, "scopes": '["portal"]', "created_us": 1, **_by("key")},
+    )
     yield from _idempotency(tenant)
     yield from _endpoints(tenant)
     yield from _messages(tenant)
