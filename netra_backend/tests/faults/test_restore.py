@@ -212,7 +212,8 @@ REFUSED = {
     "another's schema": (OPEN + "update netra_migration set checksum = 'x' where number = 2", CannotStart),
     "no database of ours": (OPEN + "drop table netra_migration", NotABackup),
     "a message of nobody": (
-        OPEN + "insert into netra_message values ('nobody', x'01', 't', null, '{}', null, null, null, 0, '', '', null)",
+        OPEN
+        + "insert into netra_message (tenant, id, event_type, payload, created_us, trace_id, span_id) values ('nobody', x'01', 't', '{}', 0, '', '')",
         Corrupt,
     ),
     "a schema that is no SQL": (

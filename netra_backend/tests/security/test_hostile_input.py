@@ -115,6 +115,8 @@ async def test_a_body_of_another_type_is_a_415(operator):
         "application/x-ndjson",
     ):
         for path in (MSG, BATCH, f"{API}/app"):
+            if (kind, path) == ("application/x-ndjson", BATCH):
+                continue  # the one place that takes it
             answer = await operator.post(path, content=b"a=b", headers={"content-type": kind})
             assert (kind, path, answer.status_code) == (kind, path, 415)
     assert (await operator.post(MSG, content=around(b"1"), headers={"content-type": "application/json; charset=utf-8"})).status_code == 202

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -48,6 +49,11 @@ class Table:
         self.commits += 1
 
 
+def steady(health):
+    """As it would be if nobody looked at for how long the endpoint fails."""
+    return replace(health, failing_since_us=0)
+
+
 class World:
     def __init__(self, senders=(ME,), **settings):
         self.clock, self.table, self.changed = FakeClock(), Table(), []
@@ -55,17 +61,27 @@ class World:
         runtime = Runtime(clock=self.clock, chance=SeededChance())
         self.breakers = Breakers(self.table, runtime, WebhookSettings(**settings), self.membership)
         self.breakers.changed = self.changed.append
+        self.every = []
 
     @property
     def now_us(self):
         return self.clock.wall_us()
 
-    def note(self, *said):
-        """The last news of those outcomes, each of an attempt that begins now."""
+    def note(self, *said, started_us=None):
+        """The last news of those outcomes that change more than how long the endpoint has been failing, which is `failing.py`'s."""
         news = None
         for each in said:
-            news = self.breakers.note(LANE, each, self.now_us) or news
+            found = self.breakers.note(LANE, each, self.now_us if started_us is None else started_us)
+            if found is not None:
+                self.every.append(found)
+                found = replace(found, before=steady(found.before), after=steady(found.after))
+                news = news if found.only_counts else found
         return news
+
+    @property
+    def rows(self):
+        """What is remembered beside that."""
+        return {lane: row for lane, each in self.breakers._rows.items() if (row := steady(each)) != WELL}
 
     def open_for(self, seconds, **fields):
         return EndpointHealth(Breaker("open", self.now_us, self.now_us + seconds * S, openings=1), **fields)
@@ -78,22 +94,23 @@ def world():
 
 def test_a_healthy_endpoint_is_news_to_nobody_and_stands_nowhere(world):
     assert world.note(*[OK] * 50, *[BAD] * 9, OK, *[ANSWERED] * 5) is None
-    assert world.breakers._rows == {} and world.changed == []
+    assert world.rows == {}
     assert world.breakers.allowance(LANE) == 10
 
 
 def test_the_tenth_failure_in_a_row_stops_everything_before_the_table_knows(world):
     news = world.note(*[BAD] * 10)
     assert (news.before, news.after.breaker.phase) == (WELL, "open")
-    assert world.breakers.allowance(LANE) == 0 and world.changed == [LANE]
+    assert world.breakers.allowance(LANE) == 0 and set(world.changed) == {LANE}
     assert 24 * S <= world.breakers.opens_us(LANE, world.now_us) - world.now_us <= 36 * S
     assert world.note(*[BAD] * 9, OK) is None, "what was under way beside it changes nothing"
 
 
 async def test_a_swap_that_was_lost_is_seen_at_once_and_the_measure_goes_on(world):
-    news = world.note(*[BAD] * 10)
+    world.note(*[BAD] * 10)
     world.table.put(EndpointHealth(Breaker(limit=4, openings=2)))
-    await world.breakers.settled(news)
+    for news in world.every:
+        await world.breakers.settled(news)
     assert world.breakers.allowance(LANE) == 4
     assert world.note(BAD).after.breaker.phase == "open", "it is as sick as before"
 
@@ -160,8 +177,8 @@ async def test_a_probe_that_was_not_sent_is_given_back_at_once(world):
 def test_an_attempt_from_before_the_opening_is_not_the_probe(world, said):
     probing = EndpointHealth(Breaker("half_open", world.now_us, world.now_us + 30 * S, openings=1), ME)
     world.breakers.took(LANE, probing)
-    assert world.breakers.note(LANE, said, world.now_us - 1) is None
-    assert world.breakers.note(LANE, said, world.now_us) is not None
+    assert world.note(said, started_us=world.now_us - 1) is None
+    assert world.note(said) is not None
 
 
 def test_another_processes_probe_is_not_decided_here(world):
@@ -172,7 +189,7 @@ def test_another_processes_probe_is_not_decided_here(world):
 def test_failures_from_before_the_breaker_closed_are_not_held_against_a_slow_start(world):
     world.breakers.took(LANE, EndpointHealth(Breaker(since_us=world.now_us, openings=1, limit=8)))
     for _ in range(20):
-        assert world.breakers.note(LANE, BAD, world.now_us - 1) is None
+        assert world.note(BAD, started_us=world.now_us - 1) is None
     assert world.note(BAD).after.breaker.limit == 4
 
 

@@ -41,6 +41,9 @@ class Snapshots:
     async def get(self, tenant):
         return self.snapshot
 
+    def peek(self, tenant):
+        return self.snapshot
+
 
 @pytest.fixture
 def clock():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from ....storage.sqlite_drivers import Connection
-from ....storage.statements import Row, Statement
+from ....storage.statements import Row, Statement, Statements
 from ..catalogue import OF_THE_FLEET, tables_named_in
 
 _QUERY: Final = re.compile(r"\s*(?:explain\s+)?(?:select|insert|update|delete|with|replace)\b", re.IGNORECASE)
@@ -52,8 +52,14 @@ class Watched:
         return not tables_named_in(sql, self._tables)
 
 
+def _statements(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value.by_name.values() if isinstance(value, Statements) else [value]
+
+
 def statements_in(module: Any) -> Iterator[Statement]:
     """Those that a test module has written by hand, alone or in a dictionary."""
     for value in vars(module).values():
-        found: Iterable[Any] = value.values() if isinstance(value, dict) else getattr(value, "by_name", {}).values() or [value]
+        found: Iterable[Any] = _statements(value)
         yield from (each for each in found if isinstance(each, Statement))

@@ -20,10 +20,10 @@ class TestWebhookReliability:
     async def test_at_least_once_delivery(self):
         """A failed attempt leaves the delivery due; the next attempt carries the same id and ends it."""
         runtime, membership = Runtime(), MagicMock(id=b"n" * 16, quiet=False)
-        snapshots = MagicMock(get=AsyncMock(return_value=SNAPSHOT))
+        snapshots = MagicMock(get=AsyncMock(return_value=SNAPSHOT), peek=MagicMock(return_value=SNAPSHOT))
         replies = [MagicMock(status=503, body=b"", duration_s=0.1), MagicMock(status=200, body=b"", duration_s=0.1)]
         egress = MagicMock(request=AsyncMock(side_effect=replies))
-        database = MagicMock(write_item=AsyncMock())
+        database = MagicMock(write_item=AsyncMock(), read=AsyncMock(return_value={}))
         sender = Sender(database, runtime, WebhookSettings(), membership, snapshots, egress)
         deadline_us = runtime.clock.wall_us() + 3600 * 1_000_000
         for number in (0, 1):
@@ -37,8 +37,8 @@ class TestWebhookReliability:
 
     async def test_idempotency_key_generation(self):
         """Without a key each message gets an id of its own; a content key depends on what is said and on nothing else."""
-        database = MagicMock(write_item=AsyncMock(side_effect=lambda _, item, **__: item.id))
-        snapshots = MagicMock(get=AsyncMock(return_value=SNAPSHOT))
+        database = MagicMock(write_item=AsyncMock(side_effect=lambda _, item, **__: item.id), read=AsyncMock())
+        snapshots = MagicMock(get=AsyncMock(return_value=SNAPSHOT), peek=MagicMock(return_value=SNAPSHOT))
         webhooks = Webhooks(database, Runtime(), WebhookSettings(), MagicMock(), MagicMock(id=b""), snapshots, None)
         plain = webhooks.new_message("acme", "invoice.paid", {"id": 1})
         ids = [(await webhooks.accept(Scope("acme"), [plain]))[0] for _ in range(100)]

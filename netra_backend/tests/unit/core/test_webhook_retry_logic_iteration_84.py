@@ -41,7 +41,8 @@ class TestWebhookRetryLogic:
         clock, reply = FakeClock(), MagicMock(status=503, headers=(), body=b"", duration_s=0.1)
         database, membership = MagicMock(write_item=AsyncMock()), MagicMock(id=b"n" * 16, quiet=False)
         database.read = AsyncMock(side_effect=lambda *_, **__: {LANE: database.write_item.await_args.args[1].news.after})
-        egress, snapshots = MagicMock(request=AsyncMock(return_value=reply)), MagicMock(get=AsyncMock(return_value=SNAPSHOT))
+        egress = MagicMock(request=AsyncMock(return_value=reply))
+        snapshots = MagicMock(get=AsyncMock(return_value=SNAPSHOT), peek=MagicMock(return_value=SNAPSHOT))
         sender = Sender(database, Runtime(clock=clock), WebhookSettings(), membership, snapshots, egress)
         deliveries = [Delivery(MESSAGE, ENDPOINT.id, membership.id, 0, clock.wall_us() + DAY_US) for _ in range(12)]
         for delivery in deliveries[:10]:
