@@ -15,6 +15,7 @@ AUDITED: Final[dict[str, tuple[str, ...]]] = {
     "cache invalidate": ("cache.invalidate",),
     "webhooks endpoint rotate": ("endpoint.secret.create", "endpoint.secret.expire"),
     "webhooks endpoint secret": ("endpoint.secret.read",),
+    "webhooks portal": ("api_key.create",),
     "webhooks resend": ("delivery.resend",),
     "webhooks recover": ("task.recover",),
     "webhooks replay": ("task.bulk_replay", "task.replay_missing"),

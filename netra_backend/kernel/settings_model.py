@@ -264,6 +264,22 @@ class Settings(BaseModel):
         description="How long the first parking lasts; it doubles with each failed probe, to 30 minutes.",
     )
 
+    webhooks_quota_rate: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Messages per second that one tenant may put in, in each process that takes messages; a second's worth at once. "
+        "The rest is answered 429 with Retry-After. Off unless set; too low, a tenant's ordinary peak is refused, and a "
+        "producer that does not repeat loses it.",
+    )
+    webhooks_quota_queue: int | None = Field(
+        None,
+        ge=1,
+        le=100_000_000,
+        description="Deliveries of one tenant that may wait, due now or later; with as many its messages are answered 429. Counted once a "
+        "second, so it may be passed by what comes within that. Off unless set; too low, one endpoint that is parked keeps all of "
+        "a tenant's messages out.",
+    )
     webhooks_failing_warnings: Delays = Field(
         (_HOUR_S, 24 * _HOUR_S, 96 * _HOUR_S),
         description="After how much failing without a success the operator is warned of an endpoint, by the operational event "

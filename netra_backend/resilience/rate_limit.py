@@ -104,6 +104,32 @@ class RateLimiter(Generic[K]):
                 self._tats.move_to_end(key)
             return decision
 
+    def take_up_to(self, key: K, count: int) -> tuple[int, float]:
+        """How many of `count` requests pass at once, and after how many seconds to ask for the next, 0 where all did."""
+        for taken in range(count):
+            decision = self.try_take(key)
+            if not decision.allowed:
+                return taken, decision.retry_after_s
+        return count, 0.0
+
+    def take_all(self, key: K, count: int) -> Decision:
+        """Let all `count` requests pass at once, or none. More than the burst never do."""
+        now_ns = math.floor(self._clock.monotonic() * _NS)
+        with self._lock:
+            self._drop_full(now_ns)
+            is_shared = key not in self._tats and len(self._tats) >= self._max_keys
+            tat_ns = self._shared_tat if is_shared else self._tats.get(key, 0)
+            missing_ns = (count - capacity(self._rate, tat_ns, now_ns)) * self._rate.interval_ns
+            if missing_ns > 0:
+                return Decision(allowed=False, tat_ns=tat_ns, retry_after_s=missing_ns / _NS)
+            tat_ns = max(tat_ns, now_ns) + count * self._rate.interval_ns
+            if is_shared:
+                self._shared_tat = tat_ns
+            else:
+                self._tats[key] = tat_ns
+                self._tats.move_to_end(key)
+            return Decision(allowed=True, tat_ns=tat_ns, retry_after_s=0.0)
+
     def _drop_full(self, now_ns: int) -> None:
         """Forget a few of the longest unused whose buckets are full: more than one per call, so the map shrinks."""
         for _ in range(4):

@@ -8,11 +8,13 @@ theirs must be a JSON object. What the client may know is what a `NetraError` sa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 from typing import Any, ClassVar, Final
 
 import orjson
 
 from ..errors import InvalidInput, NetraError, Unavailable, UsageError
+from ..webhooks.errors import QuotaExceeded
 from .pages import HEADERS, error_page
 
 SVIX_PREFIXES: Final = tuple(
@@ -126,6 +128,8 @@ def render(error: NetraError, path: str, trace_id: str) -> tuple[int, list[tuple
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, Unavailable):
         headers.append((b"retry-after", RETRY_AFTER_S))
+    elif isinstance(error, QuotaExceeded):
+        headers.append((b"retry-after", b"%d" % ceil(error.retry_after_s)))
     if is_page(path):
         headers += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     return status, headers, body

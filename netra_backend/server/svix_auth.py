@@ -39,9 +39,8 @@ _LINK: Final = "portal link"
 async def app_portal_access(caller: Caller, request: Request, body: PortalAccess) -> Response:
     """A link into an application's own pages, and the key in it. Each call makes another: a link is told once, to who asked."""
     scope = await _scope(caller, body)
-    secret = await caller.write(_make, await caller.edge.authenticator.pepper(), body, scope=scope)
-    base = caller.edge.netra.settings.public_url or str(request.base_url)
-    return answer({"url": f"{base.rstrip('/')}/ui/login#key={secret}", "token": secret})
+    secret = await caller.write(make_portal_key, await caller.edge.authenticator.pepper(), body, scope=scope)
+    return answer(portal_link(caller.edge.netra.settings.public_url or str(request.base_url), secret))
 
 
 @router.post("/logout", operation_id="v1.authentication.logout", status_code=204)
@@ -76,7 +75,13 @@ async def _scope(access: Access, body: PortalAccess) -> Scope:
     return access.scope
 
 
-async def _make(tx: Tx, pepper: bytes, body: PortalAccess) -> str:
+def portal_link(base: str, secret: str) -> dict[str, str]:
+    """Svix's AppPortalAccessOut: the link at a server's address, and the key in it."""
+    return {"url": f"{base.rstrip('/')}/ui/login#key={secret}", "token": secret}
+
+
+async def make_portal_key(tx: Tx, pepper: bytes, body: PortalAccess) -> str:
+    """Add the key of a portal link, which is told once."""
     named: Collection[str] = ("ViewBase",) if body.read_only else body.capabilities or SCOPES_OF
     scopes = dict.fromkeys(scope for name in ("ViewBase", *named) for scope in SCOPES_OF[name])
     _, secret = await api_keys.create(

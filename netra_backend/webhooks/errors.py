@@ -27,6 +27,18 @@ class UnknownEventType(InvalidInput):
     fix = "Define the event type first, or set event_types to auto."
 
 
+class QuotaExceeded(NetraError):
+    """This tenant has used up what it may put in just now; nothing of it was stored."""
+
+    code = "quota_exceeded"
+    status = 429
+    fix = "Come again after `retry_after_s` (the header Retry-After), with the same key; or ask the operator for a larger quota."
+
+    def __init__(self, detail: str = "", *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
 class DuplicateEventId(NetraError):
     """A message with this eventId was accepted before."""
 

@@ -64,7 +64,7 @@ for update;
 
 -- name: hold_task
 -- Forced: nobody decides about the task, or claims it, until this page is committed.
-select state, after_us, after_id from netra_webhook_task
+select state, after_us, after_id, reason from netra_webhook_task
 where tenant = :tenant and id = :id and state = 'running' and owner = :node
 for no key update;
 

@@ -695,6 +695,10 @@ select outcome, count(*) from netra_attempt
 where tenant = :tenant and endpoint_id = :endpoint_id and id >= :least and id < :above
 group by outcome;
 
+-- name: queued_deliveries
+-- As far as the limit: whether a tenant has so many waiting, not how many more.
+select count(*) from (select 1 from netra_delivery where tenant = :tenant and state = 'due' limit :limit) as q;
+
 -- name: queue_due
 -- fleet: the gauges of the whole installation; one pass over the partial index of what is due
 select count(*), min(due_us) from netra_delivery where state = 'due';
@@ -759,7 +763,7 @@ returning tenant, id, kind, state, parameters, after_us, after_id, done, changed
   trace_id, span_id;
 
 -- name: hold_task
-select state, after_us, after_id from netra_webhook_task
+select state, after_us, after_id, reason from netra_webhook_task
 where tenant = :tenant and id = :id and state = 'running' and owner = :node;
 
 -- name: move_task
@@ -795,16 +799,18 @@ where tenant = :tenant and message_id in (select r.id from rows(:rows, id uuid) 
   and (:any_endpoint = 1 or endpoint_id = :endpoint_id);
 
 -- name: hold_chosen
+-- A cross join is done in its order on SQLite, which would else read all of the tenant's deliveries for each page.
 select d.message_id, d.endpoint_id
-from rows(:rows, message_id uuid, endpoint_id uuid) as r
-join netra_delivery d on d.tenant = :tenant and d.message_id = r.message_id and d.endpoint_id = r.endpoint_id
-where d.state in (select s.state from rows(:states, state text) as s);
+from rows(:rows, message_id uuid, endpoint_id uuid) as r cross join netra_delivery d
+where d.tenant = :tenant and d.message_id = r.message_id and d.endpoint_id = r.endpoint_id
+  and d.state in (select s.state from rows(:states, state text) as s);
 
 -- name: redrive
+-- The tenant stands in the rows too, so that SQLite begins with them.
 update netra_delivery
 set state = 'due', number = 0, due_us = r.due_us, deadline_us = r.deadline_us, manual = 0, reason = :reason, line = r.line, place = r.place
-from rows(:rows, message_id uuid, endpoint_id uuid, due_us int, deadline_us int, line text?, place int?) as r
-where netra_delivery.tenant = :tenant and netra_delivery.message_id = r.message_id and netra_delivery.endpoint_id = r.endpoint_id
+from rows(:rows, tenant text, message_id uuid, endpoint_id uuid, due_us int, deadline_us int, line text?, place int?) as r
+where r.tenant = :tenant and netra_delivery.tenant = r.tenant and netra_delivery.message_id = r.message_id and netra_delivery.endpoint_id = r.endpoint_id
   and netra_delivery.state in ('delivered', 'skipped', 'dead', 'cancelled');
 
 -- name: insert_missing
@@ -820,11 +826,6 @@ update netra_delivery set state = 'cancelled', reason = :reason
 where tenant = :tenant and state = 'due'
   and (message_id, endpoint_id) in (select r.message_id, r.endpoint_id from rows(:rows, message_id uuid, endpoint_id uuid) as r)
 returning message_id, endpoint_id, number, line;
-
--- name: under_way
-select m.id from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
-where d.tenant = :tenant and d.endpoint_id = :endpoint_id and d.state = 'leased' and m.created_us > :after_us and m.created_us < :until_us
-order by m.id;
 
 -- Cancelling and erasing; see operators.py.
 
@@ -845,8 +846,11 @@ select tenant from netra_message where payload_until_us is not null and payload_
 order by payload_until_us, tenant limit 1;
 
 -- name: outlived_payloads
-select id from netra_message where tenant = :tenant and payload_until_us is not null and payload_until_us < :now_us
-order by payload_until_us, id limit :limit;
+-- The oldest of all, and of those the tenant's: the tenant's messages are not read for it.
+select o.id from (
+  select m.tenant, m.id from netra_message m where m.payload_until_us is not null and m.payload_until_us < :now_us
+  order by m.payload_until_us, m.tenant, m.id limit :limit) as o
+where o.tenant = :tenant;
 
 -- name: erase_payloads
 update netra_message set payload = '', payload_until_us = null

@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -19,7 +20,7 @@ from ..storage.database import Database
 from ..storage.membership import Membership
 from ..storage.sealing import Sealer
 from ..storage.transaction import Tx
-from . import endpoints, inbox, intake, schedules
+from . import endpoints, inbox, intake, quotas, schedules
 from .endpoints import check_event_type
 from .errors import PayloadTooLarge, SchemaMismatch, UnknownEventType
 from .filters import wanting
@@ -75,6 +76,7 @@ class Webhooks(Operators):
         self._runtime = runtime
         self._sealer = sealer
         self._membership = membership
+        self._quotas = quotas.Quotas(runtime.clock, settings)
         self._scope_of = scope_of
         self.schemas = Schemas(runtime.clock)
 
@@ -122,6 +124,8 @@ class Webhooks(Operators):
         """Like `send` for a list: each a `NewMessage`, or a mapping of `send`'s arguments. Returns the ids in order."""
         self._database.check_intake()
         async with tx.verb():
+            await self._quotas.check_queue(tx.tenant, partial(quotas.queued, tx))
+            self._quotas.take_all(tx.tenant, len(messages))
             return await self._send_many(tx, messages)
 
     async def _send_many(self, tx: Tx, messages: Sequence[NewMessage | Mapping[str, Any]]) -> list[str]:
@@ -165,8 +169,15 @@ class Webhooks(Operators):
 
         One answer per message, in order: `Accepted`, or the error that concerns this one alone. Nothing is answered
         before its commit. A long list is stored part by part, so that it does not keep others from the write lock.
+        What is over the tenant's quota is answered with `QuotaExceeded`.
         """
         self._database.check_intake()
+        await self._quotas.check_queue(scope.tenant, partial(self._database.read, quotas.queued, scope=scope))
+        allowed, refusal = self._quotas.take_up_to(scope.tenant, len(news))
+        answers = await self._accept_checked(scope, news[:allowed]) if allowed else []
+        return answers if refusal is None else [*answers, *[refusal] * (len(news) - allowed)]
+
+    async def _accept_checked(self, scope: Scope, news: Sequence[NewMessage]) -> list[Answer]:
         if self.settings.strict_event_types:
             await self._database.read(self._check_types, news, scope=scope)
         if refused := await self._mismatches(news):

@@ -27,6 +27,8 @@ class WebhookSettings:
     svix_strict: bool = False
     svix_headers: bool = True
     release_check_s: float = 5.0
+    quota_rate: int | None = None
+    quota_queue: int | None = None
     failing_warnings_s: tuple[float, ...] = (3600.0, 24 * 3600.0, 4 * 24 * 3600.0)
     disable_after_s: float = 5 * 24 * 3600.0
     disable_attempts: int = 20
@@ -56,6 +58,8 @@ class WebhookSettings:
             svix_strict=settings.svix_strict,
             svix_headers=settings.svix_headers,
             release_check_s=settings.release_check_s,
+            quota_rate=settings.webhooks_quota_rate,
+            quota_queue=settings.webhooks_quota_queue,
             failing_warnings_s=settings.webhooks_failing_warnings,
             disable_after_s=settings.webhooks_disable_after,
             disable_attempts=settings.webhooks_disable_attempts,

@@ -58,6 +58,9 @@ ACTIONS: Final[Mapping[TaskKind, str]] = {
 
 MESSAGES_A_PAGE: Final = 200
 TASKS_AT_ONCE: Final = 100
+AGAIN: Final = "attempts are under way: it walks once more"
+"""The reason of a running cancellation that has met such."""
+
 BEFORE_ALL: Final = (-1, b"")
 _NEWEST: Final = (2**62, b"\xff" * 16)
 
@@ -83,7 +86,10 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a look at the next messages has found. `stop` is why the task cannot go on, or empty."""
+    """What a look at the next messages has found. `stop` is why the task cannot go on, or empty.
+
+    `under_way` says that some of what a cancellation looks for has an attempt under way.
+    """
 
     before: Place
     after: Place
@@ -92,6 +98,7 @@ class Page:
     version: int
     is_last: bool
     stop: str = ""
+    under_way: bool = False
 
 
 async def create(tx: Tx, kind: TaskKind, wanted: TaskWanted) -> Task:
@@ -160,8 +167,8 @@ async def look(tx: Tx, task: Task, known: Snapshot | None, limit: int) -> Page:
     after = (rows[-1][1], rows[-1][0]) if rows else task.after
     messages = [found for row in rows if (found := _message_of_page(task.tenant, row)) is not None and _is_wanted(found, wanted)]
     choose = _missing if task.kind == "replay_missing" else _standing
-    chosen = await choose(tx, wanted, snapshot, messages) if messages else []
-    return Page(task.after, after, len(rows), chosen, snapshot.version, len(rows) < limit, stop)
+    chosen, under_way = await choose(tx, wanted, snapshot, messages) if messages else ([], False)
+    return Page(task.after, after, len(rows), chosen, snapshot.version, len(rows) < limit, stop, under_way)
 
 
 async def advance(tx: Tx, task: Task, node: bytes, page: Page, deadline_s: float) -> tuple[int, str]:
@@ -180,11 +187,12 @@ async def advance(tx: Tx, task: Task, node: bytes, page: Page, deadline_s: float
         raise StaleSnapshot
     changed = await _change(tx, task, page.chosen, deadline_s) if page.chosen else 0
     tx.runtime.failpoints.hit(PAGE_WRITTEN)
+    missed = task.kind == "cancel" and (held[3] == AGAIN or page.under_way or changed < len(page.chosen))
     if not page.is_last:
-        await _move(tx, task, node, page, changed, page.after)
+        await _move(tx, task, node, page, changed, page.after, AGAIN if missed else None)
         return changed, TASK.initial
-    if task.kind == "cancel" and await _under_way(tx, task.wanted):  # what fails now is due again, behind the cursor: walk once more
-        await _move(tx, task, node, page, changed, (task.wanted.since_us - 1, _NEWEST[1]))
+    if missed:  # what fails then is due again, behind the cursor
+        await _move(tx, task, node, page, changed, (task.wanted.since_us - 1, _NEWEST[1]), None)
         return changed, TASK.initial
     await _end(tx, task, node, page, "finish", changed, None)
     return changed, TASK.transitions["finish"][1]
@@ -279,19 +287,20 @@ def _is_wanted(message: Message, wanted: TaskWanted) -> bool:
     return not wanted.tag or wanted.tag in (message.tags or ())
 
 
-async def _standing(tx: Tx, wanted: TaskWanted, snapshot: Snapshot, messages: Sequence[Message]) -> list[Chosen]:
+async def _standing(tx: Tx, wanted: TaskWanted, snapshot: Snapshot, messages: Sequence[Message]) -> tuple[list[Chosen], bool]:
     """Deliveries that stand in one of the wanted states, to endpoints that take messages (or whose backlog is cancelled)."""
     by_id = {message.id: message for message in messages}
-    chosen = []
+    chosen, under_way = [], False
     for message_id, endpoint_id, state, status in await _deliveries(tx, wanted, messages):
         endpoint = snapshot.endpoints.get(endpoint_id)
         takes = "due" in wanted.states or (endpoint is not None and not endpoint.disabled)
         if takes and state in wanted.states and wanted.least_status <= status < wanted.above_status:
             chosen.append(_chosen(by_id[message_id], endpoint_id, endpoint))
-    return _in_order(chosen, messages)
+        under_way = under_way or state == "leased"
+    return _in_order(chosen, messages), under_way
 
 
-async def _missing(tx: Tx, wanted: TaskWanted, snapshot: Snapshot, messages: Sequence[Message]) -> list[Chosen]:
+async def _missing(tx: Tx, wanted: TaskWanted, snapshot: Snapshot, messages: Sequence[Message]) -> tuple[list[Chosen], bool]:
     """What the endpoint wants and has no delivery of."""
     assert wanted.endpoint_id is not None  # `_cannot` has found it
     endpoint = snapshot.endpoints[wanted.endpoint_id]
@@ -301,7 +310,7 @@ async def _missing(tx: Tx, wanted: TaskWanted, snapshot: Snapshot, messages: Seq
         rows = await tx.all(Q.messages_by_id, rows=sorted((tx.tenant, each.id) for each in missing))
         whole = {row[1]: message_of(row) for row in rows}
         missing = [each for each in missing if each.id in whole and wanting([endpoint], _as_new(whole[each.id]))]
-    return [_chosen(each, endpoint.id, endpoint) for each in missing]
+    return [_chosen(each, endpoint.id, endpoint) for each in missing], False
 
 
 async def _deliveries(tx: Tx, wanted: TaskWanted, messages: Sequence[Message]) -> list[Row]:
@@ -339,7 +348,7 @@ async def _change(tx: Tx, task: Task, chosen: Sequence[Chosen], deadline_s: floa
     if task.kind == "replay_missing":
         made = await tx.execute(Q.insert_missing, endpoint_id=task.wanted.endpoint_id, rows=rows, reason=reason)
     else:
-        made = await tx.execute(Q.redrive, rows=rows, reason=reason)
+        made = await tx.execute(Q.redrive, rows=[(tx.tenant, *row) for row in rows], reason=reason)
     if made:
         tx.wake_others()
     return made
@@ -368,14 +377,9 @@ async def _cancel(tx: Tx, task: Task, chosen: Sequence[Chosen]) -> int:
     return len(gone)
 
 
-async def _under_way(tx: Tx, wanted: TaskWanted) -> bool:
-    bounds = {"after_us": wanted.since_us - 1, "until_us": wanted.until_us}
-    return await tx.one(Q.under_way, endpoint_id=wanted.endpoint_id, **bounds) is not None
-
-
-async def _move(tx: Tx, task: Task, node: bytes, page: Page, changed: int, after: Place) -> None:
+async def _move(tx: Tx, task: Task, node: bytes, page: Page, changed: int, after: Place, reason: str | None) -> None:
     at = {"after_us": after[0], "after_id": after[1]}
-    facts = {"state": TASK.initial, "reason": None, "finished_us": None}
+    facts = {"state": TASK.initial, "reason": reason, "finished_us": None}
     await tx.execute(Q.move_task, **_moved(tx, task, node, page, changed), **at, **facts)
     tx.runtime.failpoints.hit(MOVED)
 

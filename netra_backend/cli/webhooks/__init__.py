@@ -6,4 +6,4 @@ from ..options import group
 
 app = group("Send, look at, resend and receive messages.")
 
-from . import endpoint, listen, messages, operate, tail  # noqa: E402, F401  (each adds its commands to `app`)
+from . import endpoint, listen, messages, operate, portal, tail  # noqa: E402, F401  (each adds its commands to `app`)

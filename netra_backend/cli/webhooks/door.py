@@ -104,6 +104,10 @@ class Door(Protocol):
         """Give an endpoint a new key; `key` is what a receiver verifies by."""
         ...
 
+    async def portal(self, expiry_s: int, session: str | None, *, read_only: bool) -> Shape:
+        """Make a portal link: `url`, and `token`, the key in it."""
+        ...
+
     async def endpoints(self, limit: int) -> list[Shape]:
         """The tenant's endpoints, the oldest first."""
         ...

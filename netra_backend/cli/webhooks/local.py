@@ -16,10 +16,13 @@ from ...webhooks.filters import check_filter
 from ...webhooks.health import with_health
 from ...webhooks.keys import KeyKind, told
 from ...webhooks.model import DeliveryRow, Endpoint, EndpointHealth, NewMessage, TaskKind, TaskWanted
+from ..session import operator
 from . import shapes
 from .door import NewEndpoint, Over, Shape
 
 ATTEMPTS_SHOWN = 100
+USUAL_URL = "http://127.0.0.1:8071"
+"""Where `netra serve` is by default; the setting `public_url` says where it is for others."""
 
 
 class LocalDoor:
@@ -105,6 +108,16 @@ class LocalDoor:
     async def rotate(self, endpoint: str, secret: str | None, kind: KeyKind | None, overlap_s: int) -> Shape:
         """See `Door.rotate`."""
         return {"key": told(await self._write(_rotate, self._netra.sealer, endpoint, secret, kind, overlap_s))}
+
+    async def portal(self, expiry_s: int, session: str | None, *, read_only: bool) -> Shape:
+        """See `Door.portal`."""
+        from ...server.auth import derive_pepper  # with the web framework behind it, which no other command here waits for
+        from ...server.models import PortalAccess
+        from ...server.svix_auth import make_portal_key, portal_link
+
+        wanted = PortalAccess(expiry=expiry_s, session_id=session, read_only=read_only)
+        pepper = await self._netra.database.write(derive_pepper, self._netra.sealer, scope=operator())
+        return portal_link(self._netra.settings.public_url or USUAL_URL, await self._write(make_portal_key, pepper, wanted))
 
     async def endpoints(self, limit: int) -> list[Shape]:
         """See `Door.endpoints`."""

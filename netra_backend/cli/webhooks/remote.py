@@ -129,6 +129,12 @@ class RemoteDoor:
         made: Shape = await self._client.post(*self._app, "endpoint", endpoint, "secret", "rotate", body=body)
         return made
 
+    async def portal(self, expiry_s: int, session: str | None, *, read_only: bool) -> Shape:
+        """See `Door.portal`."""
+        body = {"expiry": expiry_s, "sessionId": session, "readOnly": read_only}
+        made: Shape = await self._client.post("auth", "app-portal-access", self._app[1], body=body)
+        return made
+
     async def endpoints(self, limit: int) -> list[Shape]:
         """See `Door.endpoints`."""
         return await self._client.list(*self._app, "endpoint", limit=limit)

@@ -371,6 +371,32 @@ async def test_a_backlog_is_cancelled_with_a_reason_and_what_fails_meanwhile_too
     assert await states_of(database, endpoint, [later]) == ["due"]
 
 
+async def test_a_backlog_whose_attempts_fail_behind_the_walk_is_cancelled_all_the_same(database):
+    endpoint = await endpoint_of(database)
+    waiting = await in_state(database, endpoint, "due", 3)
+    node, task = await live_node(database), await begun(database, "cancel", endpoint, CANCEL)
+    taken = await claimed(database, node, endpoint, free=3)
+    await claim(database, task, node)
+    assert await step(database, task, node, 2) == (0, "running")
+    await database.write(store.acknowledge, [outcome(each, "due", reason="status 503") for each in taken], scope=SYSTEM)
+    assert await step(database, task, node, 2) == (1, "running")
+    assert [await step(database, task, node, 2) for _ in range(2)] == [(2, "running"), (0, "finished")]
+    assert await states_of(database, endpoint, waiting) == ["cancelled"] * 3
+
+
+async def test_what_is_claimed_between_the_look_and_the_write_is_looked_at_again(database):
+    endpoint = await endpoint_of(database)
+    (message,) = await in_state(database, endpoint, "due")
+    node, task = await live_node(database), await begun(database, "cancel", endpoint, CANCEL)
+    await claim(database, task, node)
+    page = await look(database, task)
+    (taken,) = await claimed(database, node, endpoint)
+    assert await advance(database, task, node, page) == (0, "running")
+    await database.write(store.acknowledge, [outcome(taken, "due", reason="status 503")], scope=SYSTEM)
+    assert await step(database, task, node) == (1, "finished")
+    assert await states_of(database, endpoint, [message]) == ["cancelled"]
+
+
 async def test_a_message_is_cancelled_where_it_is_due_and_said_where_it_is_on_its_way(database):
     one, two = await endpoint_of(database), await endpoint_of(database)
     (message,) = await due(database, two, targets=[Target(one.id), Target(two.id)])

@@ -55,3 +55,9 @@ select tenant, message_id, endpoint_id, state, number, due_us from netra_deliver
 
 -- name: deliveries_of_tenant
 select message_id, endpoint_id, state, number from netra_delivery where tenant = :tenant;
+
+-- name: standing_of_tenant
+select endpoint_id, message_id, state, number, owner from netra_delivery where tenant = :tenant order by endpoint_id, message_id;
+
+-- name: health_rows
+select endpoint_id, failing_since_us, failing_us, failures from netra_endpoint_health where tenant = :tenant order by endpoint_id;

@@ -75,6 +75,10 @@ def test_a_verb_over_many_messages_leaves_only_states_that_its_event_may_leave(s
     assert f"state = '{DELIVERY.transitions[event][1]}'" in text
 
 
+def test_the_page_draws_the_tasks_table():
+    assert TASK.mermaid() in (PACKAGE.parent / "docs/webhooks.md").read_text()
+
+
 def test_an_acknowledgement_leaves_a_lease_only():
     assert "netra_delivery.state = 'leased'" in Q.acknowledge.text
     for event in ("acknowledge", "retry", "dead_letter", "skip", "cancel"):

@@ -110,3 +110,32 @@ async def test_a_flood_of_keys_uses_bounded_memory_and_frees_nobody_who_is_limit
 def test_a_rate_that_allows_nothing_is_refused(arguments):
     with pytest.raises(InvalidInput):
         Rate(*arguments)
+
+
+def limiter(limit=10):
+    clock = FakeClock()
+    return clock, RateLimiter[str](clock, Rate(limit))
+
+
+def test_of_many_as_many_pass_as_there_is_room_for():
+    _, rates = limiter()
+    assert rates.take_up_to("a", 7) == (7, 0.0)
+    taken, wait_s = rates.take_up_to("a", 7)
+    assert (taken, round(wait_s, 6)) == (3, 0.1)
+
+
+async def test_all_pass_or_none_and_the_wait_is_long_enough():
+    clock, rates = limiter()
+    assert rates.take_all("a", 8).allowed
+    refused = rates.take_all("a", 5)
+    assert not refused.allowed
+    assert rates.take_all("b", 10).allowed
+    await clock.advance(refused.retry_after_s)
+    assert rates.take_all("a", 5).allowed
+    assert not rates.take_all("a", 1).allowed
+
+
+async def test_more_than_the_burst_never_pass_at_once():
+    clock, rates = limiter()
+    await clock.advance(100)
+    assert not rates.take_all("a", 11).allowed

@@ -171,6 +171,7 @@ def test_each_audited_command_leaves_its_entries_under_the_accounts_name(ask, ac
     key = ask("key", "create", "--tenant", "acme").document["id"]
     ask("key", "revoke", key, "--tenant", "acme")
     ask("webhooks", "resend", message, acme["id"], "--tenant", "acme")
+    assert ask("webhooks", "portal", "--tenant", "acme").document["url"].startswith("http://127.0.0.1:8071/ui/login#key=netra_tk_")
     ask("cache", "invalidate", "--tenant", "acme", "org:7")
     ask("webhooks", "endpoint", "rotate", acme["id"], "--tenant", "acme")
     ask("webhooks", "endpoint", "secret", acme["id"], "--tenant", "acme")

@@ -15,8 +15,8 @@ HERE = {f"webhooks {name}" for name in NAMES}
 
 
 def is_elsewhere(command):
-    """Whether a command is asked by tests of its own: here, or in `test_batch`."""
-    return command.startswith("batch ") or command in HERE
+    """Whether a command is asked by tests of its own: here, in `test_batch` or in `test_oauth`."""
+    return command.startswith(("batch ", "oauth ")) or command in HERE
 
 
 @pytest.fixture(scope="module")

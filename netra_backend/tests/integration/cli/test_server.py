@@ -64,6 +64,8 @@ def test_the_commands_work_through_a_server_as_they_do_on_the_database(ask, inst
     public = ask("webhooks", "endpoint", "rotate", endpoint["id"], "--key-kind", "ed25519", "--tenant", "acme").document["key"]
     assert public.startswith("whpk_")
     assert ask("webhooks", "endpoint", "secret", endpoint["id"], "--tenant", "acme").document == {"key": public}
+    link = ask("webhooks", "portal", "--read-only", "--expiry", "3600", "--tenant", "acme").document
+    assert link["url"].endswith(f"/ui/login#key={link['token']}")
     key = ask("key", "create", "--tenant", "acme").document
     assert key["key"].startswith("netra_tk_")
     assert key["id"] in {each["id"] for each in ask("key", "list", "--tenant", "acme").document["keys"]}
@@ -103,7 +105,7 @@ def test_a_key_that_is_not_one_is_4_and_an_unknown_tenant_is_1(installation, ask
 def test_every_command_that_can_ask_a_server_was_asked_here():
     remote = {path for path, command in leaves() if any(each.name == "server" for each in command.params)}
     asked = {"tenant create", "tenant list", "key create", "key list", "key revoke"}
-    asked |= {f"webhooks {name}" for name in ("send", "list", "show", "resend")}
+    asked |= {f"webhooks {name}" for name in ("send", "list", "show", "resend", "portal")}
     asked |= {f"webhooks endpoint {name}" for name in ("add", "list", "secret", "rotate")}
     asked |= {f"cache {name}" for name in ("stats", "graph", "probe", "invalidate")}
     assert {each for each in remote if not is_elsewhere(each)} == asked

@@ -240,10 +240,9 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.hold_chosen": case(
         rows=[(r.SETTLED, r.ENDPOINT), (r.DEAD, r.ENDPOINT), (r.GONE, r.ENDPOINT)], states=[("dead",), ("delivered",)]
     ),
-    "webhooks.redrive": case(rows=[(r.DEAD, r.ENDPOINT, r.NOW_US, r.FAR_US, None, None)], reason="new"),
+    "webhooks.redrive": case(rows=[(r.ACME, r.DEAD, r.ENDPOINT, r.NOW_US, r.FAR_US, None, None)], reason="new"),
     "webhooks.insert_missing": case(endpoint_id=r.WELL, reason="new", rows=[(r.DEAD, r.WELL, r.NOW_US, r.FAR_US, None, None)]),
     "webhooks.cancel_chosen": case(rows=[(r.READY, r.ENDPOINT)], reason="new"),
-    "webhooks.under_way": case(endpoint_id=r.ENDPOINT, after_us=-1, until_us=EVER_US),
     "webhooks.cancel_delivery": case(message_id=r.READY, endpoint_id=r.ENDPOINT, reason="new", audit_id=r.SPARE["delivery due"]),
     "webhooks.expunge_message": case(id=r.READY),
     "webhooks.expunge_attempt": case(message_id=r.READY, id=r.ATTEMPT),
@@ -255,6 +254,7 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.attempts_of_endpoint": case(endpoint_id=r.ENDPOINT, before=LAST, **_PAGE),
     "webhooks.attempts_of_endpoint_back": case(endpoint_id=r.ENDPOINT, before=b"", **_PAGE),
     "webhooks.get_attempt": case(message_id=r.READY, id=r.ATTEMPT),
+    "webhooks.queued_deliveries": case(limit=100),
     "webhooks.find_messages": case(**_MESSAGES, **_NEWEST),
     "webhooks.find_messages_back": case(**_MESSAGES, **_OLDEST),
     "webhooks.find_attempts_of_message": case(message_id=r.READY, place=LAST, **_ANY_ENDPOINT, **_ATTEMPTS),
@@ -280,6 +280,7 @@ READ_BY_EVERYBODY: Final = {
 """Statements that answer with rows of the operator's where only the policies hold them."""
 
 REDUNDANT: Final[dict[tuple[str, str], str]] = {
+    ("webhooks.redrive", "r.tenant = :tenant"): "each row names its tenant, and a transaction refuses another's",
     ("webhooks.insert_missing", "m.tenant = :tenant"): "the foreign key refuses a delivery of a message that the tenant has not",
 }
 """(statement, what was taken out) whose loss no case can show, and why it cannot reach another tenant's row."""
