@@ -138,6 +138,8 @@ def scopes_that_do(method: str, segments: Sequence[str]) -> tuple[str, ...]:
     match segments:
         case ("api", "v1", "app", _, "endpoint", _, "secret") if method == "GET":
             return ("endpoint:secret",)
+        case ("api", "v1", "tenants", _, "connections", _, "token"):
+            return ("connection:token",)
         case ("api", "v1", "app", _, "endpoint", _, "secret", "rotate"):
             return _TO_ROTATE
         case ("api", "v1", "app", _, "endpoint", _, verb) if verb in REPLAYS:
@@ -148,8 +150,6 @@ def scopes_that_do(method: str, segments: Sequence[str]) -> tuple[str, ...]:
             return _TO_VIEW
         case ("api", "v1", "app", _, "endpoint", *_):
             return _TO_MANAGE
-        case ("api", "v1", "tenants", _, "connections", _, "token"):
-            return ("connection:token",)
         case _:
             return ("tenant",)
 

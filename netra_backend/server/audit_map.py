@@ -128,7 +128,7 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
     "GET /api/v1/tenants/{tenant}/batch/runs/{run}": _READS,
     "GET /api/v1/tenants/{tenant}/batch/runs/{run}/failures": _READS,
     "GET /api/v1/tenants/{tenant}/batch/runs/{run}/events": _READS,
-    "GET /oauth/callback": "what becomes of a connection has its entry (connection.active, connection.failed), under the callback's name",
+    "GET /oauth/callback": "what it makes of a connection has its own entry (connection.active, connection.failed)",
     "GET /api/v1/tenants/{tenant}/oauth/clients": _READS,
     "GET /api/v1/tenants/{tenant}/oauth/clients/{client}": _READS,
     "GET /api/v1/tenants/{tenant}/connections": _READS,

@@ -34,8 +34,8 @@ class MessageIn(_Wire):
     channels: Channels | None = None
     tags: Channels | None = None
     deliver_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
-    payload_retention_period: Annotated[int, Field(ge=1, le=90, description="Accepted; not acted upon yet.")] | None = None
-    payload_retention_hours: Annotated[int, Field(ge=1, le=2160, description="Accepted; not acted upon yet.")] | None = None
+    payload_retention_period: Annotated[int, Field(ge=1, le=90, description="Days after which the payload is erased.")] | None = None
+    payload_retention_hours: Annotated[int, Field(ge=1, le=2160, description="The same in hours.")] | None = None
     application: ApplicationIn | None = None
     retry_schedule: (
         Annotated[str | list[float], Field(description="Seconds after each failed attempt, or netra, svix, standard.")] | None

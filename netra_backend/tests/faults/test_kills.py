@@ -38,7 +38,7 @@ DECLARED = {
 FAILPOINTS = sorted(name for names in DECLARED.values() for name in names)
 """Read from the source: importing everything at collection would take longer than the kills."""
 OF_WEBHOOKS = [name for name in FAILPOINTS if not name.startswith(("batch.", "oauth.", "webhooks.task_"))]
-"""What this scenario reaches; others are killed in `test_batch_kills`, `test_oauth_kills` and, those of operators' tasks, `test_task_kills`."""
+"""What this scenario reaches; those of batches, of operators' tasks and of the vault have files of their own."""
 
 KILLS = int(os.environ.get("NETRA_KILLS", "3"))
 """Random kills per cell; `make soak PART=webhooks` asks for more."""

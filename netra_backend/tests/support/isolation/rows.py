@@ -82,11 +82,11 @@ SPARE: Final = {
     "client": named("client changed"),
     "connection": named("connection chgd"),
     "new run": named("run made"),
-    "new task": named("task made"),
     "new client": named("client made"),
     "new connection": named("connection made"),
-    "free task": named("task freed"),
     "free connection": named("connection freed"),
+    "new task": named("task made"),
+    "free task": named("task freed"),
     "new idle": named("idle made"),
 }
 """Entries for the changes that the statements make, by what they are for."""
@@ -105,8 +105,8 @@ def rows_of(tenant: str) -> Iterator[Row]:
     yield from _endpoints(tenant)
     yield from _messages(tenant)
     yield from _runs(tenant)
-    yield from _tasks(tenant)
     yield from _connections(tenant)
+    yield from _tasks(tenant)
     yield "netra_outbox", {"stream": "events", **own, "items": "[]", "at_us": 1}
     yield "netra_log", {"stream": "events", "seq": _one_or_two(tenant), **own, "items": "[]", "at_us": 1}
 
@@ -118,9 +118,9 @@ def _entries(tenant: str) -> Iterator[Row]:
         "endpoint": ("netra_endpoint", ENDPOINT.hex(), NEW_ENDPOINT.hex()),
         "secret": ("netra_endpoint_secret", SECRET.hex(), NEW_SECRET.hex()),
         "run": ("netra_job_run", RUN.hex(), NEW_RUN.hex()),
-        "task": ("netra_webhook_task", TASK.hex(), NEW_TASK.hex()),
         "client": ("netra_oauth_client", CLIENT.hex(), NEW_CLIENT.hex()),
         "connection": ("netra_connection", CONNECTION.hex(), NEW_CONNECTION.hex()),
+        "task": ("netra_webhook_task", TASK.hex(), NEW_TASK.hex()),
     }
     yield _entry(tenant, SPARE["free task"], "netra_webhook_task", FREE_TASK.hex())
     yield _entry(tenant, SPARE["delivery due"], "netra_delivery", f"{READY.hex()}/{ENDPOINT.hex()}")
