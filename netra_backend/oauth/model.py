@@ -27,6 +27,9 @@ class Client:
     scopes: tuple[str, ...] = ()
     replay_window_s: int | None = None
     default_lifetime_s: int | None = None
+    provider: str | None = None
+    device_endpoint: str | None = None
+    idle_s: int | None = None
 
     @property
     def is_strict(self) -> bool:
@@ -137,11 +140,21 @@ def fingerprint(refresh: str) -> str:
     return hashlib.sha256(b"netra refresh token\0" + refresh.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def due_us(grant: Grant, connection: bytes, generation: int) -> int | None:
+def due_us(grant: Grant, connection: bytes, generation: int, idle_s: int | None = None) -> int | None:
     """When to refresh before anybody needs it: at the end less a fifth of the lifetime, 300 s at most, spread, never before 0.6 of it.
 
     The spread is drawn from connection and generation, so that all processes agree and no two connections fall together.
+    A grant that its provider ends after `idle_s` without a use is kept alive: it is used at half of that time at the latest, whatever
+    its access token's life.
     """
+    renewal = _renewal_us(grant, connection, generation)
+    if idle_s is None:
+        return renewal
+    kept_alive = grant.issued_us + max(idle_s * US // 2, LEAST_INTERVAL_US)
+    return kept_alive if renewal is None else min(renewal, kept_alive)
+
+
+def _renewal_us(grant: Grant, connection: bytes, generation: int) -> int | None:
     if grant.expires_us is None:
         return None
     lifetime = grant.expires_us - grant.issued_us

@@ -1,9 +1,9 @@
 -- name: insert_client
 insert into netra_oauth_client
   (tenant, id, name, issuer, token_endpoints, authorize_endpoint, revoke_endpoint, client_id, auth, sealed, first_secret, scopes,
-   replay_window_s, default_lifetime_s, created_us, updated_us, audit_id)
+   replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s, created_us, updated_us, audit_id)
 values (:tenant, :id, :name, :issuer, :token_endpoints, :authorize_endpoint, :revoke_endpoint, :client_id, :auth, :sealed, 0, :scopes,
-  :replay_window_s, :default_lifetime_s, :now_us, :now_us, :audit_id)
+  :replay_window_s, :default_lifetime_s, :provider, :device_endpoint, :idle_s, :now_us, :now_us, :audit_id)
 on conflict (tenant, name) do nothing;
 
 -- name: hold_client
@@ -12,7 +12,8 @@ select id from netra_oauth_client where tenant = :tenant and name = :name;
 -- name: update_client
 update netra_oauth_client set issuer = :issuer, token_endpoints = :token_endpoints, authorize_endpoint = :authorize_endpoint,
   revoke_endpoint = :revoke_endpoint, client_id = :client_id, auth = :auth, sealed = :sealed, first_secret = 0, scopes = :scopes,
-  replay_window_s = :replay_window_s, default_lifetime_s = :default_lifetime_s, updated_us = :now_us, audit_id = :audit_id
+  replay_window_s = :replay_window_s, default_lifetime_s = :default_lifetime_s, provider = :provider, device_endpoint = :device_endpoint,
+  idle_s = :idle_s, updated_us = :now_us, audit_id = :audit_id
 where tenant = :tenant and id = :id;
 
 -- name: prefer_secret
@@ -20,12 +21,15 @@ update netra_oauth_client set first_secret = :first_secret where tenant = :tenan
 
 -- name: get_client
 select id, name, issuer, token_endpoints, authorize_endpoint, revoke_endpoint, client_id, auth, sealed, first_secret, scopes,
-  replay_window_s, default_lifetime_s
+  replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s
 from netra_oauth_client where tenant = :tenant and (name = :name or id = :id);
+
+-- name: idle_of_client
+select idle_s from netra_oauth_client where tenant = :tenant and id = :id;
 
 -- name: list_clients
 select id, name, issuer, token_endpoints, authorize_endpoint, revoke_endpoint, client_id, auth, sealed, first_secret, scopes,
-  replay_window_s, default_lifetime_s
+  replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s
 from netra_oauth_client where tenant = :tenant and name > :after order by name limit :limit;
 
 -- name: insert_connection

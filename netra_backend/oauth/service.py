@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
-
-import orjson
 
 from ..errors import InvalidInput, NetraError
 from ..kernel.runtime import Runtime
@@ -23,16 +20,15 @@ from .connect import Connector
 from .errors import ConnectionPending, ConnectionRevoked, ReauthRequired, UnknownConnection
 from .holders import Holders
 from .model import US, Client, Connection, Grant, Token, status_of
+from .providers import listed
 from .refresh import Failure, Refresher, refused, request_of
+from .registration import Registrar, checked_name, checked_url, client_of
 from .settings import OAuthSettings
 from .spool import Spool
 
 FRESH_S: Final = 1.0
 """How long a look at all generations vouches for what is in memory: nothing revoked elsewhere is served for longer."""
 
-LONGEST_NAME: Final = 128
-MOST_SECRETS: Final = 2
-MOST_ENDPOINTS: Final = 8
 MOST_KEPT: Final = 10_000
 
 ScopeOf = Callable[[str | None], Awaitable[Scope]]
@@ -73,6 +69,7 @@ class OAuth:
         spool = Spool(settings.spool, runtime.chance)
         self.refresher = Refresher(database, runtime, settings, sealer, egress, self.holders, spool)
         self._spool = spool
+        self._registrar = Registrar(runtime, egress, settings.deadline_s)
         self._connector = Connector(database, runtime, sealer, self.refresher, self.holders.me)
         self._flights: SingleFlight[tuple[str, bytes], tuple[Connection, Failure | None]] = SingleFlight()
         self._kept: dict[tuple[str, str], Kept] = {}
@@ -163,7 +160,7 @@ class OAuth:
         """
         scope = await self._scope_of(tenant)
         grant = _given(tokens or {}, self._runtime.clock.wall_us())
-        await self._write(scope, store.import_grant, _name(connection), client, grant)
+        await self._write(scope, store.import_grant, checked_name(connection), client, grant)
         self._forget(scope.tenant, connection)
         return await self.status(scope.tenant, connection)
 
@@ -173,7 +170,7 @@ class OAuth:
         A connection that is there serves on until the new grant has come.
         """
         scope = await self._scope_of(tenant)
-        url, expires_at = await self._connector.begin(scope, _name(connection), client, _url(redirect_uri, "redirect_uri"))
+        url, expires_at = await self._connector.begin(scope, checked_name(connection), client, checked_url(redirect_uri, "redirect_uri"))
         return {"authorize_url": url, "expires_at": expires_at, "name": connection, "state": "pending"}
 
     async def callback(self, answer: Mapping[str, str]) -> dict[str, Any]:
@@ -217,11 +214,7 @@ class OAuth:
     async def set_client(self, tenant: str | None = None, name: str = "", registration: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Register as a client of a provider, or change that: see docs/oauth.md for the members. The secrets are sealed."""
         scope = await self._scope_of(tenant)
-        given = _registration(_name(name), registration or {}, self._runtime.ids.new())
-        if not given.token_endpoints and given.issuer is not None:
-            given = await self._discovered(scope, given)
-        if not given.token_endpoints:
-            raise InvalidInput("no token endpoint is named", fix="Give `issuer`, or `endpoints` with `token`.")
+        given = await self._registrar.complete(scope, checked_name(name), registration or {})
         return client_of(await self._write(scope, store.set_client, given))
 
     async def client(self, tenant: str | None = None, name: str = "") -> dict[str, Any]:
@@ -232,6 +225,11 @@ class OAuth:
         """The tenant's registrations by name, without secrets."""
         found = await self._read(await self._scope_of(tenant), store.clients, after, limit)
         return [client_of(each) for each in found]
+
+    @staticmethod
+    def providers() -> list[dict[str, Any]]:
+        """The providers that are known: how each rotates refresh tokens, what it does with one that comes twice, and who says so."""
+        return listed()
 
     # What the vault does by itself (`worker.py`)
 
@@ -365,25 +363,6 @@ class OAuth:
         except NetraError as error:
             self._runtime.log.warning("the provider could not be told that a grant was revoked: %s", error)
 
-    async def _discovered(self, scope: Scope, given: Client) -> Client:
-        """What the issuer publishes about itself (RFC 8414 section 3, OpenID Connect Discovery 4)."""
-        issuer = given.issuer or ""
-        parts = urlsplit(issuer)
-        path = parts.path.rstrip("/")
-        base = f"{parts.scheme}://{parts.netloc}"
-        places = (f"{base}/.well-known/oauth-authorization-server{path}", f"{base}{path}/.well-known/openid-configuration")
-        for place in places:
-            reply = await self._egress.request("GET", place, tenant=scope.tenant, timeout_s=self._settings.deadline_s)
-            found = _metadata(reply)
-            if found is not None and found.get("issuer") == issuer:
-                return replace(
-                    given,
-                    token_endpoints=(_url(found.get("token_endpoint"), "token_endpoint"),),
-                    authorize_endpoint=given.authorize_endpoint or found.get("authorization_endpoint"),
-                    revoke_endpoint=given.revoke_endpoint or found.get("revocation_endpoint"),
-                )
-        raise InvalidInput(f"{issuer} publishes no metadata of its own", fix="Check `issuer`, or give `endpoints` with `token`.")
-
     async def _read(self, scope: Scope, fn: Any, *arguments: Any) -> Any:
         """A store function that opens what is sealed."""
 
@@ -397,25 +376,6 @@ class OAuth:
             return await fn(tx, self._sealer, *arguments, **options)
 
         return await self._database.write(run, scope=scope)
-
-
-def client_of(client: Client) -> dict[str, Any]:
-    """The JSON of a registration: its secrets are counted, never shown."""
-    return {
-        "name": client.name,
-        "issuer": client.issuer,
-        "endpoints": {
-            "token": list(client.token_endpoints),
-            "authorize": client.authorize_endpoint,
-            "revoke": client.revoke_endpoint,
-        },
-        "client_id": client.client_id,
-        "auth": client.auth,
-        "client_secrets": len(client.secrets),
-        "scopes": list(client.scopes),
-        "replay_window_s": client.replay_window_s,
-        "default_lifetime_s": client.default_lifetime_s,
-    }
 
 
 def token_of(token: Token) -> dict[str, Any]:
@@ -463,85 +423,6 @@ def _number(tokens: Mapping[str, Any], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
         raise InvalidInput(f"{name} is not a number of seconds", fix="Give a number, not negative.")
     return float(value)
-
-
-def _name(name: str) -> str:
-    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or "/" in name:
-        raise InvalidInput("the name is not acceptable", fix=f"Give 1 to {LONGEST_NAME} printable characters without '/'.")
-    return name
-
-
-def _registration(name: str, given: Mapping[str, Any], id_: bytes) -> Client:
-    """A registration's members, checked. Unknown ones are a slip, and refused."""
-    known = {
-        "issuer",
-        "endpoints",
-        "client_id",
-        "client_secrets",
-        "client_secret",
-        "auth",
-        "scopes",
-        "replay_window_s",
-        "default_lifetime_s",
-    }
-    if strange := set(given) - known:
-        raise InvalidInput(f"a registration has no member {min(strange)!r}", fix=f"It may have {', '.join(sorted(known))}.")
-    endpoints = given.get("endpoints") or {}
-    tokens = endpoints.get("token") or ()
-    tokens = [tokens] if isinstance(tokens, str) else list(tokens)
-    secrets = given.get("client_secrets") or ([given["client_secret"]] if given.get("client_secret") else [])
-    if not isinstance(given.get("client_id"), str) or not given["client_id"]:
-        raise InvalidInput("client_id is missing", fix="Give the id that the provider knows you by.")
-    if len(secrets) > MOST_SECRETS or len(tokens) > MOST_ENDPOINTS or not all(isinstance(each, str) and each for each in secrets):
-        raise InvalidInput(f"at most {MOST_SECRETS} secrets and {MOST_ENDPOINTS} token endpoints, all of them texts")
-    auth = given.get("auth") or ("basic" if secrets else "none")
-    if auth not in {"basic", "post", "none"}:
-        raise InvalidInput(f"auth {auth!r}", fix="It is basic, post or none.")
-    return Client(
-        id_,
-        name,
-        _url(given["issuer"], "issuer") if given.get("issuer") else None,
-        tuple(_url(each, "endpoints.token") for each in tokens),
-        _url(endpoints["authorize"], "endpoints.authorize") if endpoints.get("authorize") else None,
-        _url(endpoints["revoke"], "endpoints.revoke") if endpoints.get("revoke") else None,
-        given["client_id"],
-        auth,
-        tuple(secrets),
-        0,
-        _texts(given.get("scopes") or ()),
-        _seconds(given, "replay_window_s"),
-        _seconds(given, "default_lifetime_s"),
-    )
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    found = value.split() if isinstance(value, str) else value
-    if not isinstance(found, Sequence) or not all(isinstance(each, str) for each in found):
-        raise InvalidInput("scopes are a list of texts")
-    return tuple(found)
-
-
-def _seconds(given: Mapping[str, Any], name: str) -> int | None:
-    value = given.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 10**9:
-        raise InvalidInput(f"{name} is a whole number of seconds, or is left out")
-    return value
-
-
-def _url(value: Any, what: str) -> str:
-    if not isinstance(value, str) or urlsplit(value).scheme not in {"http", "https"}:
-        raise InvalidInput(f"{what} is not an http or https address")
-    return value
-
-
-def _metadata(reply: Reply) -> dict[str, Any] | None:
-    try:
-        found = orjson.loads(reply.body)
-    except ValueError:
-        return None
-    return found if reply.status == 200 and isinstance(found, dict) else None
 
 
 _SYSTEM: Final = Scope("*", "vault")

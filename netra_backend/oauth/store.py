@@ -69,6 +69,9 @@ async def set_client(tx: Tx, sealer: Sealer, given: Client) -> Client:
         "auth": given.auth,
         "scopes": orjson.dumps(given.scopes).decode(),
         "replay_window_s": given.replay_window_s,
+        "provider": given.provider,
+        "device_endpoint": given.device_endpoint,
+        "idle_s": given.idle_s,
     }
     after = {**facts, "name": given.name, "secrets": len(given.secrets)}
     entry = await audit_append(tx, "oauth_client.set", id_, table="netra_oauth_client", after=after)
@@ -113,7 +116,7 @@ async def import_grant(tx: Tx, sealer: Sealer, name: str, client: str, grant: Gr
     id_ = tx.new_id()
     entry = await audit_append(tx, "connection.import", id_, table=TABLE, after={"name": name, "client": client, "state": "active"})
     facts = {"id": id_, "client": registered.id, "audit_id": entry, "now_us": tx.now_us}
-    facts |= await _sealed(tx, sealer, id_, grant, 1, grant.refresh)
+    facts |= await _sealed(tx, sealer, id_, registered.id, grant, 1, grant.refresh)
     if not await tx.execute(Q.insert_connection, name=name, state="active", generation=1, **facts):
         raise GrantInUse(f"another import of the connection {name!r} or of its refresh token came first")
     tx.runtime.failpoints.hit(DECIDED)
@@ -125,7 +128,7 @@ async def replace(tx: Tx, sealer: Sealer, now: Connection, client: bytes, grant:
     after = {"name": now.name, "state": "active"}
     entry = await audit_append(tx, action, now.id, table=TABLE, before={"state": now.state}, after=after)
     facts = {"id": now.id, "client": client, "audit_id": entry, "now_us": tx.now_us}
-    await tx.execute(Q.replace_grant, **facts, **await _sealed(tx, sealer, now.id, grant, now.generation + 1, grant.refresh))
+    await tx.execute(Q.replace_grant, **facts, **await _sealed(tx, sealer, now.id, client, grant, now.generation + 1, grant.refresh))
     await tx.execute(Q.drop_orphans, id=now.id, generation=2**62, rt_fp="")
     tx.runtime.failpoints.hit(DECIDED)
     return await _held(tx, sealer, now.id)
@@ -311,7 +314,7 @@ async def _commit(tx: Tx, sealer: Sealer, now: Connection, grant: Grant) -> Conn
         before, after = {"state": now.state}, {"state": "active"}
         entry = await audit_append(tx, "connection.active", now.id, table=TABLE, before=before, after=after)
     refresh = grant.refresh if grant.refresh is not None else now.refresh
-    facts = await _sealed(tx, sealer, now.id, grant, now.generation + 1, refresh)
+    facts = await _sealed(tx, sealer, now.id, now.client, grant, now.generation + 1, refresh)
     await tx.execute(Q.commit_grant, id=now.id, generation=now.generation, parent_fp=now.rt_fp, audit_id=entry, now_us=tx.now_us, **facts)
     await tx.execute(Q.drop_orphans, id=now.id, generation=now.generation, rt_fp=facts["rt_fp"])
     _announce(tx, "connection.refreshed", now, generation=now.generation + 1)
@@ -319,16 +322,18 @@ async def _commit(tx: Tx, sealer: Sealer, now: Connection, grant: Grant) -> Conn
     return await _held(tx, sealer, now.id)
 
 
-async def _sealed(tx: Tx, sealer: Sealer, id_: bytes, grant: Grant, generation: int, refresh: str | None) -> dict[str, Any]:
+async def _sealed(tx: Tx, sealer: Sealer, id_: bytes, client: bytes, grant: Grant, generation: int, refresh: str | None) -> dict[str, Any]:
     """The columns of a grant. A provider that gave no new refresh token goes on with the old one, which `refresh` then is."""
     sealed = await sealer.seal(tx, tx.tenant, Place(TABLE, id_, "refresh"), refresh.encode()) if refresh is not None else None
+    idle = await tx.one(Q.idle_of_client, id=client)
+    assert idle is not None  # a foreign key
     return {
         "access": await sealer.seal(tx, tx.tenant, Place(TABLE, id_, "access"), grant.access.encode()),
         "refresh": sealed,
         "rt_fp": fingerprint(refresh) if refresh is not None else None,
         "issued_us": grant.issued_us,
         "expires_us": grant.expires_us,
-        "due_us": due_us(grant, id_, generation) if refresh is not None else None,
+        "due_us": due_us(grant, id_, generation, idle[0]) if refresh is not None else None,
     }
 
 
@@ -363,10 +368,10 @@ async def _connection(tx: Tx, sealer: Sealer, row: Row) -> Connection:
 
 
 async def _client(tx: Tx, sealer: Sealer, row: Row) -> Client:
-    id_, name, issuer, endpoints, authorize, revoke_at, client_id, auth, sealed, first, scopes, window, lifetime = row
+    id_, name, issuer, endpoints, authorize, revoke_at, client_id, auth, sealed, first, scopes, window, lifetime, *ways = row
     secrets = orjson.loads(await sealer.unseal(tx, tx.tenant, Place("netra_oauth_client", id_, "secrets"), sealed))
     where = (tuple(orjson.loads(endpoints)), authorize, revoke_at)
-    return Client(id_, name, issuer, *where, client_id, auth, tuple(secrets), first, tuple(orjson.loads(scopes)), window, lifetime)
+    return Client(id_, name, issuer, *where, client_id, auth, tuple(secrets), first, tuple(orjson.loads(scopes)), window, lifetime, *ways)
 
 
 def _announce(tx: Tx, kind: str, connection: Connection, **facts: Any) -> None:

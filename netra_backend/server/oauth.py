@@ -40,6 +40,7 @@ class EndpointsIn(BaseModel):
     token: Annotated[list[Text], Field(max_length=8)] = Field(default_factory=list)
     authorize: Text | None = None
     revoke: Text | None = None
+    device: Text | None = None
 
 
 class ClientIn(BaseModel):
@@ -48,6 +49,8 @@ class ClientIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     client_id: Text
+    provider: Text | None = None
+    parameters: Annotated[dict[Text, Text], Field(max_length=8)] = Field(default_factory=dict)
     client_secrets: Annotated[list[Text], Field(max_length=2)] = Field(default_factory=list)
     issuer: Text | None = None
     endpoints: EndpointsIn = Field(default_factory=EndpointsIn)
@@ -55,6 +58,7 @@ class ClientIn(BaseModel):
     scopes: Annotated[list[Text], Field(max_length=200)] = Field(default_factory=list)
     replay_window_s: Annotated[int, Field(ge=0, le=10**9)] | None = None
     default_lifetime_s: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    idle_s: Annotated[int, Field(ge=0, le=10**9)] | None = None
 
 
 class TokensIn(BaseModel):

@@ -75,6 +75,9 @@ _REGISTRATION: Final = {
     "scopes": "[1]",
     "replay_window_s": 1,
     "default_lifetime_s": 1,
+    "provider": "new",
+    "device_endpoint": None,
+    "idle_s": 1,
     **_NOW,
 }
 _GRANT: Final = {"access": b"new", "refresh": b"new", "rt_fp": "fp-new", "issued_us": 5, "expires_us": 6, "due_us": 7, **_NOW}
@@ -106,6 +109,7 @@ CASES: Final[dict[str, Case]] = {
     "oauth.update_client": case(id=r.CLIENT, audit_id=r.SPARE["client"], **_REGISTRATION),
     "oauth.prefer_secret": case(id=r.CLIENT, first_secret=1),
     "oauth.get_client": case(name="client", id=b""),
+    "oauth.idle_of_client": case(id=r.CLIENT),
     "oauth.list_clients": case(after="", **_PAGE),
     "oauth.insert_connection": case(
         id=r.NEW_CONNECTION, name="new", client=r.CLIENT, state="active", generation=1, audit_id=r.SPARE["new connection"], **_GRANT

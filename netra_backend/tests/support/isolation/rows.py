@@ -222,6 +222,7 @@ def _runs(tenant: str) -> Iterator[Row]:
 def _connections(tenant: str) -> Iterator[Row]:
     """Leased, with an open intent; free; and a successor that came too late."""
     facts = {"issuer": f"http://{tenant}/", "token_endpoints": "[]", "client_id": tenant, "auth": "none", "sealed": tenant.encode()}
+    facts["idle_s"] = _one_or_two(tenant)
     yield (
         "netra_oauth_client",
         {"tenant": tenant, "id": CLIENT, "name": "client", **facts, "first_secret": 0, "scopes": "[]", **_made(), **_by("client")},
