@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 US: Final = 1_000_000
+OWN_RIGHT: Final = "client_credentials"
+API_KEY: Final = "api_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,11 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A stored connection, with its tokens opened."""
+    """A stored connection, with its tokens opened.
+
+    `kind` is None for a user's grant. `client_credentials` is the client's own right: `refresh` is then a name of our own making, which
+    is never sent and stands for the lineage alone. `api_key` is kept as it is.
+    """
 
     tenant: str
     id: bytes
@@ -80,6 +86,7 @@ class Connection:
     attempts: int
     failures: int
     audit_id: bytes | None
+    kind: str | None = None
 
     @property
     def has_open_intent(self) -> bool:
@@ -135,6 +142,11 @@ Step = Ready | Busy | Lease
 """What the beginning of a refresh comes to."""
 
 
+def is_costly(connection: Connection, client: Client) -> bool:
+    """Whether a second request may cost the grant: nothing is spent where the client asks by its own right."""
+    return client.is_strict and connection.kind is None
+
+
 def fingerprint(refresh: str) -> str:
     """What stands for a refresh token in keys and conditions: 128 bits of its hash, which opens nothing."""
     return hashlib.sha256(b"netra refresh token\0" + refresh.encode(errors="surrogatepass")).hexdigest()[:32]
@@ -177,6 +189,7 @@ def status_of(connection: Connection, client: str, now_us: int) -> Mapping[str, 
     return {
         "name": connection.name,
         "client": client,
+        "kind": connection.kind or "grant",
         "state": connection.state,
         "reason": connection.reason,
         "generation": connection.generation,

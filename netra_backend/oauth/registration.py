@@ -13,7 +13,7 @@ from ..errors import InvalidInput
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
 from ..resilience.egress import Egress, Reply
-from .model import Client
+from .model import API_KEY, Client
 from .providers import filled
 
 LONGEST_NAME: Final = 128
@@ -21,6 +21,7 @@ MOST_SECRETS: Final = 2
 MOST_ENDPOINTS: Final = 8
 MEMBERS: Final = frozenset(
     {
+        "kind",
         "provider",
         "parameters",
         "issuer",
@@ -47,6 +48,8 @@ class Registrar:
 
     async def complete(self, scope: Scope, name: str, registration: Mapping[str, Any]) -> Client:
         """The registration as it will stand; `InvalidInput` where something is missing."""
+        if registration.get("kind") is not None:
+            return _of_a_key(name, registration, self._runtime.ids.new())
         full = filled(registration)
         given = _registration(name, full, self._runtime.ids.new())
         if not given.token_endpoints and given.issuer is not None:
@@ -77,6 +80,13 @@ class Registrar:
         raise InvalidInput(f"{issuer} publishes no metadata of its own", fix="Check `issuer`, or give `endpoints` with `token`.")
 
 
+def _of_a_key(name: str, registration: Mapping[str, Any], id_: bytes) -> Client:
+    """A registration of a service that has no OAuth: its keys are kept under it."""
+    if registration["kind"] != API_KEY or len(registration) > 1:
+        raise InvalidInput("a registration of a kind has nothing else", fix='Give {"kind": "api_key"} alone, or leave `kind` out.')
+    return Client(id_, name, None, (), None, None, "", "none", ())
+
+
 def _published(found: Mapping[str, Any], name: str) -> str | None:
     return checked_url(found[name], name) if found.get(name) is not None else None
 
@@ -92,6 +102,7 @@ def client_of(client: Client) -> dict[str, Any]:
     return {
         "name": client.name,
         "provider": client.provider,
+        "kind": API_KEY if not client.client_id else "oauth",
         "issuer": client.issuer,
         "endpoints": {
             "token": list(client.token_endpoints),

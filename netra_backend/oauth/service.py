@@ -17,9 +17,10 @@ from ..storage.nesting import refuse_nested
 from ..storage.sealing import Sealer
 from . import answers, store
 from .connect import Connector
+from .device import Devices
 from .errors import ConnectionPending, ConnectionRevoked, ReauthRequired, UnknownConnection
 from .holders import Holders
-from .model import US, Client, Connection, Grant, Token, status_of
+from .model import API_KEY, OWN_RIGHT, US, Client, Connection, Grant, Token, status_of
 from .providers import listed
 from .refresh import Failure, Refresher, refused, request_of
 from .registration import Registrar, checked_name, checked_url, client_of
@@ -71,6 +72,7 @@ class OAuth:
         self._spool = spool
         self._registrar = Registrar(runtime, egress, settings.deadline_s)
         self._connector = Connector(database, runtime, sealer, self.refresher, self.holders.me)
+        self._devices = Devices(database, runtime, sealer, self.refresher, self.holders.me, settings.deadline_s)
         self._flights: SingleFlight[tuple[str, bytes], tuple[Connection, Failure | None]] = SingleFlight()
         self._kept: dict[tuple[str, str], Kept] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -140,6 +142,8 @@ class OAuth:
         if reply.status != 401:
             return reply
         newer = await self._newer(scope, connection, token)
+        if newer.access_token == token.access_token:  # nothing newer is to be had, and the same again says the same
+            return reply
         return await self._egress.request(method, url, headers=sent | _bearer(newer), tenant=scope.tenant, **options)
 
     async def _newer(self, scope: Scope, connection: str, than: Token) -> Token:
@@ -156,11 +160,14 @@ class OAuth:
     ) -> dict[str, Any]:
         """Take over tokens that were got elsewhere: `access_token`, `refresh_token`, and `expires_in` or `expires_at` (epoch seconds).
 
+        Or an `api_key` alone, which is sealed, served and audited like a token and never refreshed.
         Under a name that exists it takes the place of what that holds. From then on nobody else may refresh that grant.
         """
         scope = await self._scope_of(tenant)
-        grant = _given(tokens or {}, self._runtime.clock.wall_us())
-        await self._write(scope, store.import_grant, checked_name(connection), client, grant)
+        given = tokens or {}
+        now_us = self._runtime.clock.wall_us()
+        kind, grant = (API_KEY, _key(given, now_us)) if "api_key" in given else (None, _given(given, now_us))
+        await self._write(scope, store.import_grant, checked_name(connection), client, grant, kind)
         self._forget(scope.tenant, connection)
         return await self.status(scope.tenant, connection)
 
@@ -172,6 +179,46 @@ class OAuth:
         scope = await self._scope_of(tenant)
         url, expires_at = await self._connector.begin(scope, checked_name(connection), client, checked_url(redirect_uri, "redirect_uri"))
         return {"authorize_url": url, "expires_at": expires_at, "name": connection, "state": "pending"}
+
+    async def own(self, tenant: str | None = None, connection: str = "", client: str = "") -> dict[str, Any]:
+        """A connection by the client's own right (RFC 6749 section 4.4), with its first token; renewed like every other."""
+        scope = await self._scope_of(tenant)
+        now_us = self._runtime.clock.wall_us()
+        lineage = self._runtime.chance.token(32).hex()
+        await self._write(scope, store.import_grant, checked_name(connection), client, Grant("none", lineage, now_us, now_us), OWN_RIGHT)
+        self._forget(scope.tenant, connection)
+        await self.refresh(scope.tenant, connection)
+        return await self.status(scope.tenant, connection)
+
+    async def link(
+        self, tenant: str | None = None, connection: str = "", client: str = "", redirect_uri: str = "", page: str = ""
+    ) -> dict[str, Any]:
+        """A link for a tenant's user: `{"url", "expires_at"}`. `page` is where links are opened, the server's `/oauth/link`.
+
+        It leads to the provider once, within half an hour, and from there back to `redirect_uri`.
+        """
+        scope = await self._scope_of(tenant)
+        back, page = checked_url(redirect_uri, "redirect_uri"), checked_url(page, "page")
+        token, expires_at = await self._connector.link(scope, checked_name(connection), client, back)
+        return {"url": f"{page}/{token}", "expires_at": expires_at, "name": connection, "state": "pending"}
+
+    async def shown_link(self, token: str) -> dict[str, str]:
+        """What a link is for: `{"tenant", "name", "provider"}`; `LinkUsed` if it leads nowhere any more."""
+        found_tenant, name, provider = await self._connector.shown(token)
+        return {"tenant": found_tenant, "name": name, "provider": provider}
+
+    async def follow_link(self, token: str) -> str:
+        """Where the link's user is sent on to; to the first who asks, then `LinkUsed`."""
+        return await self._connector.follow(token)
+
+    async def device(self, tenant: str | None = None, connection: str = "", client: str = "") -> dict[str, Any]:
+        """Begin to connect a user who types `user_code` at `verification_uri`, on whatever device (RFC 8628).
+
+        Processes with workers ask the provider until he has, or until `expires_at`; `poll_devices` asks once.
+        """
+        scope = await self._scope_of(tenant)
+        begun = await self._devices.begin(scope, checked_name(connection), client)
+        return {**begun, "name": connection, "state": "pending"}
 
     async def callback(self, answer: Mapping[str, str]) -> dict[str, Any]:
         """What the provider sent the user back with (`state`, `code`, `iss`, `error`); the connection as it stands then.
@@ -257,6 +304,10 @@ class OAuth:
     async def end_overdue(self, limit: int) -> None:
         """End users' ways to providers that nobody came back on."""
         await self._connector.end_overdue(limit)
+
+    async def poll_devices(self, limit: int = 100) -> int:
+        """Ask providers what became of devices' codes whose turn it is; how many were asked for."""
+        return await self._devices.poll(limit)
 
     async def replay_leftovers(self) -> None:
         """Commit what is in the spool although its commit failed."""
@@ -350,10 +401,11 @@ class OAuth:
         raise refused(now, failure)
 
     async def _tell_provider(self, scope: Scope, was: Connection, client: Client) -> None:
-        token = was.refresh or was.access
-        if client.revoke_endpoint is None or token is None:
+        grants = was.refresh is not None and was.kind is None
+        token = was.refresh if grants else was.access
+        if client.revoke_endpoint is None or token is None or was.kind == API_KEY:
             return
-        hint = "refresh_token" if was.refresh is not None else "access_token"
+        hint = "refresh_token" if grants else "access_token"
         secret = client.credentials()[0][1]
         headers, body = request_of(client, secret, {"token": token, "token_type_hint": hint})
         try:
@@ -416,6 +468,13 @@ def _given(tokens: Mapping[str, Any], now_us: int) -> Grant:
     elif refresh is not None:
         expires_us = now_us + answers.DEFAULT_LIFETIME_S * US
     return Grant(str(access), refresh, now_us, expires_us)
+
+
+def _key(tokens: Mapping[str, Any], now_us: int) -> Grant:
+    key = tokens["api_key"]
+    if not answers.is_token(key) or len(tokens) > 1:
+        raise InvalidInput("the API key is none", fix="Give `api_key` alone, as a printable ASCII text.")
+    return Grant(key, None, now_us, None)
 
 
 def _number(tokens: Mapping[str, Any], name: str) -> float:

@@ -10,7 +10,7 @@ from netra_backend.oauth.model import US, Grant, due_us
 from netra_backend.testing.clock import FakeClock, SeededChance
 from netra_backend.testing.provider import Provider
 
-from ..support.storage import everything_stored, with_its_server  # noqa: F401
+from ..support.storage import with_its_server
 from ..support.vaults import NAME, TENANT, connect, vault
 
 DAY_S = 86400

@@ -22,3 +22,4 @@ alter table netra_connect_flow add column poll_us bigint;
 alter table netra_connect_flow add column interval_s bigint;
 create index netra_connect_flow_poll on netra_connect_flow (poll_us) where poll_us is not null;
 
+grant select (poll_us) on netra_connect_flow to netra_fleet;
