@@ -51,6 +51,7 @@ NOT_AUDITED: Final[dict[str, str]] = {
     "cache probe": "calls the program's own loaders, which read",
     "key list": "reads only, and no secret",
     "oauth validate": "touches no installation",
+    "oauth providers": "touches no installation",
     "oauth client list": "reads only, and no secret",
     "oauth list": "reads only, and no secret",
     "oauth refresh": "what it may change of the connection's state has its own entry",

@@ -32,6 +32,9 @@ LONGEST_LIFETIME_S: Final = 10 * 365 * 86400
 MOST_TOKEN_CHARS: Final = 16 * 1024
 _LATER: Final = frozenset({"temporarily_unavailable", "slow_down"})
 _OF_THE_SERVER: Final = frozenset({"server_error"})
+_DEAD_GRANT: Final = frozenset({"bad_refresh_token", "invalid_refresh_token"})
+"""What GitHub and Slack say where the standard says `invalid_grant` (RFC 6749 section 5.2)."""
+
 _OF_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client"})
 
 
@@ -80,7 +83,7 @@ def classify(reply: Reply) -> Outcome:
     if reply.status >= 500 or reply.status < 200 or 300 <= reply.status < 400:
         return Outcome(Kind.AMBIGUOUS, f"status_{reply.status}", later)
     if isinstance(error, str) and error and error not in _OF_THE_SERVER:
-        return Outcome(Kind.REJECTED, error[:64])
+        return Outcome(Kind.REJECTED, "invalid_grant" if error in _DEAD_GRANT else error[:64])
     if 200 <= reply.status < 300 and members is not None and is_token(members.get("access_token")):
         return Outcome(Kind.SUCCESS, members=members)
     return Outcome(Kind.AMBIGUOUS, "unreadable" if reply.status < 300 else f"status_{reply.status}", later)

@@ -1,5 +1,8 @@
 """A user connects: the authorization code flow with PKCE (RFC 6749 section 4.1, RFC 7636), and the `iss` check of RFC 9207.
 
+He may be sent at once, or by a link that he opens when he likes: once, within half an hour. The link's token is kept nowhere; the
+`state` is derived from it, and is found by its hash like every other.
+
 The user is sent to the provider with a `state` that only the way's row knows (its hash), and comes back to `callback`. The first who
 brings that state consumes it and sends the code, once, to one endpoint after the other only while nothing has left this host. Whoever
 comes a second time gets the first one's outcome. A lost answer is no connection: nobody knows whether the code was
@@ -11,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from ..errors import InvalidInput
 from ..kernel.failpoints import declare
@@ -21,10 +24,10 @@ from ..storage.database import Database
 from ..storage.sealing import Sealer
 from . import flows, store
 from .answers import Kind, Outcome
-from .errors import ConnectFailed, UnknownState
-from .flows import Flow, Sending
+from .errors import ConnectFailed, LinkUsed, UnknownState
+from .flows import Beginning, Flow, Sending
 from .jws import encoded
-from .model import US, Connection
+from .model import US, Client, Connection
 from .refresh import OF_A_CODE, Refresher
 from .spool import Spooled
 
@@ -45,29 +48,52 @@ class Connector:
 
     async def begin(self, scope: Scope, name: str, client: str, redirect_uri: str) -> tuple[str, float]:
         """Where to send the user, and until when (epoch seconds) the way is open."""
-        chance = self._runtime.chance
-        state, verifier = encoded(chance.token(32)).decode(), encoded(chance.token(32)).decode()
+        state, verifier = self._secret(), self._secret()
+        registered, expires_us = await self._begun(scope, name, client, Beginning(flows.hashed(state), verifier, redirect_uri))
+        return address_of(registered, state, verifier, redirect_uri), expires_us / US
 
+    async def link(self, scope: Scope, name: str, client: str, redirect_uri: str) -> tuple[str, float]:
+        """The token of a link that leads there, and until when it does."""
+        token = self._secret()
+        beginning = Beginning(flows.hashed(_state_of(token)), self._secret(), redirect_uri, "link")
+        _, expires_us = await self._begun(scope, name, client, beginning)
+        return token, expires_us / US
+
+    async def shown(self, token: str) -> tuple[str, str, str]:
+        """Tenant, connection and provider of a link that nobody has followed yet; looking at it uses nothing up."""
+        tenant, id_ = await self._of_link(token)
+        sending: Sending = await self._write(Scope(tenant, "link"), flows.look, id_)  # holds the connection: whole, as of one moment
+        flow = sending.flow
+        if flow.followed_us is not None or flow.outcome is not None or flow.expires_us <= self._runtime.clock.wall_us():
+            raise LinkUsed
+        return tenant, sending.name, urlsplit(_authorize(sending.client)).hostname or ""
+
+    async def follow(self, token: str) -> str:
+        """Where the user of a link is sent on to; once."""
+        tenant, id_ = await self._of_link(token)
+        sending: Sending | None = await self._write(Scope(tenant, "link"), flows.follow, id_)
+        if sending is None:
+            raise LinkUsed
+        return address_of(sending.client, _state_of(token), sending.flow.verifier, sending.flow.redirect_uri)
+
+    async def _of_link(self, token: str) -> tuple[str, bytes]:
+        found: tuple[str, bytes] | None = await self._database.read(flows.found, flows.hashed(_state_of(token)), scope=_SYSTEM)
+        if found is None:
+            raise LinkUsed
+        return found
+
+    async def _begun(self, scope: Scope, name: str, client: str, beginning: Beginning) -> tuple[Client, int]:
         async def begin(tx: Any) -> Any:
-            return await flows.begin(tx, self._sealer, name, client, flows.hashed(state), verifier, redirect_uri)
+            registered, expires_us = await flows.begin(tx, self._sealer, name, client, beginning)
+            if beginning.kind != "device":
+                _authorize(registered)  # nothing is begun that leads nowhere
+            return registered, expires_us
 
-        registered, expires_us = await self._database.write(begin, scope=scope)
-        if registered.authorize_endpoint is None:
-            raise InvalidInput(
-                f"the client {client!r} has no authorize endpoint", fix="Register it with `issuer`, or with `endpoints.authorize`."
-            )
-        asked = {
-            "response_type": "code",
-            "client_id": registered.client_id,
-            "redirect_uri": redirect_uri,
-            "state": state,
-            "code_challenge": encoded(hashlib.sha256(verifier.encode()).digest()).decode(),
-            "code_challenge_method": "S256",
-        }
-        if registered.scopes:
-            asked["scope"] = " ".join(registered.scopes)
-        joint = "&" if "?" in registered.authorize_endpoint else "?"
-        return registered.authorize_endpoint + joint + urlencode(asked), expires_us / US
+        found: tuple[Client, int] = await self._database.write(begin, scope=scope)
+        return found
+
+    def _secret(self) -> str:
+        return encoded(self._runtime.chance.token(32)).decode()
 
     async def callback(self, answer: Mapping[str, str]) -> tuple[str, Connection]:
         """Tenant and connection of a user who came back with `code` and `state`; `ConnectFailed` where it led nowhere."""
@@ -139,6 +165,35 @@ class Connector:
             return await fn(tx, self._sealer, *arguments)
 
         return await self._database.write(run, scope=scope)
+
+
+def address_of(client: Client, state: str, verifier: str, redirect_uri: str) -> str:
+    """Where a user is sent (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
+    asked = {
+        "response_type": "code",
+        "client_id": client.client_id,
+        "redirect_uri": redirect_uri,
+        "state": state,
+        "code_challenge": encoded(hashlib.sha256(verifier.encode()).digest()).decode(),
+        "code_challenge_method": "S256",
+    }
+    if client.scopes:
+        asked["scope"] = " ".join(client.scopes)
+    endpoint = _authorize(client)
+    return endpoint + ("&" if "?" in endpoint else "?") + urlencode(asked)
+
+
+def _authorize(client: Client) -> str:
+    if client.authorize_endpoint is None:
+        raise InvalidInput(
+            f"the client {client.name!r} has no authorize endpoint", fix="Register it with `issuer`, or with `endpoints.authorize`."
+        )
+    return client.authorize_endpoint
+
+
+def _state_of(token: str) -> str:
+    """The `state` of a link's way. Whoever sees it on its way through browsers does not know the link."""
+    return encoded(hashlib.sha256(b"netra connect link\0" + token.encode(errors="surrogatepass")).digest()).decode()
 
 
 def _refusal(sending: Sending, answer: Mapping[str, str]) -> tuple[str, str] | None:

@@ -98,6 +98,13 @@ class UnknownState(NotFound):
     fix = "Begin again where you came from."
 
 
+class LinkUsed(NotFound):
+    """The link was opened before, or its time is over."""
+
+    code = "link_used"
+    fix = "Ask for a new link from whoever sent it."
+
+
 class ConnectFailed(Conflict):
     """Connecting led nowhere."""
 

@@ -40,6 +40,9 @@ class Flow:
     consumed_us: int | None
     outcome: str | None
     reason: str | None
+    kind: str | None = None
+    interval_s: int | None = None
+    followed_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,19 @@ def hashed(state: str) -> bytes:
     return hashlib.sha256(b"netra connect state\0" + state.encode(errors="surrogatepass")).digest()
 
 
-async def begin(tx: Tx, sealer: Sealer, name: str, client: str, state_hash: bytes, verifier: str, redirect_uri: str) -> tuple[Client, int]:
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a way begins with. For a device `verifier` is its code, and `lives_s` and `interval_s` are the provider's."""
+
+    state_hash: bytes
+    verifier: str = field(repr=False)
+    redirect_uri: str = ""
+    kind: str | None = None
+    lives_s: float | None = None
+    interval_s: int | None = None
+
+
+async def begin(tx: Tx, sealer: Sealer, name: str, client: str, beginning: Beginning) -> tuple[Client, int]:
     """Begin a way to the client's provider for a new connection or for one that is there; its end by itself, in microseconds."""
     registered = await store.client_named(tx, sealer, client)
     row = await tx.one(Q.get_connection, name=name)
@@ -66,7 +81,7 @@ async def begin(tx: Tx, sealer: Sealer, name: str, client: str, state_hash: byte
         after = {"name": name, "client": client, "state": "pending"}
         entry = await audit_append(tx, "connection.connect", id_, table=store.TABLE, after=after)
         none = dict.fromkeys(("access", "refresh", "rt_fp", "issued_us", "expires_us", "due_us"))
-        facts = {"id": id_, "client": registered.id, "audit_id": entry, "now_us": tx.now_us, **none}
+        facts = {"id": id_, "client": registered.id, "audit_id": entry, "now_us": tx.now_us, "kind": None, **none}
         if not await tx.execute(Q.insert_connection, name=name, state="pending", generation=0, **facts):
             raise GrantInUse(f"the connection {name!r} was made by somebody else just now")
     else:  # what it holds serves on until the new grant is there
@@ -74,9 +89,11 @@ async def begin(tx: Tx, sealer: Sealer, name: str, client: str, state_hash: byte
         if row[2] != registered.id:
             raise GrantInUse(f"the connection {name!r} is another client's", fix="Connect under another name, or delete that one first.")
     flow = tx.new_id()
-    expires_us = tx.now_us + LIVES_S * US
-    sealed = await sealer.seal(tx, tx.tenant, Place(TABLE, flow, "verifier"), verifier.encode())
-    facts = {"id": flow, "connection_id": id_, "state_hash": state_hash, "verifier": sealed, "redirect_uri": redirect_uri}
+    expires_us = tx.now_us + int((LIVES_S if beginning.lives_s is None else beginning.lives_s) * US)
+    sealed = await sealer.seal(tx, tx.tenant, Place(TABLE, flow, "verifier"), beginning.verifier.encode())
+    poll_us = tx.now_us + beginning.interval_s * US if beginning.interval_s is not None else None
+    facts = {"id": flow, "connection_id": id_, "state_hash": beginning.state_hash, "verifier": sealed}
+    facts |= {"redirect_uri": beginning.redirect_uri, "kind": beginning.kind, "poll_us": poll_us, "interval_s": beginning.interval_s}
     await tx.execute(Q.insert_flow, generation=generation, expires_us=expires_us, now_us=tx.now_us, **facts)
     return registered, expires_us
 
@@ -93,6 +110,40 @@ async def consume(tx: Tx, sealer: Sealer, id_: bytes) -> Sending | None:
     tx.runtime.failpoints.hit(CONSUMED)
     if not taken:
         return None
+    return await _sending(tx, sealer, id_)
+
+
+async def follow(tx: Tx, sealer: Sealer, id_: bytes) -> Sending | None:
+    """What the user of a link is sent on with, to the first who follows it; None to everybody after. His time begins anew."""
+    if not await tx.execute(Q.follow_flow, id=id_, now_us=tx.now_us, expires_us=tx.now_us + LIVES_S * US):
+        return None
+    return await _sending(tx, sealer, id_)
+
+
+async def look(tx: Tx, sealer: Sealer, id_: bytes) -> Sending:
+    """A way with its client and its connection's name, to be shown."""
+    return await _sending(tx, sealer, id_)
+
+
+async def take_poll(tx: Tx, sealer: Sealer, id_: bytes, within_s: float) -> Sending | None:
+    """The right to ask once what became of a device's code; nobody else asks before `within_s` is over."""
+    next_us = tx.now_us + int(within_s * US)
+    if not await tx.execute(Q.take_poll, id=id_, now_us=tx.now_us, next_us=next_us):
+        return None
+    return await _sending(tx, sealer, id_)
+
+
+async def poll_later(tx: Tx, id_: bytes, interval_s: int) -> None:
+    """The user has not decided yet."""
+    await tx.execute(Q.poll_later, id=id_, next_us=tx.now_us + interval_s * US, interval_s=interval_s)
+
+
+async def due_polls(tx: Tx, limit: int) -> list[tuple[str, bytes]]:
+    """Ways of all tenants, by tenant and id, whose device's code is to be asked for."""
+    return [(tenant, id_) for tenant, id_ in await tx.all(Q.due_polls, now_us=tx.now_us, limit=limit)]
+
+
+async def _sending(tx: Tx, sealer: Sealer, id_: bytes) -> Sending:
     flow = await get(tx, sealer, id_)
     now = await store.current(tx, sealer, flow.connection)
     return Sending(flow, await store.client_of(tx, sealer, now.client), now.name, await store.spool_key(tx, sealer))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 US: Final = 1_000_000
+OWN_RIGHT: Final = "client_credentials"
+API_KEY: Final = "api_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,9 @@ class Client:
     scopes: tuple[str, ...] = ()
     replay_window_s: int | None = None
     default_lifetime_s: int | None = None
+    provider: str | None = None
+    device_endpoint: str | None = None
+    idle_s: int | None = None
 
     @property
     def is_strict(self) -> bool:
@@ -53,7 +58,11 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A stored connection, with its tokens opened."""
+    """A stored connection, with its tokens opened.
+
+    `kind` is None for a user's grant. `client_credentials` is the client's own right: `refresh` is then a name of our own making, which
+    is never sent and stands for the lineage alone. `api_key` is kept as it is.
+    """
 
     tenant: str
     id: bytes
@@ -77,6 +86,7 @@ class Connection:
     attempts: int
     failures: int
     audit_id: bytes | None
+    kind: str | None = None
 
     @property
     def has_open_intent(self) -> bool:
@@ -132,16 +142,31 @@ Step = Ready | Busy | Lease
 """What the beginning of a refresh comes to."""
 
 
+def is_costly(connection: Connection, client: Client) -> bool:
+    """Whether a second request may cost the grant: nothing is spent where the client asks by its own right."""
+    return client.is_strict and connection.kind is None
+
+
 def fingerprint(refresh: str) -> str:
     """What stands for a refresh token in keys and conditions: 128 bits of its hash, which opens nothing."""
     return hashlib.sha256(b"netra refresh token\0" + refresh.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def due_us(grant: Grant, connection: bytes, generation: int) -> int | None:
+def due_us(grant: Grant, connection: bytes, generation: int, idle_s: int | None = None) -> int | None:
     """When to refresh before anybody needs it: at the end less a fifth of the lifetime, 300 s at most, spread, never before 0.6 of it.
 
     The spread is drawn from connection and generation, so that all processes agree and no two connections fall together.
+    A grant that its provider ends after `idle_s` without a use is kept alive: it is used at half of that time at the latest, whatever
+    its access token's life.
     """
+    renewal = _renewal_us(grant, connection, generation)
+    if idle_s is None:
+        return renewal
+    kept_alive = grant.issued_us + max(idle_s * US // 2, LEAST_INTERVAL_US)
+    return kept_alive if renewal is None else min(renewal, kept_alive)
+
+
+def _renewal_us(grant: Grant, connection: bytes, generation: int) -> int | None:
     if grant.expires_us is None:
         return None
     lifetime = grant.expires_us - grant.issued_us
@@ -164,6 +189,7 @@ def status_of(connection: Connection, client: str, now_us: int) -> Mapping[str, 
     return {
         "name": connection.name,
         "client": client,
+        "kind": connection.kind or "grant",
         "state": connection.state,
         "reason": connection.reason,
         "generation": connection.generation,

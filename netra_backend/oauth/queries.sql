@@ -1,9 +1,9 @@
 -- name: insert_client
 insert into netra_oauth_client
   (tenant, id, name, issuer, token_endpoints, authorize_endpoint, revoke_endpoint, client_id, auth, sealed, first_secret, scopes,
-   replay_window_s, default_lifetime_s, created_us, updated_us, audit_id)
+   replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s, created_us, updated_us, audit_id)
 values (:tenant, :id, :name, :issuer, :token_endpoints, :authorize_endpoint, :revoke_endpoint, :client_id, :auth, :sealed, 0, :scopes,
-  :replay_window_s, :default_lifetime_s, :now_us, :now_us, :audit_id)
+  :replay_window_s, :default_lifetime_s, :provider, :device_endpoint, :idle_s, :now_us, :now_us, :audit_id)
 on conflict (tenant, name) do nothing;
 
 -- name: hold_client
@@ -12,7 +12,8 @@ select id from netra_oauth_client where tenant = :tenant and name = :name;
 -- name: update_client
 update netra_oauth_client set issuer = :issuer, token_endpoints = :token_endpoints, authorize_endpoint = :authorize_endpoint,
   revoke_endpoint = :revoke_endpoint, client_id = :client_id, auth = :auth, sealed = :sealed, first_secret = 0, scopes = :scopes,
-  replay_window_s = :replay_window_s, default_lifetime_s = :default_lifetime_s, updated_us = :now_us, audit_id = :audit_id
+  replay_window_s = :replay_window_s, default_lifetime_s = :default_lifetime_s, provider = :provider, device_endpoint = :device_endpoint,
+  idle_s = :idle_s, updated_us = :now_us, audit_id = :audit_id
 where tenant = :tenant and id = :id;
 
 -- name: prefer_secret
@@ -20,35 +21,38 @@ update netra_oauth_client set first_secret = :first_secret where tenant = :tenan
 
 -- name: get_client
 select id, name, issuer, token_endpoints, authorize_endpoint, revoke_endpoint, client_id, auth, sealed, first_secret, scopes,
-  replay_window_s, default_lifetime_s
+  replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s
 from netra_oauth_client where tenant = :tenant and (name = :name or id = :id);
+
+-- name: idle_of_client
+select idle_s from netra_oauth_client where tenant = :tenant and id = :id;
 
 -- name: list_clients
 select id, name, issuer, token_endpoints, authorize_endpoint, revoke_endpoint, client_id, auth, sealed, first_secret, scopes,
-  replay_window_s, default_lifetime_s
+  replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s
 from netra_oauth_client where tenant = :tenant and name > :after order by name limit :limit;
 
 -- name: insert_connection
 insert into netra_connection
   (tenant, id, name, client, state, reason, generation, access, refresh, rt_fp, issued_us, expires_us, due_us, retry_us, holder, fence,
-   attempt_fp, attempt_us, attempt_at, attempts, failures, created_us, updated_us, deleted_us, audit_id)
+   attempt_fp, attempt_us, attempt_at, attempts, failures, created_us, updated_us, deleted_us, audit_id, kind)
 values (:tenant, :id, :name, :client, :state, null, :generation, :access, :refresh, :rt_fp, :issued_us, :expires_us, :due_us, null, null, 0,
-  null, null, 0, 0, 0, :now_us, :now_us, null, :audit_id)
+  null, null, 0, 0, 0, :now_us, :now_us, null, :audit_id, :kind)
 on conflict do nothing;
 
 -- name: get_connection
 select c.id, c.name, c.client, c.state, c.reason, c.generation, c.access, c.refresh, c.rt_fp, c.issued_us, c.expires_us, c.due_us, c.retry_us,
-  c.holder, c.fence, c.attempt_fp, c.attempt_us, c.attempt_at, c.attempts, c.failures, c.audit_id
+  c.holder, c.fence, c.attempt_fp, c.attempt_us, c.attempt_at, c.attempts, c.failures, c.audit_id, c.kind
 from netra_connection c where c.tenant = :tenant and c.deleted_us is null and c.name = :name;
 
 -- name: hold_connection
 select c.id, c.name, c.client, c.state, c.reason, c.generation, c.access, c.refresh, c.rt_fp, c.issued_us, c.expires_us, c.due_us, c.retry_us,
-  c.holder, c.fence, c.attempt_fp, c.attempt_us, c.attempt_at, c.attempts, c.failures, c.audit_id
+  c.holder, c.fence, c.attempt_fp, c.attempt_us, c.attempt_at, c.attempts, c.failures, c.audit_id, c.kind
 from netra_connection c where c.tenant = :tenant and c.deleted_us is null and c.id = :id;
 
 -- name: list_connections
 select c.id, c.name, c.client, c.state, c.reason, c.generation, c.access, c.refresh, c.rt_fp, c.issued_us, c.expires_us, c.due_us, c.retry_us,
-  c.holder, c.fence, c.attempt_fp, c.attempt_us, c.attempt_at, c.attempts, c.failures, c.audit_id
+  c.holder, c.fence, c.attempt_fp, c.attempt_us, c.attempt_at, c.attempts, c.failures, c.audit_id, c.kind
 from netra_connection c where c.tenant = :tenant and c.deleted_us is null and c.name > :after order by c.name limit :limit;
 
 -- name: take_lease
@@ -76,7 +80,7 @@ where tenant = :tenant and id = :id and generation = :generation and rt_fp = :pa
   and state in ('active', 'at_risk', 'reauth_required');
 
 -- name: replace_grant
-update netra_connection set state = 'active', reason = null, client = :client, generation = generation + 1, access = :access, refresh = :refresh,
+update netra_connection set state = 'active', reason = null, client = :client, kind = :kind, generation = generation + 1, access = :access, refresh = :refresh,
   rt_fp = :rt_fp, issued_us = :issued_us, expires_us = :expires_us, due_us = :due_us, retry_us = null, holder = null, fence = fence + 1,
   attempt_fp = null, attempt_us = null, attempt_at = 0, attempts = 0, failures = 0, updated_us = :now_us, audit_id = :audit_id
 where tenant = :tenant and id = :id;
@@ -122,15 +126,17 @@ order by due_us limit :limit;
 
 -- name: insert_flow
 insert into netra_connect_flow
-  (tenant, id, connection_id, state_hash, verifier, redirect_uri, generation, expires_us, consumed_us, outcome, reason, created_us)
-values (:tenant, :id, :connection_id, :state_hash, :verifier, :redirect_uri, :generation, :expires_us, null, null, null, :now_us);
+  (tenant, id, connection_id, state_hash, verifier, redirect_uri, generation, expires_us, consumed_us, outcome, reason, created_us,
+   kind, followed_us, poll_us, interval_s)
+values (:tenant, :id, :connection_id, :state_hash, :verifier, :redirect_uri, :generation, :expires_us, null, null, null, :now_us,
+  :kind, null, :poll_us, :interval_s);
 
 -- name: flow_by_state
 -- fleet: whose `state` comes back is not known before it is looked up; it is hashed, and nobody guesses it
 select tenant, id from netra_connect_flow where state_hash = :state_hash;
 
 -- name: get_flow
-select connection_id, verifier, redirect_uri, generation, expires_us, consumed_us, outcome, reason
+select connection_id, verifier, redirect_uri, generation, expires_us, consumed_us, outcome, reason, kind, interval_s, followed_us
 from netra_connect_flow where tenant = :tenant and id = :id;
 
 -- name: consume_flow
@@ -138,7 +144,24 @@ update netra_connect_flow set consumed_us = :now_us, expires_us = :answer_by_us
 where tenant = :tenant and id = :id and consumed_us is null and outcome is null and expires_us > :now_us;
 
 -- name: end_flow
-update netra_connect_flow set outcome = :outcome, reason = :reason where tenant = :tenant and id = :id and outcome is null;
+update netra_connect_flow set outcome = :outcome, reason = :reason, poll_us = null
+where tenant = :tenant and id = :id and outcome is null;
+
+-- name: follow_flow
+update netra_connect_flow set followed_us = :now_us, expires_us = :expires_us
+where tenant = :tenant and id = :id and kind = 'link' and followed_us is null and outcome is null and expires_us > :now_us;
+
+-- name: take_poll
+update netra_connect_flow set poll_us = :next_us
+where tenant = :tenant and id = :id and poll_us <= :now_us and outcome is null and expires_us > :now_us;
+
+-- name: poll_later
+update netra_connect_flow set poll_us = :next_us, interval_s = :interval_s
+where tenant = :tenant and id = :id and poll_us is not null and outcome is null;
+
+-- name: due_polls
+-- fleet: users type their codes elsewhere, and somebody must ask whether they have, whoever's they are; each row names its tenant
+select tenant, id from netra_connect_flow where poll_us is not null and poll_us <= :now_us order by poll_us limit :limit;
 
 -- name: open_flows
 -- fleet: ways that nobody came back on, or whose answer was lost with its process, end by themselves; each row names its tenant

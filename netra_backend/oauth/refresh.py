@@ -39,7 +39,7 @@ from ..errors import NetraError, OutcomeUnknown, Unavailable
 from ..kernel.failpoints import declare
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
-from ..resilience.egress import Egress
+from ..resilience.egress import Egress, Reply
 from ..resilience.egress_error import EgressError
 from ..storage.database import Database
 from ..storage.sealing import Sealer
@@ -47,7 +47,7 @@ from . import answers, flows, store
 from .answers import Kind, Outcome
 from .errors import RefreshFailed
 from .holders import Holders
-from .model import Busy, Client, Connection, Lease, Ready, Step
+from .model import OWN_RIGHT, Busy, Client, Connection, Lease, Ready, Step
 from .settings import OAuthSettings
 from .spool import Spool, Spooled
 
@@ -174,7 +174,7 @@ class Refresher:
 
     def _may_replay(self, lease: Lease, number: int) -> bool:
         """Whether the provider takes a token again whose answer was lost, as far as anybody knows."""
-        window_s = lease.client.replay_window_s
+        window_s = lease.client.replay_window_s if lease.connection.kind is None else None
         if number >= MOST_REPLAYS - 1 or window_s == 0:
             return False
         first_us = lease.connection.attempt_us
@@ -209,19 +209,26 @@ class Refresher:
     async def _post(self, scope: Scope, lease: Lease, endpoint: str, secret: str) -> tuple[Outcome, int]:
         refresh = lease.connection.refresh
         assert refresh is not None
-        return await self.post(scope, lease.client, secret, endpoint, {"grant_type": "refresh_token", "refresh_token": refresh})
+        members = {"grant_type": "refresh_token", "refresh_token": refresh}
+        if lease.connection.kind == OWN_RIGHT:
+            members = {"grant_type": OWN_RIGHT} | ({"scope": " ".join(lease.client.scopes)} if lease.client.scopes else {})
+        return await self.post(scope, lease.client, secret, endpoint, members)
 
     async def post(self, scope: Scope, client: Client, secret: str, endpoint: str, members: dict[str, str]) -> tuple[Outcome, int]:
         """One token request; what came of it, and the wall clock when it began."""
-        headers, body = request_of(client, secret, members)
         sent_us = self._runtime.clock.wall_us()
         try:
-            reply = await self._egress.request(
-                "POST", endpoint, headers=headers, body=body, tenant=scope.tenant, timeout_s=self._settings.deadline_s
-            )
+            reply = await self.ask(scope, client, secret, endpoint, members)
         except EgressError as error:
             return answers.failed(error), sent_us
         return answers.classify(reply), sent_us
+
+    async def ask(self, scope: Scope, client: Client, secret: str, endpoint: str, members: dict[str, str]) -> Reply:
+        """One form to one of the provider's endpoints, in the client's name; `EgressError` where no answer came."""
+        headers, body = request_of(client, secret, members)
+        return await self._egress.request(
+            "POST", endpoint, headers=headers, body=body, tenant=scope.tenant, timeout_s=self._settings.deadline_s
+        )
 
     async def _take(self, scope: Scope, lease: Lease, members: Mapping[str, Any], sent_us: int, secret: int) -> Connection:
         """Keep the answer, then commit it. Nothing is awaited between its being read and its being in the spool."""
@@ -274,7 +281,7 @@ class Refresher:
         pause_s = self._pause_s(lease, outcome)
         if outcome.kind is Kind.AMBIGUOUS:
             return await self._write(scope, store.doubt, lease, outcome.cause, pause_s), failure
-        if outcome.kind is Kind.REJECTED and outcome.cause == "invalid_grant":
+        if outcome.kind is Kind.REJECTED and outcome.cause == "invalid_grant" and lease.connection.kind is None:
             now, promoted = await self._write(scope, store.reject, lease, outcome.cause)
             return now, None if promoted else failure
         return await self._write(scope, store.give_up, lease, pause_s, keep_intent=lease.replayed), failure

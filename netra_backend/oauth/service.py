@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
-
-import orjson
 
 from ..errors import InvalidInput, NetraError
 from ..kernel.runtime import Runtime
@@ -20,19 +17,19 @@ from ..storage.nesting import refuse_nested
 from ..storage.sealing import Sealer
 from . import answers, store
 from .connect import Connector
+from .device import Devices
 from .errors import ConnectionPending, ConnectionRevoked, ReauthRequired, UnknownConnection
 from .holders import Holders
-from .model import US, Client, Connection, Grant, Token, status_of
+from .model import API_KEY, OWN_RIGHT, US, Client, Connection, Grant, Token, status_of
+from .providers import listed
 from .refresh import Failure, Refresher, refused, request_of
+from .registration import Registrar, checked_name, checked_url, client_of
 from .settings import OAuthSettings
 from .spool import Spool
 
 FRESH_S: Final = 1.0
 """How long a look at all generations vouches for what is in memory: nothing revoked elsewhere is served for longer."""
 
-LONGEST_NAME: Final = 128
-MOST_SECRETS: Final = 2
-MOST_ENDPOINTS: Final = 8
 MOST_KEPT: Final = 10_000
 
 ScopeOf = Callable[[str | None], Awaitable[Scope]]
@@ -73,7 +70,9 @@ class OAuth:
         spool = Spool(settings.spool, runtime.chance)
         self.refresher = Refresher(database, runtime, settings, sealer, egress, self.holders, spool)
         self._spool = spool
+        self._registrar = Registrar(runtime, egress, settings.deadline_s)
         self._connector = Connector(database, runtime, sealer, self.refresher, self.holders.me)
+        self._devices = Devices(database, runtime, sealer, self.refresher, self.holders.me, settings.deadline_s)
         self._flights: SingleFlight[tuple[str, bytes], tuple[Connection, Failure | None]] = SingleFlight()
         self._kept: dict[tuple[str, str], Kept] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -143,6 +142,8 @@ class OAuth:
         if reply.status != 401:
             return reply
         newer = await self._newer(scope, connection, token)
+        if newer.access_token == token.access_token:  # nothing newer is to be had, and the same again says the same
+            return reply
         return await self._egress.request(method, url, headers=sent | _bearer(newer), tenant=scope.tenant, **options)
 
     async def _newer(self, scope: Scope, connection: str, than: Token) -> Token:
@@ -159,11 +160,14 @@ class OAuth:
     ) -> dict[str, Any]:
         """Take over tokens that were got elsewhere: `access_token`, `refresh_token`, and `expires_in` or `expires_at` (epoch seconds).
 
+        Or an `api_key` alone, which is sealed, served and audited like a token and never refreshed.
         Under a name that exists it takes the place of what that holds. From then on nobody else may refresh that grant.
         """
         scope = await self._scope_of(tenant)
-        grant = _given(tokens or {}, self._runtime.clock.wall_us())
-        await self._write(scope, store.import_grant, _name(connection), client, grant)
+        given = tokens or {}
+        now_us = self._runtime.clock.wall_us()
+        kind, grant = (API_KEY, _key(given, now_us)) if "api_key" in given else (None, _given(given, now_us))
+        await self._write(scope, store.import_grant, checked_name(connection), client, grant, kind)
         self._forget(scope.tenant, connection)
         return await self.status(scope.tenant, connection)
 
@@ -173,8 +177,48 @@ class OAuth:
         A connection that is there serves on until the new grant has come.
         """
         scope = await self._scope_of(tenant)
-        url, expires_at = await self._connector.begin(scope, _name(connection), client, _url(redirect_uri, "redirect_uri"))
+        url, expires_at = await self._connector.begin(scope, checked_name(connection), client, checked_url(redirect_uri, "redirect_uri"))
         return {"authorize_url": url, "expires_at": expires_at, "name": connection, "state": "pending"}
+
+    async def own(self, tenant: str | None = None, connection: str = "", client: str = "") -> dict[str, Any]:
+        """A connection by the client's own right (RFC 6749 section 4.4), with its first token; renewed like every other."""
+        scope = await self._scope_of(tenant)
+        now_us = self._runtime.clock.wall_us()
+        lineage = self._runtime.chance.token(32).hex()
+        await self._write(scope, store.import_grant, checked_name(connection), client, Grant("none", lineage, now_us, now_us), OWN_RIGHT)
+        self._forget(scope.tenant, connection)
+        await self.refresh(scope.tenant, connection)
+        return await self.status(scope.tenant, connection)
+
+    async def link(
+        self, tenant: str | None = None, connection: str = "", client: str = "", redirect_uri: str = "", page: str = ""
+    ) -> dict[str, Any]:
+        """A link for a tenant's user: `{"url", "expires_at"}`. `page` is where links are opened, the server's `/oauth/link`.
+
+        It leads to the provider once, within half an hour, and from there back to `redirect_uri`.
+        """
+        scope = await self._scope_of(tenant)
+        back, page = checked_url(redirect_uri, "redirect_uri"), checked_url(page, "page")
+        token, expires_at = await self._connector.link(scope, checked_name(connection), client, back)
+        return {"url": f"{page}/{token}", "expires_at": expires_at, "name": connection, "state": "pending"}
+
+    async def shown_link(self, token: str) -> dict[str, str]:
+        """What a link is for: `{"tenant", "name", "provider"}`; `LinkUsed` if it leads nowhere any more."""
+        found_tenant, name, provider = await self._connector.shown(token)
+        return {"tenant": found_tenant, "name": name, "provider": provider}
+
+    async def follow_link(self, token: str) -> str:
+        """Where the link's user is sent on to; to the first who asks, then `LinkUsed`."""
+        return await self._connector.follow(token)
+
+    async def device(self, tenant: str | None = None, connection: str = "", client: str = "") -> dict[str, Any]:
+        """Begin to connect a user who types `user_code` at `verification_uri`, on whatever device (RFC 8628).
+
+        Processes with workers ask the provider until he has, or until `expires_at`; `poll_devices` asks once.
+        """
+        scope = await self._scope_of(tenant)
+        begun = await self._devices.begin(scope, checked_name(connection), client)
+        return {**begun, "name": connection, "state": "pending"}
 
     async def callback(self, answer: Mapping[str, str]) -> dict[str, Any]:
         """What the provider sent the user back with (`state`, `code`, `iss`, `error`); the connection as it stands then.
@@ -217,11 +261,7 @@ class OAuth:
     async def set_client(self, tenant: str | None = None, name: str = "", registration: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Register as a client of a provider, or change that: see docs/oauth.md for the members. The secrets are sealed."""
         scope = await self._scope_of(tenant)
-        given = _registration(_name(name), registration or {}, self._runtime.ids.new())
-        if not given.token_endpoints and given.issuer is not None:
-            given = await self._discovered(scope, given)
-        if not given.token_endpoints:
-            raise InvalidInput("no token endpoint is named", fix="Give `issuer`, or `endpoints` with `token`.")
+        given = await self._registrar.complete(scope, checked_name(name), registration or {})
         return client_of(await self._write(scope, store.set_client, given))
 
     async def client(self, tenant: str | None = None, name: str = "") -> dict[str, Any]:
@@ -232,6 +272,11 @@ class OAuth:
         """The tenant's registrations by name, without secrets."""
         found = await self._read(await self._scope_of(tenant), store.clients, after, limit)
         return [client_of(each) for each in found]
+
+    @staticmethod
+    def providers() -> list[dict[str, Any]]:
+        """The providers that are known: how each rotates refresh tokens, what it does with one that comes twice, and who says so."""
+        return listed()
 
     # What the vault does by itself (`worker.py`)
 
@@ -259,6 +304,10 @@ class OAuth:
     async def end_overdue(self, limit: int) -> None:
         """End users' ways to providers that nobody came back on."""
         await self._connector.end_overdue(limit)
+
+    async def poll_devices(self, limit: int = 100) -> int:
+        """Ask providers what became of devices' codes whose turn it is; how many were asked for."""
+        return await self._devices.poll(limit)
 
     async def replay_leftovers(self) -> None:
         """Commit what is in the spool although its commit failed."""
@@ -352,10 +401,11 @@ class OAuth:
         raise refused(now, failure)
 
     async def _tell_provider(self, scope: Scope, was: Connection, client: Client) -> None:
-        token = was.refresh or was.access
-        if client.revoke_endpoint is None or token is None:
+        grants = was.refresh is not None and was.kind is None
+        token = was.refresh if grants else was.access
+        if client.revoke_endpoint is None or token is None or was.kind == API_KEY:
             return
-        hint = "refresh_token" if was.refresh is not None else "access_token"
+        hint = "refresh_token" if grants else "access_token"
         secret = client.credentials()[0][1]
         headers, body = request_of(client, secret, {"token": token, "token_type_hint": hint})
         try:
@@ -364,25 +414,6 @@ class OAuth:
             )
         except NetraError as error:
             self._runtime.log.warning("the provider could not be told that a grant was revoked: %s", error)
-
-    async def _discovered(self, scope: Scope, given: Client) -> Client:
-        """What the issuer publishes about itself (RFC 8414 section 3, OpenID Connect Discovery 4)."""
-        issuer = given.issuer or ""
-        parts = urlsplit(issuer)
-        path = parts.path.rstrip("/")
-        base = f"{parts.scheme}://{parts.netloc}"
-        places = (f"{base}/.well-known/oauth-authorization-server{path}", f"{base}{path}/.well-known/openid-configuration")
-        for place in places:
-            reply = await self._egress.request("GET", place, tenant=scope.tenant, timeout_s=self._settings.deadline_s)
-            found = _metadata(reply)
-            if found is not None and found.get("issuer") == issuer:
-                return replace(
-                    given,
-                    token_endpoints=(_url(found.get("token_endpoint"), "token_endpoint"),),
-                    authorize_endpoint=given.authorize_endpoint or found.get("authorization_endpoint"),
-                    revoke_endpoint=given.revoke_endpoint or found.get("revocation_endpoint"),
-                )
-        raise InvalidInput(f"{issuer} publishes no metadata of its own", fix="Check `issuer`, or give `endpoints` with `token`.")
 
     async def _read(self, scope: Scope, fn: Any, *arguments: Any) -> Any:
         """A store function that opens what is sealed."""
@@ -397,25 +428,6 @@ class OAuth:
             return await fn(tx, self._sealer, *arguments, **options)
 
         return await self._database.write(run, scope=scope)
-
-
-def client_of(client: Client) -> dict[str, Any]:
-    """The JSON of a registration: its secrets are counted, never shown."""
-    return {
-        "name": client.name,
-        "issuer": client.issuer,
-        "endpoints": {
-            "token": list(client.token_endpoints),
-            "authorize": client.authorize_endpoint,
-            "revoke": client.revoke_endpoint,
-        },
-        "client_id": client.client_id,
-        "auth": client.auth,
-        "client_secrets": len(client.secrets),
-        "scopes": list(client.scopes),
-        "replay_window_s": client.replay_window_s,
-        "default_lifetime_s": client.default_lifetime_s,
-    }
 
 
 def token_of(token: Token) -> dict[str, Any]:
@@ -458,90 +470,18 @@ def _given(tokens: Mapping[str, Any], now_us: int) -> Grant:
     return Grant(str(access), refresh, now_us, expires_us)
 
 
+def _key(tokens: Mapping[str, Any], now_us: int) -> Grant:
+    key = tokens["api_key"]
+    if not answers.is_token(key) or len(tokens) > 1:
+        raise InvalidInput("the API key is none", fix="Give `api_key` alone, as a printable ASCII text.")
+    return Grant(key, None, now_us, None)
+
+
 def _number(tokens: Mapping[str, Any], name: str) -> float:
     value = tokens[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
         raise InvalidInput(f"{name} is not a number of seconds", fix="Give a number, not negative.")
     return float(value)
-
-
-def _name(name: str) -> str:
-    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or "/" in name:
-        raise InvalidInput("the name is not acceptable", fix=f"Give 1 to {LONGEST_NAME} printable characters without '/'.")
-    return name
-
-
-def _registration(name: str, given: Mapping[str, Any], id_: bytes) -> Client:
-    """A registration's members, checked. Unknown ones are a slip, and refused."""
-    known = {
-        "issuer",
-        "endpoints",
-        "client_id",
-        "client_secrets",
-        "client_secret",
-        "auth",
-        "scopes",
-        "replay_window_s",
-        "default_lifetime_s",
-    }
-    if strange := set(given) - known:
-        raise InvalidInput(f"a registration has no member {min(strange)!r}", fix=f"It may have {', '.join(sorted(known))}.")
-    endpoints = given.get("endpoints") or {}
-    tokens = endpoints.get("token") or ()
-    tokens = [tokens] if isinstance(tokens, str) else list(tokens)
-    secrets = given.get("client_secrets") or ([given["client_secret"]] if given.get("client_secret") else [])
-    if not isinstance(given.get("client_id"), str) or not given["client_id"]:
-        raise InvalidInput("client_id is missing", fix="Give the id that the provider knows you by.")
-    if len(secrets) > MOST_SECRETS or len(tokens) > MOST_ENDPOINTS or not all(isinstance(each, str) and each for each in secrets):
-        raise InvalidInput(f"at most {MOST_SECRETS} secrets and {MOST_ENDPOINTS} token endpoints, all of them texts")
-    auth = given.get("auth") or ("basic" if secrets else "none")
-    if auth not in {"basic", "post", "none"}:
-        raise InvalidInput(f"auth {auth!r}", fix="It is basic, post or none.")
-    return Client(
-        id_,
-        name,
-        _url(given["issuer"], "issuer") if given.get("issuer") else None,
-        tuple(_url(each, "endpoints.token") for each in tokens),
-        _url(endpoints["authorize"], "endpoints.authorize") if endpoints.get("authorize") else None,
-        _url(endpoints["revoke"], "endpoints.revoke") if endpoints.get("revoke") else None,
-        given["client_id"],
-        auth,
-        tuple(secrets),
-        0,
-        _texts(given.get("scopes") or ()),
-        _seconds(given, "replay_window_s"),
-        _seconds(given, "default_lifetime_s"),
-    )
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    found = value.split() if isinstance(value, str) else value
-    if not isinstance(found, Sequence) or not all(isinstance(each, str) for each in found):
-        raise InvalidInput("scopes are a list of texts")
-    return tuple(found)
-
-
-def _seconds(given: Mapping[str, Any], name: str) -> int | None:
-    value = given.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 10**9:
-        raise InvalidInput(f"{name} is a whole number of seconds, or is left out")
-    return value
-
-
-def _url(value: Any, what: str) -> str:
-    if not isinstance(value, str) or urlsplit(value).scheme not in {"http", "https"}:
-        raise InvalidInput(f"{what} is not an http or https address")
-    return value
-
-
-def _metadata(reply: Reply) -> dict[str, Any] | None:
-    try:
-        found = orjson.loads(reply.body)
-    except ValueError:
-        return None
-    return found if reply.status == 200 and isinstance(found, dict) else None
 
 
 _SYSTEM: Final = Scope("*", "vault")

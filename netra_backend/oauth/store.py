@@ -20,7 +20,7 @@ from ..storage.sealing import Place, Sealer
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
 from .errors import GrantInUse, UnknownClient, UnknownConnection
-from .model import US, Busy, Client, Connection, Grant, Lease, Ready, Step, due_us, fingerprint
+from .model import US, Busy, Client, Connection, Grant, Lease, Ready, Step, due_us, fingerprint, is_costly
 from .states import CONNECTION, REFRESHED, SUCCEEDED
 
 Q = Statements(__package__)
@@ -69,6 +69,9 @@ async def set_client(tx: Tx, sealer: Sealer, given: Client) -> Client:
         "auth": given.auth,
         "scopes": orjson.dumps(given.scopes).decode(),
         "replay_window_s": given.replay_window_s,
+        "provider": given.provider,
+        "device_endpoint": given.device_endpoint,
+        "idle_s": given.idle_s,
     }
     after = {**facts, "name": given.name, "secrets": len(given.secrets)}
     entry = await audit_append(tx, "oauth_client.set", id_, table="netra_oauth_client", after=after)
@@ -100,8 +103,8 @@ async def connections(tx: Tx, sealer: Sealer, after: str, limit: int) -> list[tu
     return [(each, await client_of(tx, sealer, each.client)) for each in found]
 
 
-async def import_grant(tx: Tx, sealer: Sealer, name: str, client: str, grant: Grant) -> Connection:
-    """Take over tokens that were got elsewhere, under a new name or in place of what that name holds."""
+async def import_grant(tx: Tx, sealer: Sealer, name: str, client: str, grant: Grant, kind: str | None = None) -> Connection:
+    """Take over tokens that were got elsewhere, under a new name or in place of what that name holds; `kind` as in `Connection`."""
     registered = await client_named(tx, sealer, client)
     lineage = fingerprint(grant.refresh) if grant.refresh is not None else None
     row = await tx.one(Q.get_connection, name=name)
@@ -109,23 +112,28 @@ async def import_grant(tx: Tx, sealer: Sealer, name: str, client: str, grant: Gr
         raise GrantInUse(f"this refresh token is the connection {other[0]!r} already")
     if row is not None:
         held = await _held(tx, sealer, row[0])
-        return await replace(tx, sealer, held, registered.id, grant, "connection.import")
+        return await replace(tx, sealer, held, registered.id, grant, "connection.import", kind)
     id_ = tx.new_id()
-    entry = await audit_append(tx, "connection.import", id_, table=TABLE, after={"name": name, "client": client, "state": "active"})
-    facts = {"id": id_, "client": registered.id, "audit_id": entry, "now_us": tx.now_us}
-    facts |= await _sealed(tx, sealer, id_, grant, 1, grant.refresh)
+    entry = await audit_append(tx, "connection.import", id_, table=TABLE, after=_imported(name, client, kind))
+    facts = {"id": id_, "client": registered.id, "audit_id": entry, "now_us": tx.now_us, "kind": kind}
+    facts |= await _sealed(tx, sealer, id_, registered.id, grant, 1, grant.refresh)
     if not await tx.execute(Q.insert_connection, name=name, state="active", generation=1, **facts):
         raise GrantInUse(f"another import of the connection {name!r} or of its refresh token came first")
     tx.runtime.failpoints.hit(DECIDED)
     return await _held(tx, sealer, id_)
 
 
-async def replace(tx: Tx, sealer: Sealer, now: Connection, client: bytes, grant: Grant, action: str) -> Connection:
+def _imported(name: str, client: str, kind: str | None) -> dict[str, Any]:
+    after = {"name": name, "client": client, "state": "active"}
+    return after if kind is None else {**after, "kind": kind}
+
+
+async def replace(tx: Tx, sealer: Sealer, now: Connection, client: bytes, grant: Grant, action: str, kind: str | None = None) -> Connection:
     """Give a connection another grant, in place of whatever it holds; it descends from nothing that was before."""
-    after = {"name": now.name, "state": "active"}
+    after = {"name": now.name, "state": "active", "kind": kind or "grant"}
     entry = await audit_append(tx, action, now.id, table=TABLE, before={"state": now.state}, after=after)
-    facts = {"id": now.id, "client": client, "audit_id": entry, "now_us": tx.now_us}
-    await tx.execute(Q.replace_grant, **facts, **await _sealed(tx, sealer, now.id, grant, now.generation + 1, grant.refresh))
+    facts = {"id": now.id, "client": client, "audit_id": entry, "now_us": tx.now_us, "kind": kind}
+    await tx.execute(Q.replace_grant, **facts, **await _sealed(tx, sealer, now.id, client, grant, now.generation + 1, grant.refresh))
     await tx.execute(Q.drop_orphans, id=now.id, generation=2**62, rt_fp="")
     tx.runtime.failpoints.hit(DECIDED)
     return await _held(tx, sealer, now.id)
@@ -150,7 +158,7 @@ async def begin(
     if now.holder is not None and (now.holder, now.fence) != lapsed:
         return Busy(now, now.holder, now.fence)
     client = await client_of(tx, sealer, now.client)
-    costly = now.has_open_intent and client.is_strict and now.lives(tx.now_us, BEFORE_EXPIRY_S)
+    costly = now.has_open_intent and is_costly(now, client) and now.lives(tx.now_us, BEFORE_EXPIRY_S)
     if now.retry_us is not None and tx.now_us < now.retry_us and (costly or not forced):
         return Ready(now)
     if costly and now.state == "active":
@@ -218,6 +226,8 @@ async def commit(tx: Tx, sealer: Sealer, id_: bytes, generation: int, parent_fp:
     `secret` is the number of the client's secret that the provider took.
     """
     now = await _held(tx, sealer, id_)
+    if now.kind is not None:  # its lineage is a name of our own: a refresh token that came along is nobody's (RFC 6749 section 4.4.3)
+        grant = Grant(grant.access, None, grant.issued_us, grant.expires_us, grant.refresh_in_s)
     if now.generation == generation and now.rt_fp == parent_fp and now.state in SUCCEEDED:
         client = await client_of(tx, sealer, now.client)
         if secret != client.first_secret:
@@ -282,7 +292,7 @@ def _is_leased(now: Connection, lease: Lease) -> bool:
 def _replay_us(tx: Tx, now: Connection, client: Client, pause_s: float) -> int:
     """When a token in doubt is sent once more: soon, or, where that may cost the grant, just before its access token ends."""
     soon = tx.now_us + int(pause_s * US)
-    if not client.is_strict or now.expires_us is None:
+    if not is_costly(now, client) or now.expires_us is None:
         return soon
     return max(soon, now.expires_us - BEFORE_EXPIRY_S * US)
 
@@ -311,7 +321,7 @@ async def _commit(tx: Tx, sealer: Sealer, now: Connection, grant: Grant) -> Conn
         before, after = {"state": now.state}, {"state": "active"}
         entry = await audit_append(tx, "connection.active", now.id, table=TABLE, before=before, after=after)
     refresh = grant.refresh if grant.refresh is not None else now.refresh
-    facts = await _sealed(tx, sealer, now.id, grant, now.generation + 1, refresh)
+    facts = await _sealed(tx, sealer, now.id, now.client, grant, now.generation + 1, refresh)
     await tx.execute(Q.commit_grant, id=now.id, generation=now.generation, parent_fp=now.rt_fp, audit_id=entry, now_us=tx.now_us, **facts)
     await tx.execute(Q.drop_orphans, id=now.id, generation=now.generation, rt_fp=facts["rt_fp"])
     _announce(tx, "connection.refreshed", now, generation=now.generation + 1)
@@ -319,16 +329,18 @@ async def _commit(tx: Tx, sealer: Sealer, now: Connection, grant: Grant) -> Conn
     return await _held(tx, sealer, now.id)
 
 
-async def _sealed(tx: Tx, sealer: Sealer, id_: bytes, grant: Grant, generation: int, refresh: str | None) -> dict[str, Any]:
+async def _sealed(tx: Tx, sealer: Sealer, id_: bytes, client: bytes, grant: Grant, generation: int, refresh: str | None) -> dict[str, Any]:
     """The columns of a grant. A provider that gave no new refresh token goes on with the old one, which `refresh` then is."""
     sealed = await sealer.seal(tx, tx.tenant, Place(TABLE, id_, "refresh"), refresh.encode()) if refresh is not None else None
+    idle = await tx.one(Q.idle_of_client, id=client)
+    assert idle is not None  # a foreign key
     return {
         "access": await sealer.seal(tx, tx.tenant, Place(TABLE, id_, "access"), grant.access.encode()),
         "refresh": sealed,
         "rt_fp": fingerprint(refresh) if refresh is not None else None,
         "issued_us": grant.issued_us,
         "expires_us": grant.expires_us,
-        "due_us": due_us(grant, id_, generation) if refresh is not None else None,
+        "due_us": due_us(grant, id_, generation, idle[0]) if refresh is not None else None,
     }
 
 
@@ -363,10 +375,10 @@ async def _connection(tx: Tx, sealer: Sealer, row: Row) -> Connection:
 
 
 async def _client(tx: Tx, sealer: Sealer, row: Row) -> Client:
-    id_, name, issuer, endpoints, authorize, revoke_at, client_id, auth, sealed, first, scopes, window, lifetime = row
+    id_, name, issuer, endpoints, authorize, revoke_at, client_id, auth, sealed, first, scopes, window, lifetime, *ways = row
     secrets = orjson.loads(await sealer.unseal(tx, tx.tenant, Place("netra_oauth_client", id_, "secrets"), sealed))
     where = (tuple(orjson.loads(endpoints)), authorize, revoke_at)
-    return Client(id_, name, issuer, *where, client_id, auth, tuple(secrets), first, tuple(orjson.loads(scopes)), window, lifetime)
+    return Client(id_, name, issuer, *where, client_id, auth, tuple(secrets), first, tuple(orjson.loads(scopes)), window, lifetime, *ways)
 
 
 def _announce(tx: Tx, kind: str, connection: Connection, **facts: Any) -> None:

@@ -30,7 +30,7 @@ class Keeper:
         """Begin in the background."""
         self._tasks = [asyncio.create_task(self._look_forever())]
         if self._renews:
-            self._tasks.append(asyncio.create_task(self._renew_forever()))
+            self._tasks += [asyncio.create_task(self._renew_forever()), asyncio.create_task(self._ask_forever())]
 
     async def stop(self) -> None:
         """End the loops; flights go on to their own end."""
@@ -59,3 +59,14 @@ class Keeper:
                 self._runtime.log.warning("the vault could not look for what is due: %s", error)
             except Exception:
                 self._runtime.log.exception("the vault could not look for what is due")
+
+    async def _ask_forever(self) -> None:
+        """Apart from renewals, which a provider that is slow to answer must not keep waiting."""
+        while True:
+            await self._runtime.clock.sleep(RENEW_EVERY_S)
+            try:
+                await self._vault.poll_devices(AT_ONCE)
+            except NetraError as error:
+                self._runtime.log.warning("the vault could not ask for devices' codes: %s", error)
+            except Exception:
+                self._runtime.log.exception("the vault could not ask for devices' codes")

@@ -110,6 +110,8 @@ def rule_of(method: str, segments: Sequence[str], *, dev: bool = False) -> Rule:
             return "public"
         case ("oauth", "callback") if method == "GET":
             return "public"
+        case ("oauth", "link", _) if method in {"GET", "POST"}:
+            return "public"
         case ("api", "v1", "event-type", *_) if method == "GET":
             return "any"
         case ("api", "v1", "auth", "logout") | ("ui", "session") if method == "POST":

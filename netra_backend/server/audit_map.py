@@ -128,6 +128,8 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
     "GET /api/v1/tenants/{tenant}/batch/runs/{run}": _READS,
     "GET /api/v1/tenants/{tenant}/batch/runs/{run}/failures": _READS,
     "GET /api/v1/tenants/{tenant}/batch/runs/{run}/events": _READS,
+    "GET /oauth/link/{token}": _READS,
+    "POST /oauth/link/{token}": "sends a user on; what comes of it has its own entry (connection.active, connection.failed)",
     "GET /oauth/callback": "what it makes of a connection has its own entry (connection.active, connection.failed)",
     "GET /api/v1/tenants/{tenant}/oauth/clients": _READS,
     "GET /api/v1/tenants/{tenant}/oauth/clients/{client}": _READS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse
 
 from ..errors import InvalidInput
 from ..oauth import store
-from ..oauth.errors import ConnectFailed, UnknownState
+from ..oauth.errors import ConnectFailed, LinkUsed, UnknownState
 from ..oauth.service import OAuth, token_of
 from .access import Access
 from .pagination import DEFAULT_LIMIT, Limit
@@ -26,6 +26,7 @@ LONGEST_QUERY: Final = 8192
 _NAME: Final = r"^[^\x00-\x1f\x7f/]+$"
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=_NAME)]
 ClientName = Annotated[str, Path(description="A registration's name.", max_length=128)]
+LinkToken = Annotated[str, Path(description="What the link ends with.", max_length=128)]
 ConnectionName = Annotated[str, Path(description="A connection's name.", max_length=128)]
 After = Annotated[str, Query(max_length=128, description="The name of the last one that is known.")]
 Text = Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -40,6 +41,7 @@ class EndpointsIn(BaseModel):
     token: Annotated[list[Text], Field(max_length=8)] = Field(default_factory=list)
     authorize: Text | None = None
     revoke: Text | None = None
+    device: Text | None = None
 
 
 class ClientIn(BaseModel):
@@ -47,7 +49,10 @@ class ClientIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    client_id: Text
+    client_id: Text | None = None
+    kind: Literal["api_key"] | None = None
+    provider: Text | None = None
+    parameters: Annotated[dict[Text, Text], Field(max_length=8)] = Field(default_factory=dict)
     client_secrets: Annotated[list[Text], Field(max_length=2)] = Field(default_factory=list)
     issuer: Text | None = None
     endpoints: EndpointsIn = Field(default_factory=EndpointsIn)
@@ -55,6 +60,7 @@ class ClientIn(BaseModel):
     scopes: Annotated[list[Text], Field(max_length=200)] = Field(default_factory=list)
     replay_window_s: Annotated[int, Field(ge=0, le=10**9)] | None = None
     default_lifetime_s: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    idle_s: Annotated[int, Field(ge=0, le=10**9)] | None = None
 
 
 class TokensIn(BaseModel):
@@ -63,6 +69,7 @@ class TokensIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     access_token: Token | None = None
+    api_key: Token | None = None
     refresh_token: Token | None = None
     expires_in: Annotated[float, Field(ge=0, lt=2**40)] | None = None
     expires_at: Annotated[float, Field(ge=0, lt=2**40)] | None = None
@@ -77,6 +84,7 @@ class ConnectionIn(BaseModel):
 
     name: Name
     client: Name
+    grant: Literal["authorization_code", "link", "device_code", "client_credentials"] = "authorization_code"
     tokens: TokensIn | None = None
     redirect_uri: Text | None = None
 
@@ -92,7 +100,7 @@ async def list_clients(caller: Caller, limit: Limit = DEFAULT_LIMIT, after: Afte
 async def set_client(caller: Caller, client: ClientName, body: ClientIn) -> Response:
     """Register as a client of a provider, or change that. Secrets are sealed and never shown again."""
     with _vault(caller) as vault:
-        return answer(await vault.set_client(None, client, body.model_dump(exclude_none=True)))
+        return answer(await vault.set_client(None, client, body.model_dump(exclude_unset=True, exclude_none=True)))
 
 
 @router.get("/oauth/clients/{client}", operation_id="netra.oauth.client.get")
@@ -113,11 +121,22 @@ async def list_connections(caller: Caller, limit: Limit = DEFAULT_LIMIT, after: 
 async def make_connection(caller: Caller, request: Request, body: ConnectionIn) -> Response:
     """Make a connection of tokens that were got elsewhere, or give a connection of that name new ones; 201.
 
-    Without tokens: where to send the user (`authorize_url`, `expires_at`), who comes back to this server's `/oauth/callback`; 200.
+    Without tokens: where to send the user (`authorize_url`, `expires_at`), who comes back to this server's `/oauth/callback`; 200. `grant`
+    may ask for a `link` to be sent to him (`url`), for a `device_code` that he types (`user_code`, `verification_uri`), or for a token
+    by the client's own right (`client_credentials`, 201).
     """
+    public = caller.edge.netra.settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
+    here = public.rstrip("/") + "/oauth"
+    back = body.redirect_uri or f"{here}/callback"
     with _vault(caller) as vault:
         if body.tokens is None:
-            back = body.redirect_uri or f"{request.url.scheme}://{request.url.netloc}/oauth/callback"
+            match body.grant:
+                case "client_credentials":
+                    return answer(await vault.own(None, body.name, body.client), 201)
+                case "device_code":
+                    return answer(await vault.device(None, body.name, body.client))
+                case "link":
+                    return answer(await vault.link(None, body.name, body.client, back, f"{here}/link"))
             return answer(await vault.connect(None, body.name, body.client, back))
         tokens = body.tokens.model_dump(exclude_none=True)
         return answer(await vault.import_(None, body.name, body.client, tokens), 201)
@@ -177,9 +196,35 @@ async def callback(caller: Caller, request: Request) -> Response:
     return _told("Connected. You can close this page.", 200)
 
 
+@public.get("/oauth/link/{token}", operation_id="netra.oauth.link.show")
+async def show_link(caller: Caller, token: LinkToken) -> Response:
+    """What a link is for, with a button that follows it: programs that look at links in messages use none up."""
+    try:
+        found = await caller.edge.netra.oauth.shown_link(token)
+    except LinkUsed as error:
+        return _told(f"This link leads nowhere any more. {error.fix}", error.status)
+    words = f"{escape(found['tenant'])} asks you to connect {escape(found['name'])} at {escape(found['provider'])}."
+    return _page_of(f'<p>{words}</p><form method="post"><button>Continue to {escape(found["provider"])}</button></form>', 200)
+
+
+@public.post("/oauth/link/{token}", operation_id="netra.oauth.link.follow")
+async def follow_link(caller: Caller, token: LinkToken) -> Response:
+    """Send the user on to the provider: 303, once."""
+    try:
+        address = await caller.edge.netra.oauth.follow_link(token)
+    except LinkUsed as error:
+        return _told(f"This link leads nowhere any more. {error.fix}", error.status)
+    return Response(status_code=303, headers={"location": address, "cache-control": "no-store", "referrer-policy": "no-referrer"})
+
+
 def _told(words: str, status: int) -> Response:
-    headers = {"cache-control": "no-store", "content-security-policy": "default-src 'none'", "referrer-policy": "no-referrer"}
-    return HTMLResponse(f"<!doctype html><title>Netra</title><p>{escape(words)}</p>", status, headers)
+    return _page_of(f"<p>{escape(words)}</p>", status)
+
+
+def _page_of(body: str, status: int) -> Response:
+    policy = "default-src 'none'; frame-ancestors 'none'"
+    headers = {"cache-control": "no-store", "content-security-policy": policy, "referrer-policy": "no-referrer"}
+    return HTMLResponse(f"<!doctype html><title>Netra</title>{body}", status, headers)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ is a first grant), answers until SIGTERM or `--max-seconds`, and exits 0. Profil
 - `500`, `503`, ...: that status, nothing was done; `503-after`: the same after rotating; `429`: with Retry-After 1;
 - `delay:S`: the answer comes S seconds late; `garbage`: a success that is no JSON, after rotating; `slow`: a byte every 50 ms.
 
-Paths: /token, /authorize (a code at once, no page), /revoke, /userinfo (200 or 401), /.well-known/oauth-authorization-server and
+Paths: /token, /authorize (a code at once, no page), /device, /revoke, /userinfo (200 or 401), /.well-known/oauth-authorization-server and
 /.well-known/openid-configuration; for tests /grant (a new grant), /stats (every token request), /control (another fault or profile).
 """
 
@@ -35,6 +35,7 @@ from .grants import PROFILES, Grants
 
 CLIENT_ID: Final = "netra"
 SECRETS: Final = ("secret-a",)
+DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _SLOW_S: Final = 0.05
 _Answer = tuple[int, dict[str, str], bytes]
 
@@ -65,8 +66,9 @@ class Fault:
 class Provider:
     """The server inside the caller's event loop: `async with Provider("strict", "drop@1") as provider: ... provider.url`.
 
-    `requests` has a line per token request: grant, number of the refresh token that came, newest number then, status, and whether the
-    answer was `lost`. `most_in_flight` is the most of them that were under way at once.
+    `devices` says of each device code what is answered: an error, or `approved` for a grant, once. `requests` has a line per token
+    request: grant, number of the refresh token that came, newest number then, status, and whether the answer was `lost`.
+    `most_in_flight` is the most of them that were under way at once.
     """
 
     def __init__(
@@ -89,6 +91,9 @@ class Provider:
         self._clock = SystemClock()
         self._in_flight: dict[str, int] = {}
         self._codes: dict[str, dict[str, str]] = {}
+        self.devices: dict[str, str] = {}
+        self.device_lifetime_s: float = 600
+        self.device_interval_s: float = 5
         self._host, self._port = host, port
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -122,6 +127,7 @@ class Provider:
     def registration(self, **changes: Any) -> dict[str, Any]:
         """What Netra is told of it."""
         endpoints = {"token": [self.url + "/token"], "authorize": self.url + "/authorize", "revoke": self.url + "/revoke"}
+        endpoints["device"] = self.url + "/device"
         return {"client_id": CLIENT_ID, "client_secrets": list(self.secrets), "endpoints": endpoints, **changes}
 
     def superseded(self) -> list[dict[str, Any]]:
@@ -153,6 +159,8 @@ class Provider:
             return _json(self._metadata())
         if path == "/authorize":
             return self._authorize(query)
+        if path == "/device" and method == "POST":
+            return self._device_begun()
         if path == "/userinfo":
             good = self.grants.is_good(fields.get("authorization", "").removeprefix("Bearer "), self._clock.monotonic())
             return _json({"sub": "u1"}) if good else _json({"error": "invalid_token"}, 401)
@@ -191,8 +199,10 @@ class Provider:
             "authorization_endpoint": self.url + "/authorize",
             "token_endpoint": self.url + "/token",
             "revocation_endpoint": self.url + "/revoke",
+            "device_authorization_endpoint": self.url + "/device",
             "response_types_supported": ["code"],
-            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", DEVICE_CODE],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
         }
@@ -254,9 +264,33 @@ class Provider:
             answer = self.grants.refresh(form.get("refresh_token", ""), now)
         elif form.get("grant_type") == "authorization_code":
             answer = self._redeemed(form, now)
+        elif form.get("grant_type") == "client_credentials":
+            answer = {name: value for name, value in self.grants.new(now).items() if name != "refresh_token"}
+        elif form.get("grant_type") == DEVICE_CODE:
+            return self._device_asked(form.get("device_code", ""), now)
         else:
             return _json({"error": "unsupported_grant_type"}, 400)
         return _json(answer) if answer is not None else _json({"error": "invalid_grant"}, 400)
+
+    def _device_begun(self) -> _Answer:
+        code = f"device-{len(self.devices) + 1}"
+        self.devices[code] = "authorization_pending"
+        return _json(
+            {
+                "device_code": code,
+                "user_code": f"CODE-{len(self.devices)}",
+                "verification_uri": self.url + "/activate",
+                "expires_in": self.device_lifetime_s,
+                "interval": self.device_interval_s,
+            }
+        )
+
+    def _device_asked(self, code: str, now: float) -> _Answer:
+        said = self.devices.get(code, "invalid_grant")
+        if said != "approved":
+            return _json({"error": said}, 400)
+        self.devices[code] = "invalid_grant"
+        return _json(self.grants.new(now))
 
     def _redeemed(self, form: dict[str, str], now: float) -> dict[str, Any] | None:
         asked = self._codes.pop(form.get("code", ""), None)

@@ -6,4 +6,4 @@ from ..options import group
 
 app = group("Keep tokens of other services, and judge tokens of others.")
 
-from . import clients, connections, validate  # noqa: E402, F401  (each adds its commands to `app`)
+from . import clients, connections, providers, validate  # noqa: E402, F401  (each adds its commands to `app`)

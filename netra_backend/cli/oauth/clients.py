@@ -22,8 +22,9 @@ File = Annotated[Path, typer.Option("--file", metavar="F", help="JSON; - reads s
 async def set_(place: Place, name: Annotated[str, typer.Argument(metavar="NAME", help="Its name here.")], file: File) -> None:
     """Register as a client of a provider, or change that.
 
-    The file is a JSON object with `client_id`, `client_secrets` (one, or two while one is being changed), and `issuer` or `endpoints`
-    (`token`, `authorize`, `revoke`); `auth`, `scopes`, `replay_window_s` and `default_lifetime_s` if they differ.
+    The file is a JSON object with `client_id`, `client_secrets` (one, or two while one is being changed), and `provider` (see `netra oauth
+    providers`), `issuer` or `endpoints` (`token`, `authorize`, `revoke`, `device`); `parameters` of the provider; `auth`, `scopes`,
+    `replay_window_s`, `default_lifetime_s` and `idle_s` if they differ.
     """
     registration = read_object(file)
     async with entered(place) as door:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated, Any, Final
 
 import typer
@@ -13,6 +14,17 @@ from .clients import File, read_object
 from .door import entered
 
 LOOK_EVERY_S: Final = 0.5
+
+
+class Way(Enum):
+    """How a user, or the client itself, connects."""
+
+    ADDRESS = "address"
+    LINK = "link"
+    DEVICE = "device"
+    OWN = "client-credentials"
+
+
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The connection's name.")]
 
 
@@ -25,8 +37,8 @@ async def import_(
 ) -> None:
     """Take over tokens that were got elsewhere.
 
-    The file is a JSON object with `access_token`, `refresh_token` and `expires_in`, as a token endpoint answers it. From then on nobody
-    else may refresh that grant.
+    The file is a JSON object with `access_token`, `refresh_token` and `expires_in`, as a token endpoint answers it, or with an `api_key`
+    alone. From then on nobody else may refresh that grant.
     """
     tokens = read_object(file)
     async with entered(place) as door:
@@ -42,6 +54,7 @@ async def connect(
     redirect_uri: Annotated[
         str | None, typer.Option("--redirect-uri", metavar="URL", help="Where the user comes back to; the server's /oauth/callback.")
     ] = None,
+    by: Annotated[Way, typer.Option("--by", help="An address, a link to send, a code to type, or its own right.")] = Way.ADDRESS,
     wait: Annotated[float, typer.Option("--wait", metavar="S", help="Seconds to wait for the user; 0 only prints the address.")] = 300,
 ) -> int:
     """Print where a user connects, and wait until it is done; exit 1 if it is not."""
@@ -49,8 +62,15 @@ async def connect(
 
     clock = SystemClock()
     async with entered(place) as door:
-        begun = await door.connect(name or client, client, redirect_uri)
-        place.output.event(begun, begun["authorize_url"])
+        if by is Way.OWN:
+            made = await door.own(name or client, client)
+            place.output.event(made, _words(made))
+            return OK
+        if by is Way.ADDRESS:
+            begun = await door.connect(name or client, client, redirect_uri)
+        else:
+            begun = await (door.link if by is Way.LINK else door.device)(name or client, client)
+        place.output.event(begun, _asked(begun))
         if not wait:
             return OK
         shown = await door.status(name or client)
@@ -102,6 +122,14 @@ async def revoke(place: Place, name: Name) -> None:
     async with entered(place) as door:
         found = await door.revoke(name)
     place.output.document(found, _words(found))
+
+
+def _asked(begun: dict[str, Any]) -> str:
+    """What the user is told."""
+    if "user_code" in begun:
+        return f"{begun['verification_uri']} and type {begun['user_code']}"
+    found: str = begun.get("authorize_url") or begun["url"]
+    return found
 
 
 def _words(shown: dict[str, Any]) -> str:

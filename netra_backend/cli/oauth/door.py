@@ -36,6 +36,18 @@ class Door(Protocol):
         """Where to send the user, and until when."""
         ...
 
+    async def link(self, name: str, client: str) -> Shape:
+        """A link to send to the user, and until when it leads there."""
+        ...
+
+    async def device(self, name: str, client: str) -> Shape:
+        """What the user types, and where."""
+        ...
+
+    async def own(self, name: str, client: str) -> Shape:
+        """The connection by the client's own right."""
+        ...
+
     async def status(self, name: str) -> Shape:
         """How a connection stands."""
         ...
@@ -82,8 +94,21 @@ class LocalDoor:
             raise UsageError("no address is named that the user comes back to", fix="Give --redirect-uri, or ask a server with --server.")
         return await self._vault.connect(None, name, client, redirect_uri)
 
+    async def link(self, name: str, client: str) -> Shape:
+        """See `Door.link`. Nobody listens here who could open it."""
+        raise UsageError(f"a link for {name} needs a server that opens it", fix=f"Ask a server with --server to connect {client}.")
+
+    async def device(self, name: str, client: str) -> Shape:
+        """See `Door.device`."""
+        return await self._vault.device(None, name, client)
+
+    async def own(self, name: str, client: str) -> Shape:
+        """See `Door.own`."""
+        return await self._vault.own(None, name, client)
+
     async def status(self, name: str) -> Shape:
-        """See `Door.status`."""
+        """See `Door.status`. No worker runs here, so a device's code is asked for when somebody looks."""
+        await self._vault.poll_devices()
         return await self._vault.status(None, name)
 
     async def connections(self) -> list[Shape]:
@@ -137,6 +162,22 @@ class RemoteDoor:
         """See `Door.connect`."""
         back = {"redirect_uri": redirect_uri} if redirect_uri is not None else {}
         found: Shape = await self._client.post(*self._path, "connections", body={"name": name, "client": client, **back})
+        return found
+
+    async def link(self, name: str, client: str) -> Shape:
+        """See `Door.link`."""
+        return await self._made(name, client, "link")
+
+    async def device(self, name: str, client: str) -> Shape:
+        """See `Door.device`."""
+        return await self._made(name, client, "device_code")
+
+    async def own(self, name: str, client: str) -> Shape:
+        """See `Door.own`."""
+        return await self._made(name, client, "client_credentials")
+
+    async def _made(self, name: str, client: str, grant: str) -> Shape:
+        found: Shape = await self._client.post(*self._path, "connections", body={"name": name, "client": client, "grant": grant})
         return found
 
     async def status(self, name: str) -> Shape:

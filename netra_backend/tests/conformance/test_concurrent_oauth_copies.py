@@ -11,6 +11,7 @@ import pytest
 from netra_backend.errors import NetraError
 from netra_backend.oauth import flows, store
 from netra_backend.oauth.errors import GrantInUse
+from netra_backend.oauth.flows import Beginning
 from netra_backend.oauth.model import Client, Grant, Lease, Ready
 from netra_backend.storage.sealing import RootKeys, Sealer
 from netra_backend.storage.tenants import ensure
@@ -25,12 +26,13 @@ FAR_US = 10**18
 READS = {
     "store.client_named", "store.client_of", "store.client_of_connection", "store.clients", "store.connection_named",
     "store.connection_and_client", "store.connections", "store.current", "store.due", "store.generations", "store.spool_key",
-    "flows.found", "flows.get", "flows.overdue",
+    "flows.found", "flows.get", "flows.look", "flows.overdue", "flows.due_polls",
 }  # fmt: skip
 HERE = {
     "store.set_client", "store.import_grant", "store.replace", "store.fail", "store.begin", "store.send_again", "store.give_up",
     "store.doubt", "store.reject", "store.commit", "store.revoke", "store.note_reading",
-    "flows.begin", "flows.consume", "flows.commit", "flows.end", "flows.expire",
+    "flows.begin", "flows.consume", "flows.commit", "flows.end", "flows.expire", "flows.follow", "flows.take_poll",
+    "flows.poll_later",
 }  # fmt: skip
 """`replace` and `fail` are steps of verbs that are here, `note_reading` inserts one row with an id of its own."""
 
@@ -197,7 +199,7 @@ async def test_two_revocations_are_one(pair):
 
 async def a_flow(database, state=b"s" * 32):
     await database.write(store.set_client, SEALER, CLIENT, scope=ACME)
-    await database.write(flows.begin, SEALER, "new", "idp", state, "verifier", "http://back/", scope=ACME)
+    await database.write(flows.begin, SEALER, "new", "idp", Beginning(state, "verifier", "http://back/"), scope=ACME)
     found = await database.read(flows.found, state, scope=replace(ACME, tenant="*"))
     return found[1]
 
@@ -205,7 +207,7 @@ async def a_flow(database, state=b"s" * 32):
 async def test_two_ways_of_a_new_name_are_one_pending_connection(pair):
     await pair[0].write(store.set_client, SEALER, CLIENT, scope=ACME)
     begins = (
-        door.write(flows.begin, SEALER, "new", "idp", state * 32, "v", "http://back/", scope=ACME)
+        door.write(flows.begin, SEALER, "new", "idp", Beginning(state * 32, "v", "http://back/"), scope=ACME)
         for door, state in zip(pair, (b"a", b"b"), strict=True)
     )
     found = await asyncio.gather(*begins, return_exceptions=True)
@@ -217,6 +219,26 @@ async def test_a_state_is_consumed_once(pair):
     flow = await a_flow(pair[0])
     found = await both(pair, flows.consume, SEALER, flow)
     assert sorted(each is None for each in found) == [False, True]
+
+
+async def a_flow_of(database, kind, **facts):
+    await database.write(store.set_client, SEALER, CLIENT, scope=ACME)
+    await database.write(flows.begin, SEALER, "new", "idp", Beginning(kind[:1].encode() * 32, "v", kind=kind, **facts), scope=ACME)
+    return (await database.read(flows.found, kind[:1].encode() * 32, scope=replace(ACME, tenant="*")))[1]
+
+
+async def test_a_link_is_followed_once(pair):
+    flow = await a_flow_of(pair[0], "link")
+    found = await both(pair, flows.follow, SEALER, flow)
+    assert sorted(each is None for each in found) == [False, True]
+
+
+async def test_a_devices_code_is_asked_for_by_one(pair):
+    flow = await a_flow_of(pair[0], "device", interval_s=0)
+    found = await both(pair, flows.take_poll, SEALER, flow, 60)
+    assert sorted(each is None for each in found) == [False, True]
+    await both(pair, flows.poll_later, flow, 7)
+    assert (await pair[0].read(flows.get, SEALER, flow, scope=ACME)).interval_s == 7
 
 
 async def test_a_codes_tokens_are_committed_once(pair):

@@ -54,3 +54,27 @@ def test_what_is_no_file_or_no_object_is_a_wrong_call(netra, tmp_path):
     (tmp_path / "list.json").write_text("[]")
     assert netra("import", "idp", "--file", tmp_path / "list.json").code == 2
     assert netra("token", "nobody").code == 1
+
+
+def test_known_providers_are_listed_with_their_sources(capsys):
+    listed = run(capsys, "oauth", "providers", "--json")
+    assert listed.code == 0
+    found = {each["provider"]: each for each in listed.document["providers"]}
+    assert (found["xero"]["replay_window_s"], found["google"]["rotation"]) == (1800, "never")
+    assert all(each["source"].startswith("https://") for each in found.values())
+
+
+def test_a_client_connects_by_its_own_right_and_a_device_by_a_code(netra):
+    own = netra("connect", "idp", "--name", "service", "--by", "client-credentials")
+    assert (own.code, own.document["kind"], own.document["state"]) == (0, "client_credentials", "active")
+    shown = netra("connect", "idp", "--name", "tv", "--by", "device", "--wait", "0")
+    assert (shown.code, shown.document["user_code"]) == (0, "CODE-1")
+    assert netra("connect", "idp", "--name", "new", "--by", "link").code == 2  # nobody listens who could open it
+
+
+def test_an_api_key_is_kept_and_printed_when_it_is_asked_for(netra, tmp_path):
+    (tmp_path / "kind.json").write_text('{"kind": "api_key"}')
+    (tmp_path / "key.json").write_text('{"api_key": "planted-key"}')
+    assert netra("client", "set", "mailer", "--file", tmp_path / "kind.json").code == 0
+    assert netra("import", "mailer", "--file", tmp_path / "key.json", "--name", "mail").document["kind"] == "api_key"
+    assert netra("token", "mail").document["access_token"] == "planted-key"

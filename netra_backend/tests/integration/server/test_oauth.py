@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -123,3 +124,64 @@ async def test_another_tenants_key_finds_nothing(served, provider):
 async def test_without_a_key_nothing_is_told(app):
     async with client_of(app, None) as nobody:
         assert (await nobody.get(f"{HERE}/connections/user/token")).status_code == 401
+
+
+async def made(client, name, grant, **body):
+    return await client.post(f"{HERE}/connections", json={"name": name, "client": "idp", "grant": grant, **body})
+
+
+async def test_a_link_shows_a_page_with_a_button_and_leads_on_once(served, app, provider):
+    await connected(served, provider)
+    link = await made(served, "new", "link")
+    assert link.status_code == 200
+    async with client_of(app, None) as nobody:
+        path = urlsplit(link.json()["url"]).path
+        for _ in range(2):
+            page = await nobody.get(path)
+            assert (page.status_code, page.headers["referrer-policy"]) == (200, "no-referrer")
+            assert "acme asks you to connect new at 127.0.0.1" in page.text
+        sent = await nobody.post(path)
+        assert sent.status_code == 303
+        assert sent.headers["location"].startswith(provider.url + "/authorize?")
+        assert {(await nobody.post(path)).status_code, (await nobody.get(path)).status_code} == {404}
+        assert (await nobody.get("/oauth/link/guess")).status_code == 404
+
+
+async def test_what_a_link_shows_cannot_be_a_page_of_somebody_else(served, app, provider):
+    await connected(served, provider)
+    link = await made(served, "<script>x", "link")
+    async with client_of(app, None) as nobody:
+        page = await nobody.get(urlsplit(link.json()["url"]).path)
+    assert "<script>" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+async def test_a_device_is_told_what_to_type_and_a_client_gets_its_own_token(served, provider):
+    await connected(served, provider)
+    device = await made(served, "tv", "device_code")
+    assert (device.status_code, device.json()["user_code"], device.json()["state"]) == (200, "CODE-1", "pending")
+    own = await made(served, "service", "client_credentials")
+    assert (own.status_code, own.json()["kind"], own.json()["state"]) == (201, "client_credentials", "active")
+    assert (await served.get(f"{HERE}/connections/service/token")).status_code == 200
+
+
+async def test_an_api_key_is_kept_and_served_with_the_scope_of_tokens_only(served):
+    assert (await served.put(f"{HERE}/oauth/clients/idp", json={"kind": "api_key"})).status_code == 200
+    kept = await served.post(f"{HERE}/connections", json={"name": "mail", "client": "idp", "tokens": {"api_key": "planted-key"}})
+    assert (kept.status_code, kept.json()["kind"]) == (201, "api_key")
+    assert "planted-key" not in kept.text + (await served.get(f"{HERE}/connections/mail")).text + (await served.get(f"{HERE}/audit")).text
+    assert (await served.get(f"{HERE}/connections/mail/token")).json()["access_token"] == "planted-key"
+    assert "connection.token.read" in await actions(served)
+
+
+async def test_a_registration_by_a_preset_shows_what_it_came_to(served):
+    given = {"provider": "okta", "parameters": {"domain": "acme.okta.com"}, "client_id": "x", "endpoints": {"token": ["https://own/token"]}}
+    shown = (await served.put(f"{HERE}/oauth/clients/idp", json=given)).json()
+    assert (shown["provider"], shown["issuer"], shown["endpoints"]["token"]) == ("okta", "https://acme.okta.com", ["https://own/token"])
+    for wrong in (
+        {"client_id": "x", "provider": "nobody"},
+        {"provider": "github"},
+        {"kind": "api_key", "client_id": "x"},
+        {"kind": "other"},
+    ):
+        assert (await served.put(f"{HERE}/oauth/clients/idp", json=wrong)).status_code == 422

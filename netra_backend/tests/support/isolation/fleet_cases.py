@@ -87,6 +87,7 @@ OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "batch.tenant_of_run": ("whose run it is is what is asked", {"id": r.RUN}),
     "oauth.due_connections": ("the scheduler renews whatever is due; each row names its tenant", {"now_us": r.NOW_US, "limit": 10}),
     "oauth.flow_by_state": ("whose way comes back is known by this alone", {"state_hash": r.named(r.GLOBEX)}),
+    "oauth.due_polls": ("devices' codes are asked for, whoever's they are", {"now_us": r.NOW_US, "limit": 10}),
     "oauth.open_flows": ("ways that nobody came back on end, whoever's they are", {"now_us": 2 * r.FAR_US, "limit": 10}),
     "storage.take_outbox": ("the log's leader moves every tenant's rows", {"limit": 10}),
     "storage.read_log": ("a cursor reads a stream whole; each item names its tenant", {"stream": "events", "after": 0, "limit": 10}),

@@ -41,6 +41,7 @@ NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("atte
 TASK, NEW_TASK, FREE_TASK = named("task"), named("task new"), named("task free")
 RUN, NEW_RUN, IDLE_RUN = named("run"), named("run new"), named("run idle")
 FLOW, NEW_FLOW = named("flow"), named("flow new")
+LINK_FLOW, DEVICE_FLOW = named("flow link"), named("flow device")
 CLIENT, NEW_CLIENT = named("client"), named("client new")
 CONNECTION, NEW_CONNECTION, FREE = named("connection"), named("connection new"), named("connection free")
 """The first is leased to NODE, the second is to be made, the third is free; each of the first two names stands in both tenants."""
@@ -225,6 +226,7 @@ def _runs(tenant: str) -> Iterator[Row]:
 def _connections(tenant: str) -> Iterator[Row]:
     """Leased, with an open intent; free; and a successor that came too late."""
     facts = {"issuer": f"http://{tenant}/", "token_endpoints": "[]", "client_id": tenant, "auth": "none", "sealed": tenant.encode()}
+    facts["idle_s"] = _one_or_two(tenant)
     yield (
         "netra_oauth_client",
         {"tenant": tenant, "id": CLIENT, "name": "client", **facts, "first_secret": 0, "scopes": "[]", **_made(), **_by("client")},
@@ -237,6 +239,9 @@ def _connections(tenant: str) -> Iterator[Row]:
     facts = {"connection_id": CONNECTION, "verifier": tenant.encode(), "redirect_uri": f"http://{tenant}/", "generation": 0}
     facts |= {"state_hash": named(tenant), "expires_us": FAR_US, "created_us": 1}
     yield "netra_connect_flow", {"tenant": tenant, "id": FLOW, **facts}
+    yield "netra_connect_flow", {"tenant": tenant, "id": LINK_FLOW, **facts, "state_hash": named(f"{tenant} link"), "kind": "link"}
+    poll = {"kind": "device", "poll_us": PAST_US, "interval_s": _one_or_two(tenant)}
+    yield "netra_connect_flow", {"tenant": tenant, "id": DEVICE_FLOW, **facts, "state_hash": named(f"{tenant} device"), **poll}
     facts = {"rt_fp": "fp-late", "parent_generation": 8 + _one_or_two(tenant), "sealed": tenant.encode(), "created_us": 1}
     yield "netra_connection_orphan", {"tenant": tenant, "connection_id": CONNECTION, **facts}
 
