@@ -39,7 +39,8 @@ def reports() -> list[dict[str, Any]]:
 
 def render(runs: list[dict[str, Any]]) -> str:
     """The whole page."""
-    page, shown = HEAD, set()
+    page = HEAD
+    shown: set[str] = set()
     for report in runs:
         tables: dict[str, list[dict[str, Any]]] = {}
         for row in report["rows"]:

@@ -115,7 +115,8 @@ class Devices:
     async def _settle(self, scope: Scope, sending: Sending, outcome: Outcome) -> None:
         interval_s = sending.flow.interval_s or INTERVAL_S
         if outcome.kind is Kind.REJECTED and outcome.cause != "authorization_pending":
-            ended = {"access_denied": "refused", "expired_token": "expired"}.get(outcome.cause, "failed")
+            said = outcome.cause
+            ended = "refused" if said == "access_denied" else "expired" if said == "expired_token" else "failed"
             await self._write(scope, flows.end, sending.flow.id, ended, outcome.cause)
             return
         if outcome.kind is Kind.THROTTLED:
