@@ -1,28 +1,34 @@
 # Every target works from nothing: Python 3.11 or later and make are enough, no root, no system service.
 # Each writes build/report/<target>.json (tools/report.py): command, revision, date, seconds, exit code, counts.
 #
-#   make demo      the main job on real data, with a process killed half-way; under two minutes
+#   make demo      one story of all five parts on real data, with two processes killed half-way; under three minutes
 #                  (ARGS=--postgres: three processes on a PostgreSQL server from a wheel, out of the tests' environment)
-#   make test      all tests, a file in one of two processes (ARGS="-k sweep" goes to pytest; ARGS="-n 0" for one process)
+#   make test      all tests, a file in one of two processes (ARGS="-k sweep" goes to pytest; ARGS="-n 0" for one process;
+#                  BROWSER=0 leaves the browser's out and says so)
 #   make check     lint, types, import law, sizes, docs
 #   make bench     the benchmarks, peers beside  (ARGS goes to benchmarks/run.py)
 #   make soak      long fault runs               (PART=name for one of them)
 #   make controls  break the code on purpose: each promise's test must notice   (ARGS="--only ID --jobs 2")
 #   make env, make env-test    only build the environment: for the demo and the server, for everything
 #   make lock      resolve requirements/*.in, keeping what still fits   (LOCKFLAGS=--upgrade for the newest)
+#   make site      docs/ as a site, in build/site
 #   make clean     remove what the targets made
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
 UV     := $(VENV)/bin/uv pip
 REPORT := tools/report.py
+# Where PYTHONDONTWRITEBYTECODE is set, every process would compile what it imports anew, which is a second of CPU for each. Not every
+# file in a package is Python that this interpreter takes (templates, old syntax): what cannot be compiled is left as it is.
+BYTECODE := $(PY) -m compileall -q -q -j 0
 
 # The first interpreter that runs and is new enough; version managers leave shims that do neither.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
-.PHONY: env env-test demo test check bench soak controls lock clean python
+.PHONY: env env-test demo test check bench soak controls site lock clean python browser
 .DEFAULT_GOAL := env
+export BROWSER
 .DELETE_ON_ERROR:
 
 env: python
@@ -35,7 +41,7 @@ env-test: python
 demo: $(VENV)/.env $(if $(findstring --postgres,$(ARGS)),$(VENV)/.env-test)
 	@$(PY) $(REPORT) demo -- $(PY) -m netra_backend.cli.main demo $(ARGS)
 
-test: $(VENV)/.env-test
+test: $(VENV)/.env-test browser
 	@$(PY) $(REPORT) test --junit build/report/test.xml -- \
 		$(PY) -m pytest --numprocesses=2 --dist=loadfile --junit-xml=build/report/test.xml $(ARGS) netra_backend/tests
 
@@ -50,6 +56,16 @@ soak: $(VENV)/.env-test
 
 controls: $(VENV)/.env-test
 	@$(PY) $(REPORT) controls -- $(PY) -m tools.controls $(ARGS)
+
+site: $(VENV)/.env-test
+	@$(PY) $(REPORT) site -- $(PY) -m mkdocs build --strict --quiet
+
+# Chromium for the dashboard's tests: the one on PATH, or Debian's where we may install it.
+browser:
+	@[ "$(BROWSER)" = 0 ] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing Chromium for the browser tests" && \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || { \
+		echo "The browser tests need Chromium on PATH: sudo apt-get install chromium   (or leave them out: make test BROWSER=0)" >&2; exit 2; }
 
 python:
 	@test -n "$(PYTHON)" || { \
@@ -68,6 +84,7 @@ $(VENV)/.env: $(VENV)/.bootstrap requirements/env.txt requirements/data.txt pypr
 	@$(UV) install --quiet --python $(PY) --require-hashes -r requirements/env.txt
 	@$(UV) install --quiet --python $(PY) --require-hashes --no-deps --no-build-isolation -r requirements/data.txt
 	@$(UV) install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@$(BYTECODE) $(VENV)/lib netra_backend || true
 	@touch $@
 
 $(VENV)/.env-test: $(VENV)/.env requirements/test.txt requirements/svix1.txt $(wildcard requirements/node/*.json)
@@ -75,6 +92,7 @@ $(VENV)/.env-test: $(VENV)/.env requirements/test.txt requirements/svix1.txt $(w
 	@$(UV) install --quiet --python $(PY) --require-hashes --no-deps --target $(VENV)/svix1 -r requirements/svix1.txt
 	@mkdir -p $(VENV)/node && cp requirements/node/*.json $(VENV)/node/
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --prefix $(VENV)/node --silent --ignore-scripts --no-audit --no-fund
+	@$(BYTECODE) $(VENV)/lib $(VENV)/svix1 || true
 	@touch $@
 
 # One resolution for every platform and every Python that Netra claims. The files carry hashes and no address, so they
@@ -89,6 +107,8 @@ lock: $(VENV)/.bootstrap
 	$(COMPILE) requirements/test.in -o requirements/test.txt
 	$(COMPILE) --no-deps requirements/svix1.in -o requirements/svix1.txt
 	cd requirements/node && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+	$(PY) -c 'import json, pathlib; file = pathlib.Path("requirements/node/package-lock.json"); lock = json.loads(file.read_text()); \
+		[each.pop("funding", None) for each in lock["packages"].values()]; file.write_text(json.dumps(lock, indent=2) + "\n")'
 
 clean:
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

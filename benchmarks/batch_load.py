@@ -226,6 +226,18 @@ class Bench:
             return taken_s
 
 
+async def ours_in_chunks_of(url: str, data: Path, file: Path, size: int) -> float:
+    """Seconds from the start to the end of a run whose chunks have at most so many items."""
+    job = batch.job(f"bench-{size}", read=lambda params: batch.csv(params["file"]), process=made_of, write=write, chunk=size)
+    async with Netra(url, data=data, role="cli", environ={}) as netra:
+        started = time.perf_counter()
+        async with netra.transaction(tenant="bench") as tx:
+            run = await netra.batch.start(tx, job, {"file": str(file)}, f"{time.time_ns()}")
+        while (await netra.batch.status(run))["state"] in {"queued", "running"}:
+            await asyncio.sleep(0.02)
+        return time.perf_counter() - started
+
+
 async def _count(url: str) -> int:
     connection = await asyncpg.connect(url)
     try:

@@ -31,7 +31,10 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `ours` and `peer` hold one figure per run; `budget` is the aim of the design pages, if there is one."""
+    """One comparison. `ours` and `peer` hold one figure per run; `budget` is the aim of the design pages, if there is one.
+
+    `ratio_budget` is that aim over the figure of this peer that the design was made with: what is left of an aim on another machine.
+    """
 
     name: str
     engine: str
@@ -42,14 +45,22 @@ class Row:
     peer_name: str | None = None
     budget: float | None = None
     better: Literal["higher", "lower"] = "higher"
+    ratio_budget: float | None = None
 
     @property
     def met(self) -> bool | None:
         """Whether the median keeps the budget; None without one."""
-        if self.budget is None:
+        return self._keeps(median(self.ours), self.budget)
+
+    @property
+    def ratio_met(self) -> bool | None:
+        """The same of the ratio."""
+        return self._keeps(median(self.ours) / median(self.peer), self.ratio_budget) if self.peer else None
+
+    def _keeps(self, figure: float, budget: float | None) -> bool | None:
+        if budget is None:
             return None
-        middle = median(self.ours)
-        return middle >= self.budget if self.better == "higher" else middle <= self.budget
+        return figure >= budget if self.better == "higher" else figure <= budget
 
     def as_json(self) -> dict[str, Any]:
         """The row as docs/benchmarks.md describes it."""
@@ -64,6 +75,8 @@ class Row:
             "ratio": rounded(ours / peer) if peer else None,
             "budget": self.budget,
             "met": self.met,
+            "ratio_budget": rounded(self.ratio_budget),
+            "ratio_met": self.ratio_met,
             "better": self.better,
             "durability": self.durability,
             "runs": {"ours": list(map(rounded, self.ours)), "peer": list(map(rounded, self.peer))},

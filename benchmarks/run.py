@@ -12,10 +12,20 @@ import sys
 import time
 from pathlib import Path
 
+import audit_log
 import batch_load
+import batch_peers
+import batch_shapes
+import cache_hits
+import cache_stale
+import dashboard_pages
+import debug_sessions
 import group_commit
 import group_commit_postgres
 import hostile_endpoints
+import oauth_tokens
+import observability
+import token_validation
 import webhooks_end_to_end
 import webhooks_shapes
 import webhooks_statements
@@ -23,6 +33,7 @@ from measure import machine, show, write_report
 
 REPORT = Path("build/report/bench.json")
 TABLES = {
+    "dashboard_pages": dashboard_pages,
     "group_commit": group_commit,
     "group_commit_postgres": group_commit_postgres,
     "webhooks_end_to_end": webhooks_end_to_end,
@@ -30,6 +41,15 @@ TABLES = {
     "webhooks_shapes": webhooks_shapes,
     "webhooks_statements": webhooks_statements,
     "batch_load": batch_load,
+    "observability": observability,
+    "cache_hits": cache_hits,
+    "cache_stale": cache_stale,
+    "debug_sessions": debug_sessions,
+    "batch_peers": batch_peers,
+    "batch_shapes": batch_shapes,
+    "oauth_tokens": oauth_tokens,
+    "audit_log": audit_log,
+    "token_validation": token_validation,
 }
 
 

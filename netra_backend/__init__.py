@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from . import batch, oauth
     from .errors import NetraError
     from .netra import Netra
+    from .observability.kpi.model import Event
 
-__all__ = ["Netra", "NetraError", "batch", "oauth"]
+__all__ = ["Event", "Netra", "NetraError", "batch", "oauth"]
 __version__ = "0.1.0.dev0"
 
-_HOMES: Final = {"Netra": ".netra", "NetraError": ".errors"}
+_HOMES: Final = {"Event": ".observability.kpi.model", "Netra": ".netra", "NetraError": ".errors"}
 _PARTS: Final = frozenset({"batch", "oauth"})
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from .batch import registry
+from .batch.causes import Witness as BatchWitness
 from .batch.service import Batch
 from .batch.settings import BatchSettings
 from .cache.service import Cache
@@ -18,26 +20,54 @@ from .cache.settings import CacheSettings
 from .cache.stats import Stats
 from .cache.valkey import Valkey
 from .errors import MissingTenant, NetraError
+from .kernel import debugging
+from .kernel.debugging import any_session, watching
 from .kernel.ids import try_from_text
-from .kernel.runtime import Runtime
+from .kernel.rounds import Rounds
+from .kernel.runtime import NoMetrics, NoTracer, Runtime
 from .kernel.scope import SYSTEM_TENANT, Scope, TraceContext, check_tenant, system_scope
 from .kernel.settings import Settings, load
+from .kernel.witnesses import Together
+from .oauth.causes import Witness as VaultWitness
 from .oauth.service import OAuth
 from .oauth.settings import OAuthSettings
+from .oauth.sso.service import Sso
+from .oauth.sso.settings import SsoSettings
 from .oauth.worker import Keeper
+from .observability.audit.feed import TYPE as AUDIT_ENTRY
+from .observability.audit.feed import Feed
+from .observability.audit.memory import Memory
+from .observability.audit.retention import Retention
+from .observability.audit.sequencer import Sequencer
+from .observability.audit.service import Audit
+from .observability.audit.settings import AuditSettings
+from .observability.audit.uses import UseLedger
+from .observability.debug.hub import Hub
+from .observability.debug.service import Debug
+from .observability.debug.settings import DebugSettings
+from .observability.events.service import Events
+from .observability.kpi.service import Kpis
+from .observability.kpi.worker import Follower
+from .observability.metrics.aggregate import Aggregate
+from .observability.metrics.registry import Registry
+from .observability.tracing.service import Traces
+from .observability.tracing.tracer import NOTHING, Nothing, Tracer, Working
+from .observability.tracing.tracer import Keeper as SpanKeeper
 from .resilience.egress import Egress
+from .resilience.memory_pressure import MemoryProbe
 from .storage import meta, tenants
 from .storage.adopted import adopt
 from .storage.adopted.transaction import Host
 from .storage.database import Database
 from .storage.leader import LogLeader
 from .storage.membership import Membership
-from .storage.postgres import Postgres
 from .storage.sealing import Sealer, load_root_keys
-from .storage.sqlite import Sqlite
 from .storage.tenants import Tenant
 from .storage.transaction import StoreFunction, Tx
 from .sync import Home, LoopThread, SyncDoor
+from .webhooks import endpoints
+from .webhooks.causes import Witness
+from .webhooks.model import Endpoint
 from .webhooks.sender import Sender
 from .webhooks.service import Webhooks
 from .webhooks.settings import WebhookSettings
@@ -50,6 +80,7 @@ if TYPE_CHECKING:
 REWRAP_BATCH: Final = 100
 REWRAP_AGAIN_S: Final = 5.0
 TENANTS_KNOWN: Final = 10_000
+RECEIVERS_LOOKED_AT: Final = 1_000
 TENANT_KNOWN_S: Final = 1.0
 """How long a name is taken to mean the same tenant; somebody may rename or delete it."""
 
@@ -58,7 +89,7 @@ _LIBRARY: Final = Scope(SYSTEM_TENANT, "library")
 _NOT_NAMED: Final = ""
 """The tenant of a context that has a trace and no tenant yet."""
 
-_scope: ContextVar[Scope | None] = ContextVar("netra_scope", default=None)
+_scope: ContextVar[Scope | Working | None] = ContextVar("netra_scope", default=None)
 
 
 class Netra:
@@ -84,7 +115,10 @@ class Netra:
         **settings: Any,
     ) -> None:
         self.settings: Settings = load(environ, config, database_url=url, **settings)
-        self.runtime = runtime or Runtime()
+        given = _observed(runtime or Runtime())
+        self._uses = UseLedger(given)
+        self._hub = Hub(given, DebugSettings.of(self.settings))
+        self.runtime = replace(given, debug=self._hub, uses=self._uses)
         self.runtime.failpoints.arm_from_environment(environ)
         self.workers = workers
         self._dev = dev
@@ -92,6 +126,11 @@ class Netra:
         self._stack = AsyncExitStack()
         self._home = Home(None, os.getpid())
         self._install_id = ""
+        self.trace_around: Callable[[], TraceContext | None] | None = None
+        self.aggregate: Aggregate | None = None
+        self._door: tuple[Home, SyncDoor] | None = None
+        self.events = Events()
+        self.kpi = Kpis(self.runtime, self._scope_of)
         self._tenants: dict[str, tuple[str, float]] = {}
 
     async def __aenter__(self) -> Self:
@@ -120,7 +159,9 @@ class Netra:
     @property
     def sync(self) -> SyncDoor:
         """The same calls without `await`, for synchronous code; see `SyncDoor`."""
-        return SyncDoor(self, self._home)
+        if self._door is None or self._door[0] is not self._home:
+            self._door = (self._home, SyncDoor(self, self._home))
+        return self._door[1]
 
     async def start(self) -> None:
         """Open the database, join the other processes, start the workers."""
@@ -142,6 +183,7 @@ class Netra:
         self.database = self._new_database()
         await self.database.open()
         self._stack.push_async_callback(self.database.close)
+        self._stack.push_async_callback(self._uses.flush, self.database, whole=True)
         self._install_id = await self.database.write(meta.install_id, scope=system_scope())
         await self.database.write(self.sealer.prove, scope=system_scope())
         self.membership = Membership(
@@ -154,10 +196,35 @@ class Netra:
         self._stack.push_async_callback(self.leader.stop)
         if self.workers:
             self._in_background(self._rewrap())
+        self._start_metrics()
+        await self._start_tracing()
+        self._keep_up(self._uses.rounds(self.database))
+        await self._start_debug()
+        self._start_audit()
+        await self._start_oauth()  # before those who send with its tokens, and so stopped after them
         await self._start_webhooks()
         await self._start_cache()
         await self._start_batch()
-        await self._start_oauth()
+        await self._start_kpis()
+
+    async def _start_debug(self) -> None:
+        self.debug = Debug(self.database, self.runtime, self._hub, self._scope_of)
+        await self._hub.start(self.database)
+        self._stack.push_async_callback(self._hub.stop)
+        exporters = getattr(self.runtime.tracer, "exporters", None)
+        if exporters is not None:
+            exporters.append(self._hub.heard)
+            self._stack.callback(exporters.remove, self._hub.heard)
+
+    def _start_audit(self) -> None:
+        options = AuditSettings.of(self.settings, self._install_id)
+        sequencer = Sequencer(self.database, self.runtime, self.membership, self.sealer, Memory(options.memory), options.origin)
+        self.audit = Audit(self.database, self.runtime, sequencer)
+        if self.workers:
+            self._keep_up(sequencer.rounds)
+            if options.keep_s is not None:
+                retention = Retention(self.database, self.runtime, self.membership, options.keep_s, self.audit.settle)
+                self._keep_up(retention.rounds)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -167,6 +234,10 @@ class Netra:
             await asyncio.gather(task, return_exceptions=True)
 
         self._stack.push_async_callback(end)
+
+    def _keep_up(self, rounds: Rounds) -> None:
+        rounds.start()
+        self._stack.push_async_callback(rounds.stop)
 
     async def _rewrap(self) -> None:
         """Move data keys to the ring's first root key, in small batches beside everything else."""
@@ -181,22 +252,26 @@ class Netra:
     async def _start_webhooks(self) -> None:
         settings = self.settings
         self.egress = await self._stack.enter_async_context(self._new_egress())
+        if self.workers:
+            self.egress.preload()
         options = WebhookSettings.of(settings)
         snapshots = Snapshots(self.database, self.sealer)
         dispatcher = None
         if self.workers:
-            sender = Sender(self.database, self.runtime, options, self.membership, snapshots, self.egress)
+            sender = Sender(self.database, self.runtime, options, self.membership, snapshots, self.egress, self.oauth)
             dispatcher = Dispatcher(self.database, self.runtime, options, self.membership, snapshots, sender)
         self.webhooks = Webhooks(self.database, self.runtime, options, self.sealer, self.membership, snapshots, dispatcher, self._scope_of)
         if dispatcher is not None:
             await dispatcher.start()
             self._stack.push_async_callback(dispatcher.stop)
+            self._keep_up(Feed(self.database, self.runtime, self.membership, _AuditReceivers(self.webhooks)).rounds)
 
     async def _start_cache(self) -> None:
         options = CacheSettings.of(self.settings)
         stats = Stats()
-        shared = Valkey(options.url, self._install_id, self.runtime, stats.l2) if options.url is not None else None
+        shared = Valkey(options.url, self._install_id, self.runtime, stats) if options.url is not None else None
         self.cache = Cache(self.database, self.runtime, options, _CacheHost(self), shared, stats)
+        self.leader.on_sequenced.append(self.cache.follower.hurry)
         self._stack.push_async_callback(self.cache.close)
         if shared is not None:
             await shared.check()
@@ -205,6 +280,10 @@ class Netra:
         """Run a coroutine on Netra's event loop while the calling thread, which must be another, waits."""
         return self._home.submit(work).result()
 
+    async def run_awaited(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on Netra's event loop while this one, which may be another, goes on."""
+        return await self._home.run(work, asynchronous=True)
+
     @property
     def is_here(self) -> bool:
         """Whether this is running on Netra's event loop."""
@@ -212,7 +291,8 @@ class Netra:
 
     async def _start_batch(self) -> None:
         options = BatchSettings.of(self.settings)
-        self.batch = Batch(self.database, self.runtime, options, self.membership, self._scope_of)
+        probe = MemoryProbe(self.settings.proc_root, self.settings.cgroup_root, self.settings.memory_limit)
+        self.batch = Batch(self.database, self.runtime, options, self.membership, self._scope_of, probe=probe)
         if self.workers:
             registry.load(options.jobs)
             self.batch.worker = self.batch.new_worker()
@@ -233,6 +313,35 @@ class Netra:
         keeper = Keeper(self.oauth, self.runtime, renews=self.workers)
         await keeper.start()
         self._stack.push_async_callback(keeper.stop)
+        options = SsoSettings.of(self.settings)
+        self.sso = Sso(self.database, self.runtime, options, self.sealer, self.oauth, self.membership, self._scope_of)
+        await self.sso.start(watches=self.workers)
+        self._stack.push_async_callback(self.sso.stop)
+
+    def _start_metrics(self) -> None:
+        if isinstance(self.runtime.metrics, Registry):
+            self.aggregate = Aggregate(self.database, self.runtime, self.membership, self.runtime.metrics)
+            self.aggregate.start()
+            self._stack.push_async_callback(self.aggregate.stop)
+
+    async def _start_tracing(self) -> None:
+        tracer = self.runtime.tracer
+        keeper = SpanKeeper(
+            self.database, self.runtime, tracer if isinstance(tracer, Tracer) else _new_tracer(self.runtime), lambda: self.membership.id
+        )
+        keeper.start()
+        self._stack.push_async_callback(keeper.stop)
+        self.traces = Traces(self.database, keeper)
+
+    async def _start_kpis(self) -> None:
+        await self.kpi.start(self.database, self.settings.kpis)
+        self._stack.push_async_callback(self.kpi.stop)
+        if self.workers:
+            witness = Witness()
+            troubles = Together(witness, VaultWitness(), BatchWitness())
+            follower = Follower(self.database, self.runtime, self.membership, witness, troubles)
+            follower.start()
+            self._stack.push_async_callback(follower.stop)
 
     def _new_egress(self, *, keep: bool = True) -> Egress:
         settings = self.settings
@@ -242,6 +351,8 @@ class Netra:
     def _new_database(self) -> Database:
         settings = self.settings
         if settings.engine == "postgresql":
+            from .storage.postgres import Postgres
+
             return Postgres(
                 settings.database_url,
                 self.runtime,
@@ -251,6 +362,8 @@ class Netra:
                 idle_limit_s=settings.lease_ttl,
                 transaction_timeout_s=settings.transaction_timeout,
             )
+        from .storage.sqlite import Sqlite
+
         return Sqlite(
             Path(settings.database_url.removeprefix("sqlite:///")),
             self.runtime,
@@ -266,26 +379,58 @@ class Netra:
 
         `trace` is a position or a `traceparent` header (W3C Trace Context); without it a trace that was entered outside goes on.
         """
-        current = _scope.get()
-        if trace is None:
-            entered = current.trace if current is not None else TraceContext()
-        else:
-            entered = trace if isinstance(trace, TraceContext) else self.trace(trace)
+        named = self.trace(trace) if isinstance(trace, str) else trace
+        entered = self._around(entered_scope()) if named is None else named
         token = _scope.set(scope := Scope(check_tenant(tenant), actor, entered))
         try:
-            yield scope
+            if any_session:
+                with watching(self._hub.enter(scope, {})):
+                    yield scope
+            else:
+                yield scope
         finally:
             _scope.reset(token)
 
+    def _around(self, current: Scope | None) -> TraceContext:
+        """The trace that was entered outside, else that of whoever traces the program."""
+        entered = current.trace if current is not None else TraceContext()
+        if not entered.trace_id and self.trace_around is not None:
+            return self.trace_around() or entered
+        return entered
+
     @contextmanager
-    def context(self, tenant: str | None, actor: str, traceparent: str) -> Iterator[None]:
-        """For middlewares: `scope` with the trace of a header or a new one, also where the tenant is to be named later."""
+    def context(self, tenant: str | None, actor: str, traceparent: str, route: str = "") -> Iterator[None]:
+        """For middlewares: `scope` with the trace of a header or a new one, also where the tenant is to be named later.
+
+        `route` is method and path, by which a debug session may select.
+        """
         entered = Scope(check_tenant(tenant) if tenant is not None else _NOT_NAMED, actor, self.trace(traceparent))
         token = _scope.set(entered)
         try:
-            yield
+            if any_session:
+                with watching(self._hub.enter(entered, {"route": (route, route.partition(" ")[2])})):
+                    yield
+            else:
+                yield
         finally:
             _scope.reset(token)
+
+    def span(self, name: str, *, part: str = "app", ref: str = "") -> Working | Nothing:
+        """A span of your own around a block: `with netra.span("render", ref=invoice_id):`, in the trace that was entered.
+
+        What is called inside belongs to it. It is stored, so that `netra trace` shows it; where no scope is entered, or its trace
+        is not sampled, it is nothing. A block that raises is an error.
+        """
+        outer = _scope.get()
+        if type(outer) is Scope:
+            if not outer.trace.sampled:
+                return NOTHING
+        elif outer is None:
+            return NOTHING
+        if not outer.tenant:
+            return NOTHING
+        tracer = self.runtime.tracer
+        return Working(tracer, _scope, outer, name, part, ref) if isinstance(tracer, Tracer) else NOTHING
 
     def trace(self, traceparent: str | None = None) -> TraceContext:
         """The position that a `traceparent` header names, or the beginning of a new trace where there is none."""
@@ -320,7 +465,7 @@ class Netra:
         scope = _scope_for(tenant)
         known, until = self._tenants.get(scope.tenant, ("", 0.0))
         if known and self.runtime.clock.monotonic() < until:
-            scope = scope.with_tenant(known)
+            scope = _marked(scope.with_tenant(known))
         host = Host(self._install_id, self.settings.tenants == "strict", self._wake, self._find)
         return adopt(connection, self.database, scope, self.runtime, host)
 
@@ -344,7 +489,7 @@ class Netra:
 
     async def _scope_of(self, tenant: str | None) -> Scope:
         scope = _scope_for(tenant)
-        return scope.with_tenant(await self.tenant(scope.tenant))
+        return _marked(scope.with_tenant(await self.tenant(scope.tenant)))
 
     async def tenant(self, reference: str) -> str:
         """The name of the tenant with this id, uid or name; made on first use unless `tenants` is strict."""
@@ -362,15 +507,52 @@ class Netra:
         return found.tenant
 
 
+def entered_scope() -> Scope | None:
+    """The scope that was entered around the caller, if one was."""
+    found = _scope.get()
+    return found.scope if isinstance(found, Working) else found
+
+
+def _new_tracer(runtime: Runtime) -> Tracer:
+    return Tracer(runtime.clock, runtime.chance)
+
+
+def _observed(runtime: Runtime) -> Runtime:
+    """The runtime, with a tracer that keeps spans and metrics that count where it had none."""
+    tracer = _new_tracer(runtime) if isinstance(runtime.tracer, NoTracer) else runtime.tracer
+    metrics = Registry() if isinstance(runtime.metrics, NoMetrics) else runtime.metrics
+    return replace(runtime, tracer=tracer, metrics=metrics)
+
+
+class _AuditReceivers:
+    """Endpoints that take audit entries, as the trail sees them."""
+
+    def __init__(self, webhooks: Webhooks) -> None:
+        self._webhooks = webhooks
+
+    async def of_tenant(self, tx: Tx) -> list[Endpoint]:
+        """Those that name the event type; one that takes everything does not ask for a trail."""
+        found = await endpoints.page(tx, (-1, b""), RECEIVERS_LOOKED_AT)
+        return [each for each in found if not each.disabled and each.event_types is not None and AUDIT_ENTRY in each.event_types]
+
+    async def send(self, tx: Tx, receiver: Endpoint, event_type: str, payload: dict[str, Any]) -> None:
+        """A message for that endpoint alone."""
+        await self._webhooks.send_to(tx, receiver, event_type, payload)
+
+
 class _CacheHost:
     """What the cache sees of its Netra."""
 
-    current_scope = staticmethod(_scope.get)
+    @staticmethod
+    def current_scope() -> Scope | None:
+        """The scope that was entered."""
+        return entered_scope()
 
     def __init__(self, netra: Netra) -> None:
         self._netra = netra
         self.tenant = netra.tenant
         self.run_blocking = netra.run_blocking
+        self.hurry_log = netra.leader.hurry
 
     @property
     def is_here(self) -> bool:
@@ -378,9 +560,15 @@ class _CacheHost:
         return self._netra.is_here
 
 
+def _marked(scope: Scope) -> Scope:
+    """The scope with the debug sessions that rows made in it should name."""
+    marks = debugging.marks_of(scope.tenant) if any_session else ()
+    return replace(scope, debug=marks) if marks else scope
+
+
 def _scope_for(tenant: str | None) -> Scope:
     """The named tenant's, or the one that was entered with `netra.scope`; a name keeps the entered actor and trace."""
-    current = _scope.get()
+    current = entered_scope()
     if tenant is None:
         if current is None or current.tenant == _NOT_NAMED:
             raise MissingTenant

@@ -21,7 +21,7 @@ from .storage.adopted.transaction import AdoptedTx
 from .storage.nesting import open_transaction
 from .storage.transaction import StoreFunction, Tx, drive
 
-PARTS: Final = frozenset({"oauth", "webhooks", "batch", "cache", "audit", "events", "kpi"})
+PARTS: Final = frozenset({"oauth", "sso", "webhooks", "batch", "cache", "audit", "events", "kpi", "debug"})
 
 
 class LoopThread:
@@ -96,7 +96,24 @@ class SyncPart:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._part, name)
-        return self._plain(found) if asyncio.iscoroutinefunction(found) else found
+        if not asyncio.iscoroutinefunction(found):
+            return found
+        plain = self._plain(found)
+        at_hand = getattr(self._part, f"{name}_at_hand", None)
+        made = plain if at_hand is None else self._quick(plain, at_hand)
+        setattr(self, name, made)  # the next look finds it here
+        return made
+
+    def _quick(self, plain: Callable[..., Any], at_hand: Callable[..., Any]) -> Callable[..., Any]:
+        """A call that memory alone can answer most of the time needs no way to the loop and back."""
+        running, loop = asyncio._get_running_loop, self._home.loop  # noqa: SLF001  (as in `Home.is_here`, without its call)
+
+        @wraps(plain)
+        def run(*arguments: Any, **options: Any) -> Any:
+            found = None if running() is loop else at_hand(*arguments, **options)
+            return plain(*arguments, **options) if found is None else found
+
+        return run
 
     def _plain(self, call: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         @wraps(call)
@@ -155,7 +172,9 @@ class SyncDoor:
     def __getattr__(self, name: str) -> Any:
         if name not in PARTS:
             raise AttributeError(f"netra.sync has no {name}: it has write, transaction, tenant, adopt, scope and the parts")
-        return SyncPart(getattr(self._netra, name), self._home)
+        part = SyncPart(getattr(self._netra, name), self._home)
+        setattr(self, name, part)  # the next look finds it here
+        return part
 
 
 class _RollBackError(Exception):

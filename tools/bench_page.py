@@ -61,8 +61,10 @@ def _table(name: str, rows: list[dict[str, Any]]) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     sign = ">=" if row["better"] == "higher" else "<="
-    aim = "" if row["budget"] is None else f"{sign} {row['budget']:,g}"
-    met = {True: "yes", False: "no", None: ""}[row["met"]]
+    aims = [f"{sign} {row['budget']:,g}"] if row["budget"] is not None else []
+    aims += [f"ratio {sign} {row['ratio_budget']:g}"] if row.get("ratio_budget") is not None else []
+    kept = [{True: "yes", False: "no"}[each] for each in (row["met"], row.get("ratio_met")) if each is not None]
+    aim, met = "; ".join(aims), "; ".join(kept)
     figures = ["" if row[name] is None else f"{row[name]:,g}" for name in ("ours", "peer", "ratio")]
     return _line([row["name"], row["engine"], *figures, row["unit"], aim, met])
 

@@ -24,6 +24,8 @@ STEPS: dict[str, list[str]] = {
     "security": [str(BIN / "bandit"), "-q", "-c", "pyproject.toml", "-r", "netra_backend"],
     "tidy": [sys.executable, "-m", "tools.tidy"],
     "settings page": [sys.executable, "-m", "tools.settings_page", "--check"],
+    "guarantees page": [sys.executable, "-m", "tools.guarantees_page", "--check"],
+    "site": [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"],
     "docs": [
         sys.executable, "-m", "pytest", "-q",
         "netra_backend/tests/unit/test_docs.py", "netra_backend/tests/unit/test_guarantees.py",

@@ -56,7 +56,19 @@ RESTARTS = "netra_backend/tests/faults/test_postgres_server.py::test_a_server_th
 TASK_KILLS = "netra_backend/tests/faults/test_task_kills.py::test_random_kills_during_a_recovery_lose_nothing"
 BATCH_KILLS = "netra_backend/tests/faults/test_batch_kills.py::test_random_kills_lose_and_double_nothing"
 FLIGHTS = "netra_backend/tests/faults/test_batch_flights.py::test_a_year_of_flights_survives_kills_row_by_row"
+AUDIT_KILLS = "netra_backend/tests/faults/test_audit_kills.py::test_random_kills_leave_each_change_its_entry_and_one_history"
+DEBUG = (
+    "netra_backend/tests/integration/test_debug.py::test_a_thousand_tenants_interleaved_over_tasks_threads_and_retries_hear_only_their_own"
+)
+FAT = "netra_backend/tests/faults/test_batch_poison.py"
+OAUTH = "netra_backend/tests/faults/test_oauth_kills.py"
 PARTS = {
+    "audit": [Round("random kills while entries are sequenced and signed", AUDIT_KILLS, "NETRA_KILLS", 1000, 40, 2, "NETRA_KILL_SEED")],
+    "debug": [
+        Round(
+            "work of a thousand tenants, eight of which are looked at", DEBUG, "NETRA_DEBUG_WORKS", 200_000, 20_000, 2, "NETRA_DEBUG_SEED"
+        )
+    ],
     "storage": [
         Round("crash images", "netra_backend/tests/faults/test_crash_images.py", "NETRA_CRASH_IMAGES", 2000, 500),
         Round("two libraries, commits", "netra_backend/tests/faults/test_two_libraries.py", "NETRA_TWO_LIB_COMMITS", 10_000, 10_000),
@@ -65,12 +77,33 @@ PARTS = {
         Round("random kills", KILLS, "NETRA_KILLS", 1000, 200, cells=4, seed="NETRA_KILL_SEED", only="sqlite"),
         Round("random kills during a recovery", TASK_KILLS, "NETRA_KILLS", 100, 20, cells=2, seed="NETRA_KILL_SEED"),
     ],
+    "oauth": [
+        Round(
+            "random kills at any moment, providers that take a token again",
+            f"{OAUTH}::test_random_kills_lose_no_grant",
+            "NETRA_KILLS",
+            1200,
+            120,
+            cells=12,
+            seed="NETRA_KILL_SEED",
+        ),
+        Round(
+            "random kills at failpoints, providers that do not",
+            f"{OAUTH}::test_random_kills_at_failpoints_lose_no_grant_of_a_provider_that_takes_no_token_twice",
+            "NETRA_KILLS",
+            800,
+            160,
+            cells=4,
+            seed="NETRA_KILL_SEED",
+        ),
+    ],
     "cache": [
-        Round("reads under faults", CACHE, "NETRA_CACHE_READS", 10_000_000, 500_000, cells=6, seed="NETRA_CACHE_SEED", only="no_read"),
+        Round("reads under faults", CACHE, "NETRA_CACHE_READS", 10_000_000, 2_000_000, cells=2, seed="NETRA_CACHE_SEED", only="no_read"),
         Round("larger scopes of the explorer", EXPLORER, "NETRA_EXPLORE", 1, 1),
     ],
     "batch": [
         Round("random kills", BATCH_KILLS, "NETRA_KILLS", 1000, 120, cells=4, seed="NETRA_KILL_SEED"),
+        Round("one item of 500 MB where there are 160", FAT, "NETRA_FAT_BYTES", 500 << 20, 500 << 20, only="memory_is_not_enough"),
         Round("kills while a year of flights is loaded", FLIGHTS, "NETRA_FLIGHT_ROWS", 2 * 336_776, 336_776, cells=2),
     ],
     "postgres": [

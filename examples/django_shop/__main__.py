@@ -1,4 +1,4 @@
-"""Make the tables, order three times, and print what became of it."""
+"""Make the tables, order three times, and print what became of it and what the cache said before and after."""
 
 from __future__ import annotations
 
@@ -35,14 +35,18 @@ def run(folder: str, receiver: Receiver) -> None:
         netra.sync.tenant("acme")
         receiver.secret = add_endpoint(f"sqlite:///{folder}/shop.db", folder, "acme", receiver.url)
         client = Client(headers={"x-api-key": "key-of-acme"})
+        stock = []
         for item, pieces in ORDERS:
+            before = client.get(f"/stock/{item}").json()["pieces"]
             answer = client.post("/orders", {"item": item, "pieces": pieces}, content_type="application/json")
             done = "committed" if answer.status_code == 201 else "rolled back, and its message with it"
             print(f"{done}: {pieces} x {item}")
+            stock.append(f"{item} {before}, then {client.get(f'/stock/{item}').json()['pieces']}")
         for order in sorted(receiver.wait(2), key=lambda each: each["order"]):
             print(f"delivered: {order['pieces']} x {order['item']}")
         connection.close()
     print(f"{len(receiver.orders)} messages for 2 orders")
+    print(f"in stock, as the cache had it: {'; '.join(stock)}")
 
 
 if __name__ == "__main__":

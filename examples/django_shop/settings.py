@@ -17,6 +17,7 @@ DATABASES = {
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},
     }
 }
+CACHES = {"default": {"BACKEND": "netra_backend.integrations.django_cache.NetraCache", "TIMEOUT": 600, "KEY_PREFIX": "shop"}}
 DATABASE_ROUTERS = ["netra_backend.integrations.django.NetraRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True

@@ -1,9 +1,10 @@
-"""POST /orders stores an order and sends its webhook, both or neither."""
+"""POST /orders stores an order, sends its webhook and drops the cached stock, all or nothing; GET /stock/ITEM reads it from the cache."""
 
 from __future__ import annotations
 
 import json
 
+from django.core.cache import cache
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.http import HttpRequest, JsonResponse
@@ -28,10 +29,18 @@ def take_order(request: HttpRequest) -> JsonResponse:
             order = Order.objects.create(item=new["item"], pieces=new["pieces"])
             tx = netra.adopt(connection)  # the tenant and the trace are the request's
             netra.sync.webhooks.send(tx, "order.made", {"order": order.pk, **new})
+            netra.sync.cache.invalidate(tx, f"stock:{new['item']}")
             Stock.objects.filter(item=new["item"]).update(pieces=F("pieces") - new["pieces"])
     except IntegrityError:
         return JsonResponse({"error": f"there are not so many of {new['item']}"}, status=409)
     return JsonResponse({"order": order.pk}, status=201)
 
 
-urlpatterns = [path("orders", take_order)]
+def stock_of(request: HttpRequest, item: str) -> JsonResponse:
+    """What is cached of it depends on the name that an order invalidates."""
+    del request
+    pieces = cache.get_or_set(item, lambda: Stock.objects.get(item=item).pieces, depends_on=[f"stock:{item}"])
+    return JsonResponse({"pieces": pieces})
+
+
+urlpatterns = [path("orders", take_order), path("stock/<item>", stock_of)]

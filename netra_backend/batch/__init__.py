@@ -5,13 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 from .csv_reader import csv
+from .elsewhere import Elsewhere, dask, processes, threads
 from .model import Malformed, Rows
 from .query_reader import query
 from .readers import Reader, iterate, ndjson, sequence
 from .registry import Job, job
 from .statement import sql
 
-__all__ = ["Job", "Malformed", "Rows", "csv", "iterate", "job", "ndjson", "parquet", "query", "sequence", "sql"]
+__all__ = [
+    "Elsewhere",
+    "Job",
+    "Malformed",
+    "Rows",
+    "csv",
+    "dask",
+    "iterate",
+    "job",
+    "ndjson",
+    "parquet",
+    "processes",
+    "query",
+    "sequence",
+    "sql",
+    "threads",
+]
 
 
 def parquet(path: str | Path) -> Reader:

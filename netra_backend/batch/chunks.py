@@ -26,13 +26,17 @@ import orjson
 
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
+from ..kernel.scope import TraceContext
+from ..kernel.spans import OK, Span, continued
+from ..resilience.memory_pressure import Level
+from ..storage import spans
 from ..storage.statements import Row
 from ..storage.transaction import Tx
 from . import store
 from .errors import LeaseLost, RunStopped
-from .model import LONGEST_ERROR, Chunk, Committed, Failure, Lease, Rows
+from .model import Chunk, Committed, Failure, Lease, Rows, words
 from .registry import Job, Write
-from .sizing import MOST_SAVEPOINTS, first_parts, learned_ppm, next_size
+from .sizing import MOST_SAVEPOINTS, first_parts, learned_bytes, learned_ppm, next_size
 
 Q = store.Q
 
@@ -40,6 +44,14 @@ BISECTING: Final = declare("batch.part_undone_mid_bisection", "a part of a chunk
 WRITTEN: Final = declare("batch.rows_written_before_cursor", "the writer's rows are written, dead letters and cursor are not")
 LETTERED: Final = declare("batch.dead_letters_before_cursor", "rows and dead letters are written, the cursor stands where it stood")
 ADVANCED: Final = declare("batch.cursor_moved_before_commit", "rows, dead letters and cursor are written, nothing is committed")
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What is stored beside the cursor for whoever looks and whoever goes on: the memory level, and where items are processed."""
+
+    level: Level = Level.GROW
+    executor: str = ""
 
 
 @dataclass(slots=True)
@@ -50,7 +62,7 @@ class _Written:
     failures: dict[int, Failure] = field(default_factory=dict)
 
 
-async def commit(tx: Tx, lease: Lease, job: Job, chunk: Chunk, target_s: float) -> Committed:
+async def commit(tx: Tx, lease: Lease, job: Job, chunk: Chunk, target_s: float, learned: Learned | None = None) -> Committed:
     """Write a chunk, or the beginning of one; `LeaseLost` or `RunStopped` where nothing may be committed."""
     if not await store.holds(tx, lease):
         raise LeaseLost(f"{lease.words} is another process's by now")
@@ -64,12 +76,14 @@ async def commit(tx: Tx, lease: Lease, job: Job, chunk: Chunk, target_s: float) 
         await _bury(tx, lease, chunk, failures)
     tx.runtime.failpoints.hit(LETTERED)
     held_s = clock.monotonic() - begun
-    size = next_size(lease.chunk_size, end, held_s, target_s, job.chunk)
+    learned = learned or Learned()
+    size = next_size(lease.chunk_size, end, held_s, target_s, job.chunk, learned.level)
     ppm = learned_ppm(lease.failure_ppm, end, len(written.failures))
     finished = chunk.last and end == len(chunk)
-    await _advance(tx, lease, chunk, end, failures, finished=finished, size=size, ppm=ppm)
+    done = Committed(end, len(failures), finished, held_s, size, ppm, learned_bytes(lease.item_bytes, chunk.item_bytes))
+    await _advance(tx, lease, chunk, failures, done, learned)
     tx.runtime.failpoints.hit(ADVANCED)
-    return Committed(end, len(failures), finished, held_s, size, ppm)
+    return done
 
 
 async def _write(tx: Tx, lease: Lease, write: Write, chunk: Chunk, deadline: float) -> _Written:
@@ -151,9 +165,8 @@ def _picture(item: Any) -> tuple[str, bool]:
         return orjson.dumps(repr(item).encode(errors="replace").decode()).decode(), False
 
 
-async def _advance(
-    tx: Tx, lease: Lease, chunk: Chunk, end: int, failures: dict[int, Failure], *, finished: bool, size: int, ppm: int
-) -> None:
+async def _advance(tx: Tx, lease: Lease, chunk: Chunk, failures: dict[int, Failure], done: Committed, learned: Learned) -> None:
+    end = done.end
     if await tx.one(Q.run_is_running, id=lease.run_id) is None:
         raise RunStopped(f"{lease.words} does not run any more")
     skipped = sum(1 for index in range(end) if chunk.values[index] is None and index not in failures)
@@ -163,23 +176,32 @@ async def _advance(
         number=lease.number,
         node=lease.node,
         fence=lease.fence,
-        state="done" if finished else "open",
+        state="done" if done.finished else "open",
         cursor=orjson.dumps(chunk.place(end)).decode(),
         position=chunk.start + end,
         done=end - len(failures),
         failed=len(failures),
         skipped=skipped,
-        chunk_size=size,
-        failure_ppm=ppm,
+        chunk_size=done.chunk_size,
+        failure_ppm=done.failure_ppm,
+        item_bytes=done.item_bytes,
+        memory_level=int(learned.level),
+        executor=learned.executor,
     )
     if not moved:
         raise LeaseLost(f"{lease.words} is another process's by now")
     if end:
         counts = {"done": end - len(failures), "failed": len(failures), "skipped": skipped}
+        await _trace(tx, lease, chunk.start, end)
         store.announce(tx, "chunk.committed", lease.run_id, partition=lease.number, position=chunk.start + end, **counts)
 
 
-def words(error: BaseException) -> str:
-    """An error as a dead letter keeps it: its kind and what it says, printable and bounded."""
-    text = f"{type(error).__name__}: {error}"
-    return "".join(letter if letter.isprintable() else " " for letter in text)[:LONGEST_ERROR]
+async def _trace(tx: Tx, lease: Lease, start: int, end: int) -> None:
+    """A chunk is many items: it begins a trace of its own, with a link to its run's."""
+    row = await tx.one(Q.trace_of_run, id=lease.run_id)
+    if row is None or not row[0]:
+        return
+    chunk_id = tx.new_id()
+    trace, link = continued(TraceContext(row[0], row[1]), 0, chunk_id, single=False)
+    name, ref = f"chunk {lease.number}:{start}+{end}", to_text("run", lease.run_id)
+    await spans.put(tx, [Span(tx.tenant, trace.trace_id, trace.span_id, "", "batch", name, tx.now_us, tx.now_us, OK, ref, link)])

@@ -38,6 +38,34 @@ class LeaseLost(NetraError):
     code = "lease_lost"
 
 
+class ExecutorLost(NetraError):
+    """Where the job's items are processed cannot be reached; the run is paused."""
+
+    code = "executor_lost"
+    fix = "Resume the run once the executor can be reached again."
+
+
+class CannotSkip(NetraError):
+    """An item kills whoever reads it, and its reader cannot say where the next one begins."""
+
+    code = "cannot_skip"
+    fix = "Give the reader a `skip(source, spec, cursor)` that answers with the cursor behind one item without reading it whole."
+
+
+class WriterKills(NetraError):
+    """Processes die again and again while this chunk is written."""
+
+    code = "writer_kills"
+    fix = "Look what `write` does with these items; then resume the run."
+
+
+class PredecessorCancelled(NetraError):
+    """A run that this one comes after will never be completed."""
+
+    code = "predecessor_cancelled"
+    fix = "Start it again without that run, under another key."
+
+
 class RunStopped(NetraError):
     """The run is not running any more: paused, cancelled or failed meanwhile; this chunk has changed nothing."""
 

@@ -72,6 +72,8 @@ class Run:
     started_us: int | None
     finished_us: int | None
     trace: TraceContext = field(default_factory=TraceContext)
+    priority: int = 0
+    waits_for: tuple[bytes, ...] = ()
 
     @property
     def text_id(self) -> RunId:
@@ -81,13 +83,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class ActiveRun:
-    """A run for which there may be something to do."""
+    """A run for which there may be something to do; `place` is its place among those that are looked at."""
 
     tenant: str
     id: bytes
     job: str
     state: str
     partitions: int | None
+    priority: int = 0
+    waits_for: tuple[bytes, ...] = ()
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +108,16 @@ class Totals:
     total: int | None = None
     working: int = 0
     chunk_size: int = 0
+    memory_level: int = 0
+    executor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A partition as it was claimed: every change under it names `node` and `fence`."""
+    """A partition as it was claimed: every change under it names `node` and `fence`.
+
+    `crashes` counts the owners that died since its last commit, `item_bytes` is about how much an item holds.
+    """
 
     tenant: str
     run_id: bytes
@@ -119,6 +129,8 @@ class Lease:
     position: int
     chunk_size: int
     failure_ppm: int
+    crashes: int = 0
+    item_bytes: int = 0
 
     @property
     def words(self) -> str:
@@ -179,6 +191,7 @@ class Chunk:
     failures: dict[int, Failure]
     last: bool
     keys: list[str] = field(default_factory=list)
+    item_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.items)
@@ -191,7 +204,7 @@ class Chunk:
         """What a commit that ended early has left over."""
         failures = {index - begin: failure for index, failure in self.failures.items() if index >= begin}
         parts = (self.items[begin:], self.after[begin:], self.values[begin:])
-        return Chunk(self.start + begin, self.place(begin), *parts, failures, self.last, self.keys[begin:])
+        return Chunk(self.start + begin, self.place(begin), *parts, failures, self.last, self.keys[begin:], self.item_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,3 +217,10 @@ class Committed:
     held_s: float
     chunk_size: int
     failure_ppm: int
+    item_bytes: int = 0
+
+
+def words(error: BaseException) -> str:
+    """An error as a dead letter keeps it: its kind and what it says, printable and bounded."""
+    text = f"{type(error).__name__}: {error}"
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:LONGEST_ERROR]

@@ -1,56 +1,53 @@
-"""Before the transaction: read the next items and process them, outside any lock.
+"""Before the transaction: make a chunk of what was read and process it, outside any lock.
 
 An item that `process` refuses becomes a dead letter; where the error is of a kind that may pass (`retry_on`) it is tried again
-first, with growing pauses, together with the other ones of its chunk. What is synchronous runs in a thread, so that neither a slow
-disk nor a long computation keeps this node from beating.
+first, with growing pauses, together with the other ones of its chunk. What is synchronous runs in a thread, or at the job's executor,
+so that a long computation does not keep this node from beating. `MemoryError` is no item's failure yet: it is raised, and whoever holds
+the partition does less at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from itertools import islice
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextvars import copy_context
+from typing import Any, Final, Protocol
 
 from ..kernel.backoff import Exponential
 from ..kernel.runtime import Runtime
-from .chunks import words
-from .model import Again, Chunk, Cursor, Failure, Malformed
-from .readers import Read
+from .elsewhere import Outcome
+from .feed import Portion
+from .model import Again, Chunk, Cursor, Failure, Malformed, words
 from .registry import Job
 
 PAUSES: Final = Exponential(base_s=0.05, cap_s=5.0)
 
-_Errors = list[tuple[int, Exception]]
-"""(index, error) of each item that was refused; what was not refused stands in the chunk's values."""
+_Refused = list[tuple[int, str, bool]]
+"""(index, the error's words, whether it may pass) of each item that was refused; the values of the others stand in the chunk."""
 
 
-async def prepare(source: Iterator[Read] | AsyncIterator[Read], job: Job, runtime: Runtime, start: int, before: Cursor, size: int) -> Chunk:
-    """The next `size` items behind `before`, processed; fewer, and `last`, where the input ends."""
-    pairs = await _take(source, size)
-    items = [item for _, item in pairs]
+class Remote(Protocol):
+    """Where `process` runs, if not here (`seam.Seam`)."""
+
+    async def run(self, items: Sequence[Any]) -> list[Outcome | Failure]:
+        """What became of each item, in order."""
+        ...
+
+
+def chunk_of(portion: Portion, start: int, before: Cursor) -> Chunk:
+    """The portion as a chunk in which nothing is processed yet."""
+    items = [item for _, item in portion.pairs]
     keys = [item.key for item in items if isinstance(item, Again)]
     if keys:
         items = [item.item for item in items]
-    chunk = Chunk(start, before, items, [after for after, _ in pairs], [None] * len(items), {}, last=len(pairs) < size, keys=keys)
-    await _process(chunk, job, runtime)
-    return chunk
+    afters = [after for after, _ in portion.pairs]
+    return Chunk(start, before, items, afters, [None] * len(items), {}, portion.last, keys, portion.item_bytes)
 
 
-async def _take(source: Iterator[Read] | AsyncIterator[Read], size: int) -> list[Read]:
-    if not isinstance(source, AsyncIterator):
-        return await asyncio.to_thread(lambda: list(islice(source, size)))
-    pairs: list[Read] = []
-    while len(pairs) < size:
-        try:
-            pairs.append(await anext(source))
-        except StopAsyncIteration:
-            break
-    return pairs
-
-
-async def _process(chunk: Chunk, job: Job, runtime: Runtime) -> None:
+async def process(chunk: Chunk, job: Job, runtime: Runtime, remote: Remote | None = None, threads: Executor | None = None) -> None:
+    """Fill the chunk's values and failures."""
     waiting: list[int] = []
     for index, item in enumerate(chunk.items):
         if isinstance(item, Malformed):
@@ -61,24 +58,47 @@ async def _process(chunk: Chunk, job: Job, runtime: Runtime) -> None:
     while waiting:
         tries += 1
         again: list[int] = []
-        for index, error in await _try(chunk, waiting, job):
-            if isinstance(error, job.retry_on) and tries < job.retry:
+        for index, error, may_pass in await _try(chunk, waiting, job, remote, threads):
+            if may_pass and tries < job.retry:
                 again.append(index)
             else:
-                chunk.failures[index] = Failure(words(error), tries)
+                chunk.failures[index] = Failure(error, tries)
         waiting = again
         if waiting:
             await runtime.clock.sleep(PAUSES.delay_s(tries, runtime.chance))
 
 
-async def _try(chunk: Chunk, indexes: Sequence[int], job: Job) -> _Errors:
+async def _try(chunk: Chunk, indexes: Sequence[int], job: Job, remote: Remote | None, threads: Executor | None) -> _Refused:
     call = job.process_chunk or job.process
     if call is None:
         chunk.values[:] = [None if index in chunk.failures else item for index, item in enumerate(chunk.items)]
         return []
+    if remote is not None:
+        return _told(chunk, indexes, await remote.run([chunk.items[index] for index in indexes]))
     if inspect.iscoroutinefunction(call):
-        return await (_whole_async if job.process_chunk else _each_async)(call, chunk, indexes)
-    return await asyncio.to_thread(_whole if job.process_chunk else _each, call, chunk, indexes)
+        errors = await (_whole_async if job.process_chunk else _each_async)(call, chunk, indexes)
+    else:
+        here = _whole if job.process_chunk else _each
+        heard = copy_context().run  # a debug session that listens to this chunk goes with it
+        errors = await asyncio.get_running_loop().run_in_executor(threads, heard, here, call, chunk, indexes)
+    return [(index, words(error), isinstance(error, job.retry_on)) for index, error in errors]
+
+
+def _told(chunk: Chunk, indexes: Sequence[int], outcomes: Sequence[Outcome | Failure]) -> _Refused:
+    refused: _Refused = []
+    for index, outcome in zip(indexes, outcomes, strict=True):
+        if isinstance(outcome, Failure):
+            chunk.failures[index] = outcome
+        elif outcome[0] == "ok":
+            chunk.values[index] = outcome[1]
+        elif outcome[0] == "error":
+            refused.append((index, outcome[1], outcome[2]))
+        else:
+            chunk.failures[index] = Failure(outcome[1], 1, "oom")
+    return refused
+
+
+_Errors = list[tuple[int, Exception]]
 
 
 def _each(call: Callable[[Any], Any], chunk: Chunk, indexes: Sequence[int]) -> _Errors:
@@ -87,6 +107,8 @@ def _each(call: Callable[[Any], Any], chunk: Chunk, indexes: Sequence[int]) -> _
     for index in indexes:
         try:
             values[index] = call(items[index])
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001  (whatever it is, it is this item's)
             errors.append((index, error))
     return errors
@@ -97,6 +119,8 @@ async def _each_async(call: Callable[[Any], Any], chunk: Chunk, indexes: Sequenc
     for index in indexes:
         try:
             chunk.values[index] = await call(chunk.items[index])
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001  (as above)
             errors.append((index, error))
     return errors
@@ -106,6 +130,8 @@ def _whole(call: Callable[[Sequence[Any]], Any], chunk: Chunk, indexes: Sequence
     """All at once; where that fails, each half, down to the guilty item."""
     try:
         _keep(chunk, indexes, call([chunk.items[index] for index in indexes]))
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001  (as above)
         if len(indexes) == 1:
             return [(indexes[0], error)]
@@ -118,6 +144,8 @@ def _whole(call: Callable[[Sequence[Any]], Any], chunk: Chunk, indexes: Sequence
 async def _whole_async(call: Callable[[Sequence[Any]], Any], chunk: Chunk, indexes: Sequence[int]) -> _Errors:
     try:
         _keep(chunk, indexes, await call([chunk.items[index] for index in indexes]))
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001  (as above)
         if len(indexes) == 1:
             return [(indexes[0], error)]

@@ -18,14 +18,23 @@ with candidate as materialized (
     and (p.owner is null or not exists (select 1 from netra_node n where n.id = p.owner))
   order by p.number limit :limit for update skip locked
 )
-update netra_job_partition set owner = :node, fence = fence + 1
+update netra_job_partition set owner = :node, fence = fence + 1, crashes = case when owner is null then crashes else coalesce(crashes, 0) + 1 end
 from candidate c
 where tenant = :tenant and run_id = :run_id and state = 'open' and netra_job_partition.number = c.number
   and (owner is null or not exists (select 1 from netra_node n where n.id = netra_job_partition.owner))
-returning netra_job_partition.number, fence, spec, cursor, position, chunk_size, failure_ppm;
+returning netra_job_partition.number, fence, spec, cursor, position, chunk_size, failure_ppm, coalesce(crashes, 0), coalesce(item_bytes, 0);
 
 -- name: hold_partition
 -- Forced: nobody claims it until this transaction ends; claims skip it meanwhile, and nobody waits.
 select 1 from netra_job_partition
 where tenant = :tenant and run_id = :run_id and number = :number and state = 'open' and owner = :node and fence = :fence
 for no key update;
+
+-- name: hold_runs_of_job
+-- Forced: two processes that claim at once would each see the other's partitions free, and together pass the limit.
+select id from netra_job_run where tenant = :tenant and job = :job and state = 'running' order by id for update;
+
+-- name: hold_schedule
+-- Forced: two processes that fire it at once do so in turn, and the second finds it moved on.
+select id, name, state, job, cron, zone, params, partitions, priority, next_us, run_id, created_us, updated_us
+from netra_job_schedule where tenant = :tenant and name = :name for update;

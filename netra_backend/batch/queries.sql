@@ -3,28 +3,85 @@ select id from netra_job_run where tenant = :tenant and job = :job and key = :ke
 
 -- name: insert_run
 insert into netra_job_run
-  (tenant, id, job, key, params, parent, state, wanted, partitions, reason, created_us, started_us, finished_us, trace_id, span_id, audit_id)
-values (:tenant, :id, :job, :key, :params, :parent, 'queued', :wanted, null, null, :now_us, null, null, :trace_id, :span_id, :audit_id);
+  (tenant, id, job, key, params, parent, state, wanted, partitions, reason, created_us, started_us, finished_us, trace_id, span_id, audit_id,
+   priority, waits_for)
+values (:tenant, :id, :job, :key, :params, :parent, 'queued', :wanted, null, null, :now_us, null, null, :trace_id, :span_id, :audit_id,
+  :priority, :waits_for);
 
 -- name: get_run
-select tenant, id, job, key, params, parent, state, wanted, partitions, reason, created_us, started_us, finished_us, trace_id, span_id
+select tenant, id, job, key, params, parent, state, wanted, partitions, reason, created_us, started_us, finished_us, trace_id, span_id,
+  coalesce(priority, 0), coalesce(waits_for, '[]')
 from netra_job_run where tenant = :tenant and id = :id;
 
 -- name: hold_run
 select state from netra_job_run where tenant = :tenant and id = :id;
 
+-- name: trace_of_run
+select trace_id, span_id from netra_job_run where tenant = :tenant and id = :id;
+
 -- name: run_is_running
 select 1 from netra_job_run where tenant = :tenant and id = :id and state = 'running';
 
 -- name: list_runs
-select tenant, id, job, key, params, parent, state, wanted, partitions, reason, created_us, started_us, finished_us, trace_id, span_id
+select tenant, id, job, key, params, parent, state, wanted, partitions, reason, created_us, started_us, finished_us, trace_id, span_id,
+  coalesce(priority, 0), coalesce(waits_for, '[]')
 from netra_job_run where tenant = :tenant and (created_us, id) < (:created_us, :id)
 order by created_us desc, id desc limit :limit;
 
 -- name: active_runs
 -- fleet: a worker looks which runs of all tenants there is something to do for; each row names its tenant
-select tenant, id, job, state, partitions, created_us from netra_job_run where state = 'queued' or state = 'running'
-order by created_us, id limit :limit;
+-- Of each tenant the first few: one that has started thousands hides nobody.
+select tenant, id, job, state, partitions, priority, waits_for from (
+  select tenant, id, job, state, partitions, coalesce(priority, 0) as priority, coalesce(waits_for, '[]') as waits_for, created_us,
+    row_number() over (partition by tenant order by coalesce(priority, 0) desc, created_us, id) as place
+  from netra_job_run where state = 'queued' or state = 'running') as r
+where place <= :each order by place, created_us, id limit :limit;
+
+-- name: states_of_runs
+select r.id, state from netra_job_run join rows(:rows, id uuid) as r on netra_job_run.id = r.id where tenant = :tenant;
+
+-- name: hold_runs_of_job
+-- Whoever claims of a job that has a limit does so in turn.
+select id from netra_job_run where tenant = :tenant and job = :job and state = 'running' order by id;
+
+-- name: working_of_job
+select count(*) from netra_job_partition p join netra_job_run r on r.tenant = p.tenant and r.id = p.run_id
+where p.tenant = :tenant and r.job = :job and p.state = 'open' and exists (select 1 from netra_node n where n.id = p.owner);
+
+-- name: take_pace
+insert into netra_job_pace (tenant, job, next_us) values (:tenant, :job, cast(:now_us as bigint) + cast(:step_us as bigint))
+on conflict (tenant, job) do update set next_us = cast(:step_us as bigint)
+  + case when netra_job_pace.next_us > cast(:now_us as bigint) then netra_job_pace.next_us else cast(:now_us as bigint) end
+returning next_us;
+
+-- name: hold_schedule
+select id, name, state, job, cron, zone, params, partitions, priority, next_us, run_id, created_us, updated_us
+from netra_job_schedule where tenant = :tenant and name = :name;
+
+-- name: get_schedule
+select id, name, state, job, cron, zone, params, partitions, priority, next_us, run_id, created_us, updated_us
+from netra_job_schedule where tenant = :tenant and name = :name;
+
+-- name: insert_schedule
+insert into netra_job_schedule
+  (tenant, id, name, state, job, cron, zone, params, partitions, priority, next_us, run_id, created_us, updated_us, audit_id)
+values (:tenant, :id, :name, 'on', :job, :cron, :zone, :params, :partitions, :priority, :next_us, null, :now_us, :now_us, :audit_id);
+
+-- name: update_schedule
+update netra_job_schedule set state = :state, job = :job, cron = :cron, zone = :zone, params = :params, partitions = :partitions,
+  priority = :priority, next_us = :next_us, updated_us = :now_us, audit_id = :audit_id
+where tenant = :tenant and id = :id;
+
+-- name: move_schedule
+update netra_job_schedule set next_us = :next_us, run_id = :run_id where tenant = :tenant and id = :id and state = 'on';
+
+-- name: list_schedules
+select id, name, state, job, cron, zone, params, partitions, priority, next_us, run_id, created_us, updated_us
+from netra_job_schedule where tenant = :tenant and state = 'on' and name > :after_name order by name limit :limit;
+
+-- name: due_schedules
+-- fleet: a worker fires the schedules of all tenants, each in its own tenant's name; each row names it
+select tenant, name from netra_job_schedule where state = 'on' and next_us <= :now_us order by next_us, tenant, name limit :limit;
 
 -- name: tenant_of_run
 -- fleet: a program asks for a run by its id alone, from which its tenant is to be found
@@ -60,7 +117,8 @@ where p.tenant = :tenant and p.run_id = :run_id and p.state = 'open'
 order by p.number limit 1;
 
 -- name: claim_partitions
-update netra_job_partition set owner = :node, fence = fence + 1
+-- Whoever takes it from an owner that has not given it back takes it from one that died.
+update netra_job_partition set owner = :node, fence = fence + 1, crashes = case when owner is null then crashes else coalesce(crashes, 0) + 1 end
 where tenant = :tenant and run_id = :run_id and state = 'open'
   and (owner is null or not exists (select 1 from netra_node n where n.id = netra_job_partition.owner))
   and number in (
@@ -68,21 +126,32 @@ where tenant = :tenant and run_id = :run_id and state = 'open'
     where p.tenant = :tenant and p.run_id = :run_id and p.state = 'open'
       and (p.owner is null or not exists (select 1 from netra_node n where n.id = p.owner))
     order by p.number limit :limit)
-returning number, fence, spec, cursor, position, chunk_size, failure_ppm;
+returning number, fence, spec, cursor, position, chunk_size, failure_ppm, coalesce(crashes, 0), coalesce(item_bytes, 0);
 
 -- name: hold_partition
 select 1 from netra_job_partition
 where tenant = :tenant and run_id = :run_id and number = :number and state = 'open' and owner = :node and fence = :fence;
 
+-- name: begin_to_write
+-- Committed before the chunk's own transaction begins, so that it tells whose owner died in the writer from whose died elsewhere.
+update netra_job_partition set writer_tries = coalesce(writer_tries, 0) + 1
+where tenant = :tenant and run_id = :run_id and number = :number and state = 'open' and owner = :node and fence = :fence
+returning writer_tries;
+
 -- name: advance_partition
 update netra_job_partition
 set state = :state, cursor = :cursor, position = :position, done = done + :done, failed = failed + :failed, skipped = skipped + :skipped,
-  owner = case when :state = 'done' then null else owner end, chunk_size = :chunk_size, failure_ppm = :failure_ppm
+  owner = case when :state = 'done' then null else owner end, chunk_size = :chunk_size, failure_ppm = :failure_ppm, crashes = 0,
+  writer_tries = 0, item_bytes = :item_bytes, memory_level = :memory_level, executor = :executor
 where tenant = :tenant and run_id = :run_id and number = :number and state = 'open' and owner = :node and fence = :fence;
 
 -- name: release_partition
-update netra_job_partition set owner = null
+update netra_job_partition set owner = null, writer_tries = 0
 where tenant = :tenant and run_id = :run_id and number = :number and state = 'open' and owner = :node and fence = :fence;
+
+-- name: forgive_crashes
+-- Somebody has decided that it goes on: what it died of before may be gone.
+update netra_job_partition set crashes = 0, writer_tries = 0 where tenant = :tenant and run_id = :run_id and crashes > 0;
 
 -- name: insert_failures
 insert into netra_item_failure
@@ -95,7 +164,8 @@ select count(*), cast(coalesce(sum(case when state = 'open' then 1 else 0 end), 
   cast(coalesce(sum(failed), 0) as bigint), cast(coalesce(sum(skipped), 0) as bigint),
   cast(coalesce(sum(case when fence > 1 then fence - 1 else 0 end), 0) as bigint), count(total),
   cast(coalesce(sum(total), 0) as bigint), cast(coalesce(sum(case when owner is null then 0 else 1 end), 0) as bigint),
-  cast(coalesce(max(chunk_size), 0) as bigint)
+  cast(coalesce(max(chunk_size), 0) as bigint), cast(coalesce(max(case when owner is null then 0 else coalesce(memory_level, 0) end), 0) as bigint),
+  coalesce(max(executor), '')
 from netra_job_partition where tenant = :tenant and run_id = :run_id;
 
 -- name: list_failures
@@ -105,3 +175,35 @@ order by number, position limit :limit;
 
 -- name: count_failures
 select count(*) from netra_item_failure where tenant = :tenant and run_id = :run_id;
+
+-- name: next_tenant_with_runs
+-- fleet: retention asks which tenants there is something to look at for; each is then looked at in its own name
+select tenant from netra_job_run where (tenant, created_us) > (:after_tenant, :ever_us) order by tenant, created_us limit 1;
+
+-- name: outlived_runs
+select r.id from netra_job_run r
+where r.tenant = :tenant and r.created_us < :before_us and r.finished_us < :before_us
+  and r.state in ('completed', 'completed_with_failures', 'failed', 'cancelled')
+  and not exists (select 1 from netra_job_run c where c.tenant = r.tenant and c.parent = r.id)
+order by r.created_us, r.id limit :limit;
+
+-- name: delete_failures
+delete from netra_item_failure
+where tenant = :tenant and run_id = :run_id and (number, position) in (
+  select f.number, f.position from netra_item_failure f where f.tenant = :tenant and f.run_id = :run_id
+  order by f.number, f.position limit :limit);
+
+-- name: delete_partitions
+delete from netra_job_partition where tenant = :tenant and run_id = :run_id;
+
+-- name: delete_run
+delete from netra_job_run where tenant = :tenant and id = :id;
+
+-- name: last_runs
+-- fleet: KPIs ask how the last runs of jobs of several tenants stand; each row carries its tenant
+select tenant, job, state, reason
+from (
+  select j.tenant, j.job, j.state, j.reason, row_number() over (partition by j.tenant, j.job order by j.created_us desc, j.id desc) as place
+  from rows(:rows, tenant text, job text) as r
+  join netra_job_run j on j.tenant = r.tenant and j.job = r.job) ranked
+where place = 1;

@@ -49,6 +49,17 @@ class Reader(Protocol):
         ...
 
 
+class Skips(Protocol):
+    """What a reader may have besides: the cursor behind the next item, found without holding that item whole.
+
+    Asked for an item that is too large for the memory there is, which becomes a dead letter.
+    """
+
+    def skip(self, source: Source, spec: Any, cursor: Cursor) -> Cursor:
+        """The cursor behind the item that comes behind `cursor`."""
+        ...
+
+
 def ranges(start: int, end: int, parts: int) -> list[tuple[int, int]]:
     """`start` to `end` as at most `parts` half-open ranges of nearly the same length, none of them empty; one if all is empty."""
     count = max(1, min(parts, end - start))
@@ -72,6 +83,11 @@ class SequenceReader:
         items = self._all(source)
         for index in range(start if cursor is None else cursor, end):
             yield index + 1, items[index]
+
+    def skip(self, source: Source, spec: Any, cursor: Cursor) -> Cursor:
+        """See `Skips`."""
+        del source
+        return (spec[0] if cursor is None else cursor) + 1
 
     def _all(self, source: Source) -> Sequence[Any]:
         return self.items(source.params) if callable(self.items) else self.items
@@ -107,6 +123,28 @@ class NdjsonReader:
                 at += len(line)
                 if line.strip():
                     yield at, _parsed(line)
+
+    def skip(self, source: Source, spec: Any, cursor: Cursor) -> Cursor:
+        """See `Skips`."""
+        del source
+        at = int(spec[0] if cursor is None else cursor)
+        with self.path.open("rb") as file:
+            file.seek(at)
+            while (start := file.read(BLOCK)) and not start.partition(b"\n")[0].strip() and b"\n" in start:  # empty lines are no items
+                at += start.index(b"\n") + 1
+                file.seek(at)
+            file.seek(at)
+            return at + _skip_line(file)
+
+
+def _skip_line(file: Any) -> int:
+    """How many bytes the next line has, never holding more than a block of it."""
+    length = 0
+    while piece := file.readline(BLOCK):
+        length += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return length
 
 
 def _line_behind(file: Any, offset: int) -> int:

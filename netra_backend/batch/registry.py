@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
 from ..errors import CannotStart, InvalidInput, Unavailable
 from ..storage.transaction import Tx
+from .elsewhere import Elsewhere, elsewhere
 from .errors import JobExists, UnknownJob
 from .model import Rows
 from .readers import Reader
@@ -40,6 +43,10 @@ class Job:
     retry_on: tuple[type[Exception], ...] = TRANSIENT
     skip_limit: int | float | None = None
     partitions: int = 1
+    executor: Elsewhere | None = None
+    priority: int = 0
+    concurrency: int | None = None
+    rate: float | None = None
 
     def reader(self, params: Mapping[str, Any]) -> Reader:
         """What it reads with these parameters."""
@@ -68,6 +75,10 @@ def job(
     retry_on: tuple[type[Exception], ...] = TRANSIENT,
     skip_limit: int | float | None = None,  # noqa: PYI041  (as above)
     partitions: int = 1,
+    executor: Elsewhere | Executor | Callable[[], Executor] | None = None,
+    priority: int = 0,
+    concurrency: int | None = None,
+    rate: float | None = None,
 ) -> Job:
     """Make a job and register it under `name`.
 
@@ -79,13 +90,26 @@ def job(
     `chunk` is the most items of one transaction. `retry` is how often an item's processing is tried in all where it raises one of
     `retry_on`; any other error makes a dead letter at once. `skip_limit` is how many dead letters (an int), or which share of them
     (a float), a run may have before it fails; None is any number. `partitions` is into how many parts the input is cut unless a
-    start says otherwise. Raises `JobExists` where another job has the name.
+    start says otherwise. `executor` is where `process` runs, if not in a thread: `batch.processes()`, `batch.threads(n)`,
+    `batch.dask(address)`, or any `concurrent.futures.Executor`, or a function that makes one; `process` is then no coroutine
+    function. `priority` is that of its runs unless a start says otherwise: higher ones go first. `concurrency` is how many partitions of
+    the job one tenant may have worked on at once, and `rate` how many of its items are begun in a second, both over all processes.
+    Raises `JobExists` where another job has the name.
     """
     if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
         raise InvalidInput(f"{name!r} cannot name a job", fix=f"Use 1 to {LONGEST_NAME} printable characters.")
     if chunk < 1 or retry < 1 or partitions < 1 or (process is not None and process_chunk is not None):
         raise InvalidInput("a chunk, the tries and the partitions are at least 1, and of the two ways to process one is given")
-    made = Job(name, read, write, process, process_chunk, chunk, retry, retry_on, skip_limit, partitions)
+    if (concurrency is not None and concurrency < 1) or (rate is not None and not rate > 0):
+        raise InvalidInput("a limit that lets nothing pass", fix="Give a concurrency of at least 1 and a rate above 0, or leave them out.")
+    there = elsewhere(executor)
+    if there is not None and inspect.iscoroutinefunction(process or process_chunk):
+        raise InvalidInput("a coroutine function cannot run at an executor", fix="Leave `executor` out, or give a plain function.")
+    if there is not None and process is None and process_chunk is None:
+        raise InvalidInput("there is nothing to run at the executor", fix="Leave `executor` out, or give `process`.")
+    made = Job(
+        name, read, write, process, process_chunk, chunk, retry, retry_on, skip_limit, partitions, there, priority, concurrency, rate
+    )
     former = JOBS.get(name)
     if former is not None and _home(former) != _home(made):
         raise JobExists(f"a job {name!r} is registered already")
@@ -95,6 +119,13 @@ def job(
 
 def _home(made: Job) -> tuple[str, str]:
     return made.write.__qualname__, made.write.__code__.co_filename if hasattr(made.write, "__code__") else ""
+
+
+def homes(made: Job) -> list[str]:
+    """The modules in which a job's functions stand, so that another process can import them; the program's own is there anyway."""
+    functions = (made.write, made.process, made.process_chunk, made.read)
+    found = (getattr(function, "__module__", None) for function in functions if function is not None)
+    return [module for module in dict.fromkeys(found) if module and module not in {"__main__", "__mp_main__"}]
 
 
 def named(name: str) -> Job:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -12,10 +13,12 @@ from ..errors import InvalidInput, MissingTenant, NotFound
 from ..kernel.ids import from_text, to_text
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
+from ..resilience.memory_pressure import MemoryProbe
 from ..storage.database import Database
 from ..storage.membership import Membership
 from ..storage.transaction import Tx
-from . import registry, store
+from . import registry, schedules, store
+from .ladder import Ladder
 from .model import DeadLetter, Run, RunId, Totals
 from .registry import Job
 from .settings import BatchSettings
@@ -23,6 +26,8 @@ from .worker import BatchWorker
 
 LONGEST_KEY: Final = 256
 MOST_PARTITIONS: Final = 10_000
+MOST_BEFORE: Final = 100
+HIGHEST_PRIORITY: Final = 1_000_000
 _SCOPE: Final = system_scope("batch")
 
 ScopeOf = Callable[[str | None], Awaitable[Scope]]
@@ -40,9 +45,11 @@ class Batch:
         membership: Membership,
         scope_of: ScopeOf,
         worker: BatchWorker | None = None,
+        probe: MemoryProbe | None = None,
     ) -> None:
         self.settings = settings
         self.worker = worker
+        self.ladder = Ladder(runtime, probe)
         self._database = database
         self._runtime = runtime
         self._membership = membership
@@ -50,30 +57,74 @@ class Batch:
 
     def new_worker(self, only: str | None = None, slots: int | None = None) -> BatchWorker:
         """A worker for this process, for one run or for all; the caller starts and stops it."""
-        settings = self.settings if slots is None else BatchSettings(self.settings.jobs, slots, self.settings.target_s)
+        settings = self.settings if slots is None else replace(self.settings, slots=slots)
         chosen = from_text("run", only) if only is not None else None
-        return BatchWorker(self._database, self._runtime, settings, self._membership, chosen)
+        return BatchWorker(self._database, self._runtime, settings, self._membership, chosen, self.ladder)
 
     async def start(
-        self, tx: Tx, job: Job | str, params: Mapping[str, Any] | None = None, key: str | None = None, *, partitions: int | None = None
+        self,
+        tx: Tx,
+        job: Job | str,
+        params: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        *,
+        partitions: int | None = None,
+        priority: int | None = None,
+        after: Sequence[str] = (),
     ) -> RunId:
         """Start a run in the caller's transaction and return its id: it exists iff that commits.
 
         A run's identity is its job and `key`, or its job and parameters where no key is given: the same start twice, at any time, is one
-        run, and the second answers with the first one's id. `partitions` is into how many parts its input is cut. A worker that has
+        run, and the second answers with the first one's id. `partitions` is into how many parts its input is cut. Runs of a higher
+        `priority` go first (the job's, 0 unless it says otherwise). It begins when all runs in `after` are completed. A worker that has
         the job (this process, or one whose NETRA_BATCH_JOBS names its module) takes it up after the commit.
         """
         self._database.check_intake()
-        name = job.name if isinstance(job, Job) else job
-        wanted = partitions if partitions is not None else registry.JOBS[name].partitions if name in registry.JOBS else 1
+        name, wanted, rank = _asked(job, partitions, priority)
         given = _checked(params)
         chosen = _key(key, given)
-        if not 1 <= wanted <= MOST_PARTITIONS:
-            raise InvalidInput(f"{wanted} partitions", fix=f"Ask for 1 to {MOST_PARTITIONS}.")
+        waits_for = [from_text("run", each) for each in after]
+        if len(waits_for) > MOST_BEFORE:
+            raise InvalidInput(f"{len(waits_for)} runs to come after", fix=f"Name at most {MOST_BEFORE}.")
         async with tx.verb():
-            run_id, _ = await store.start(tx, name, chosen, given, wanted)
+            run_id, _ = await store.start(tx, name, chosen, given, wanted, priority=rank, waits_for=waits_for)
             tx.wake_others()
             return RunId(to_text("run", run_id), tx.tenant)
+
+    async def schedule(
+        self,
+        tx: Tx,
+        name: str,
+        job: Job | str,
+        cron: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        zone: str = "UTC",
+        partitions: int | None = None,
+        priority: int | None = None,
+    ) -> dict[str, Any]:
+        """Start runs of a job at the times of a crontab expression, or change the schedule of that name; as it is then.
+
+        Each time gives one run, whatever is killed and however many workers there are, with the parameter `scheduled_at` beside
+        `params`. Times that nobody was there for are made up for by one run. See `cron` for what an expression may be.
+        """
+        if not 1 <= len(name) <= LONGEST_KEY - 32 or not name.isprintable():
+            raise InvalidInput(f"{name!r} cannot name a schedule", fix=f"Use 1 to {LONGEST_KEY - 32} printable characters.")
+        job_name, wanted, rank = _asked(job, partitions, priority)
+        async with tx.verb():
+            made = await schedules.put(tx, schedules.Wanted(name, job_name, cron, zone, _checked(params), wanted, rank))
+            tx.wake_others()
+            return made.shape()
+
+    async def unschedule(self, tx: Tx, name: str) -> None:
+        """End a schedule; runs that it has started go on."""
+        async with tx.verb():
+            await schedules.remove(tx, name)
+
+    async def schedules(self, *, tenant: str | None = None, after: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """The tenant's schedules behind that name."""
+        scope = await self._scope_of(tenant)
+        return [each.shape() for each in await self._database.read(schedules.listed, after, limit, scope=scope)]
 
     async def status(self, run: str, *, tenant: str | None = None) -> dict[str, Any]:
         """How a run stands, of one moment: `{"run", "job", "state", "total", "done", "failed", "skipped", ...}`.
@@ -162,6 +213,10 @@ def status_of(run: Run, totals: Totals, now_us: int) -> dict[str, Any]:
         "open_partitions": totals.open,
         "working": totals.working,
         "chunk": totals.chunk_size,
+        "priority": run.priority,
+        "after": [to_text("run", each) for each in run.waits_for],
+        "memory_level": totals.memory_level,
+        "executor": totals.executor,
         "created_us": run.created_us,
         "trace_id": run.trace.trace_id,
     }
@@ -178,6 +233,19 @@ def failure_of(letter: DeadLetter) -> dict[str, Any]:
         "attempts": letter.attempts,
         "payload": letter.payload,
     }
+
+
+def _asked(job: Job | str, partitions: int | None, priority: int | None) -> tuple[str, int, int]:
+    """The job's name, how many partitions, and which priority: as asked, or as the job says where it is known here."""
+    name = job.name if isinstance(job, Job) else job
+    known = job if isinstance(job, Job) else registry.JOBS.get(name)
+    wanted = partitions if partitions is not None else known.partitions if known is not None else 1
+    rank = priority if priority is not None else known.priority if known is not None else 0
+    if not 1 <= wanted <= MOST_PARTITIONS:
+        raise InvalidInput(f"{wanted} partitions", fix=f"Ask for 1 to {MOST_PARTITIONS}.")
+    if abs(rank) > HIGHEST_PRIORITY:
+        raise InvalidInput(f"the priority {rank}", fix=f"Give a whole number from -{HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}.")
+    return name, wanted, rank
 
 
 def _checked(params: Mapping[str, Any] | None) -> dict[str, Any]:

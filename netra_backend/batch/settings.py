@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from ..kernel.settings import Settings
@@ -18,8 +19,10 @@ class BatchSettings:
     jobs: tuple[str, ...] = ()
     slots: int = 4
     target_s: float = TARGET_S["sqlite"]
+    keep_s: float = 30 * 86_400.0
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> BatchSettings:
         """The part of all settings that batches use."""
-        return cls(settings.batch_jobs, settings.batch_slots, TARGET_S[settings.engine])
+        return cls(settings.batch_jobs, settings.batch_slots, TARGET_S[settings.engine], settings.batch_keep, dict(settings.batch_weights))

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..resilience.memory_pressure import Level
+
 PPM: Final = 1_000_000
+GROWTH: Final = 8
 MEMORY_ITEMS: Final = 2000
 """Over about how many items the failure rate is remembered."""
 
@@ -18,12 +21,23 @@ MOST_SAVEPOINTS: Final = 60
 """How many parts of one transaction may stand: PostgreSQL keeps 64 subtransactions in memory, and looks on disk for more."""
 
 
-def next_size(size: int, items: int, held_s: float, target_s: float, most: int) -> int:
-    """The next chunk's size: towards `target_s` of held writer, at most doubled, at least 1 and at most `most` items."""
+def next_size(size: int, items: int, held_s: float, target_s: float, most: int, level: Level = Level.GROW) -> int:
+    """The next chunk's size: towards `target_s` of held writer, at least 1 and at most `most` items.
+
+    It grows by an eighth of `most` at a time, and only where the memory level lets it; from the level HALVE on it is halved.
+    """
+    if level >= Level.HALVE:
+        return max(1, min(size // 2, most))
     if items < 1:
         return min(size, most)
     fitting = int(items * target_s / max(held_s, 1e-6))
-    return max(1, min(fitting, 2 * size, most))
+    grown = size + max(1, most // GROWTH) if level == Level.GROW else size
+    return max(1, min(fitting, grown, most))
+
+
+def learned_bytes(former: int, seen: int) -> int:
+    """About how much an item holds after one more chunk: more is believed at once, less only slowly. 0 is not known."""
+    return max(seen, (3 * former + seen) // 4) if seen else former
 
 
 def learned_ppm(former_ppm: int, items: int, failed: int) -> int:

@@ -24,8 +24,14 @@ RUN: Final = StateTable(
 FINISHED: Final = ("completed", "completed_with_failures", "failed", "cancelled")
 """States in which no worker has anything to do, and whose run has an end. A failed one may be resumed all the same."""
 
+COMPLETED: Final = ("completed", "completed_with_failures")
+"""States in which every item has come to its end; runs that come after it begin."""
+
 PARTITION: Final = StateTable("partition", ("open", "done"), {"finish": (("open",), "done")})
 
-DECISIONS: Final = {"netra_job_run": ("state", "audit_id")}
+DECISIONS: Final = {
+    "netra_job_run": ("state", "audit_id"),
+    "netra_job_schedule": ("state", "job", "cron", "zone", "params", "partitions", "priority", "audit_id"),
+}
 """Audited tables and the columns whose change may need an entry: starting, pausing, resuming and cancelling are somebody's; the
 rest is the run's own ledger."""

@@ -19,17 +19,18 @@ from ..errors import NotFound
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
 from ..kernel.scope import TraceContext
-from ..storage import nodes
+from ..storage import debug_marks, nodes
 from ..storage.audit_append import audit_append
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
-from .errors import NothingToRerun
+from .errors import LeaseLost, NothingToRerun
 from .model import ActiveRun, DeadLetter, Lease, Part, Run, Totals
 from .states import FINISHED, RUN
 
 Q = Statements(__package__)
 
 ACTIVE_AT_ONCE: Final = 1000
+ACTIVE_OF_EACH: Final = 50
 _BEFORE_ALL: Final = b"\xff" * 16
 
 PLANNED: Final = declare("batch.planned_before_commit", "a run's partitions are written, nothing is committed")
@@ -38,11 +39,24 @@ RELEASED: Final = declare("batch.released_before_commit", "a partition is given 
 ENDED: Final = declare("batch.run_ended_before_commit", "the run has its last state, nothing is committed")
 
 
-async def start(tx: Tx, job: str, key: str, params: Mapping[str, Any], partitions: int, parent: bytes | None = None) -> tuple[bytes, bool]:
+async def start(
+    tx: Tx,
+    job: str,
+    key: str,
+    params: Mapping[str, Any],
+    partitions: int,
+    parent: bytes | None = None,
+    *,
+    priority: int = 0,
+    waits_for: Sequence[bytes] = (),
+) -> tuple[bytes, bool]:
     """The run of this job with this key, made if there is none; its id, and whether it was made."""
     row = await tx.one(Q.run_by_key, job=job, key=key)
     if row is not None:
         return row[0], False
+    known = await states_of(tx, waits_for)
+    if missing := [each for each in waits_for if each not in known]:
+        raise _no_run(missing[0])
     run_id = tx.new_id()
     after = {"job": job, "key": key, "params": dict(params)}
     entry = await audit_append(tx, "run.rerun" if parent else "run.start", run_id, table="netra_job_run", after=after)
@@ -54,15 +68,23 @@ async def start(tx: Tx, job: str, key: str, params: Mapping[str, Any], partition
         id=run_id,
         job=job,
         key=key,
-        params=_text(params),
+        params=text_of(params),
         parent=parent,
         wanted=partitions,
         now_us=tx.now_us,
         trace_id=trace.trace_id,
         span_id=trace.span_id,
         audit_id=entry,
+        priority=priority,
+        waits_for=text_of([each.hex() for each in waits_for]),
     )
+    await debug_marks.mark(tx, [run_id])
     return run_id, True
+
+
+async def states_of(tx: Tx, runs: Sequence[bytes]) -> dict[bytes, str]:
+    """The states of those of these runs that there are."""
+    return {row[0]: row[1] for row in await tx.all(Q.states_of_runs, rows=[(each,) for each in runs])} if runs else {}
 
 
 async def rerun(tx: Tx, run_id: bytes) -> bytes:
@@ -81,7 +103,7 @@ async def plan(tx: Tx, run_id: bytes, parts: Sequence[Part], chunk_size: int) ->
     """Write a queued run's partitions and let it begin; False where another process did. One that was paused keeps those it has."""
     if not await tx.execute(Q.begin_run, id=run_id, partitions=len(parts), now_us=tx.now_us):
         return False
-    rows = [(number, _text(part.spec), part.total) for number, part in enumerate(parts)]
+    rows = [(number, text_of(part.spec), part.total) for number, part in enumerate(parts)]
     if parts:
         await tx.execute(Q.insert_partitions, run_id=run_id, rows=rows, chunk_size=chunk_size)
     announce(tx, "run.started", run_id)
@@ -90,8 +112,12 @@ async def plan(tx: Tx, run_id: bytes, parts: Sequence[Part], chunk_size: int) ->
 
 
 async def active(tx: Tx) -> list[ActiveRun]:
-    """Runs of all tenants that are queued or running, the oldest first."""
-    return [ActiveRun(*row[:5]) for row in await tx.all(Q.active_runs, limit=ACTIVE_AT_ONCE)]
+    """Runs of all tenants that are queued or running: each tenant's first ones, then each one's second, and so on."""
+    rows = await tx.all(Q.active_runs, each=ACTIVE_OF_EACH, limit=ACTIVE_AT_ONCE)
+    return [
+        ActiveRun(tenant, run_id, job, state, partitions, priority, _ids(waits_for), place)
+        for place, (tenant, run_id, job, state, partitions, priority, waits_for) in enumerate(rows)
+    ]
 
 
 async def has_free(tx: Tx, run_id: bytes) -> bool:
@@ -99,22 +125,44 @@ async def has_free(tx: Tx, run_id: bytes) -> bool:
     return await tx.one(Q.free_partition, run_id=run_id) is not None
 
 
-async def claim(tx: Tx, run_id: bytes, node: bytes, limit: int) -> list[Lease]:
-    """Lease up to `limit` free partitions of a running run to `node`; none if the node is dead or the run is not running."""
-    if await tx.one(Q.run_is_running, id=run_id) is None or not await nodes.is_live(tx, node):
+async def claim(tx: Tx, run_id: bytes, node: bytes, limit: int, most: tuple[str, int] | None = None) -> list[Lease]:
+    """Lease up to `limit` free partitions of a running run to `node`; none if the node is dead or the run is not running.
+
+    `most` is a job and how many partitions of it the tenant may have worked on at once, in all processes together.
+    """
+    if most is not None:
+        await tx.all(Q.hold_runs_of_job, job=most[0])
+        row = await tx.one(Q.working_of_job, job=most[0])
+        limit = min(limit, most[1] - int(row[0] if row else 0))
+    if limit < 1 or await tx.one(Q.run_is_running, id=run_id) is None or not await nodes.is_live(tx, node):
         return []
     rows = await tx.all(Q.claim_partitions, run_id=run_id, node=node, limit=limit)
     tx.runtime.failpoints.hit(CLAIMED)
     return [
-        Lease(tx.tenant, run_id, number, node, fence, _value(spec), _value(cursor), position, size, ppm)
-        for number, fence, spec, cursor, position, size, ppm in sorted(rows)
+        Lease(tx.tenant, run_id, number, node, fence, value_of(spec), value_of(cursor), position, *learned)
+        for number, fence, spec, cursor, position, *learned in sorted(rows)
     ]
+
+
+async def take_pace(tx: Tx, job: str, step_us: int) -> int:
+    """Take the job's next `step_us` microseconds, of all processes together; at which instant they begin, by the wall clock."""
+    row = await tx.one(Q.take_pace, job=job, now_us=tx.now_us, step_us=step_us)
+    assert row is not None  # an upsert returns its row
+    return int(row[0]) - step_us
 
 
 async def spec(tx: Tx, run_id: bytes, number: int) -> Any:
     """What a partition's reader planned for it."""
     row = await tx.one(Q.partition_spec, run_id=run_id, number=number)
-    return _value(row[0]) if row else None
+    return value_of(row[0]) if row else None
+
+
+async def begin_to_write(tx: Tx, lease: Lease) -> int:
+    """Note that a chunk out of quarantine is about to be written; how often that was begun since the last commit. `LeaseLost`."""
+    row = await tx.one(Q.begin_to_write, run_id=lease.run_id, number=lease.number, node=lease.node, fence=lease.fence)
+    if row is None:
+        raise LeaseLost(f"{lease.words} is another process's by now")
+    return int(row[0])
 
 
 async def release(tx: Tx, lease: Lease) -> bool:
@@ -124,7 +172,7 @@ async def release(tx: Tx, lease: Lease) -> bool:
     return given > 0
 
 
-async def decide(tx: Tx, run_id: bytes, event: str) -> str:
+async def decide(tx: Tx, run_id: bytes, event: str, reason: str | None = None) -> str:
     """Pause, resume or cancel, as somebody asked; the new state, or `IllegalTransition`."""
     row = await tx.one(Q.hold_run, id=run_id)
     if row is None:
@@ -133,7 +181,9 @@ async def decide(tx: Tx, run_id: bytes, event: str) -> str:
     before, after = {"state": row[0]}, {"state": state}
     entry = await audit_append(tx, f"run.{event}", run_id, table="netra_job_run", before=before, after=after)
     finished_us = tx.now_us if state in FINISHED else None
-    await tx.execute(Q.decide_run, id=run_id, state=state, audit_id=entry, finished_us=finished_us, reason=None)
+    await tx.execute(Q.decide_run, id=run_id, state=state, audit_id=entry, finished_us=finished_us, reason=reason)
+    if event == "resume":
+        await tx.execute(Q.forgive_crashes, run_id=run_id)
     if state in FINISHED:
         announce(tx, "run.finished", run_id, state=state)
     return state
@@ -158,6 +208,18 @@ async def holds(tx: Tx, lease: Lease) -> bool:
     """Whether the partition is still this lease's, and stays so until this transaction ends."""
     given = {"run_id": lease.run_id, "number": lease.number, "node": lease.node, "fence": lease.fence}
     return await nodes.is_live(tx, lease.node) and await tx.one(Q.hold_partition, **given) is not None
+
+
+async def park(tx: Tx, run_id: bytes, reason: str, lease: Lease) -> bool:
+    """Pause a run that cannot go on just now, by whoever holds a partition of it; False where that changed nothing.
+
+    A decision like any other, so it has its entry: nobody resumes it but by one.
+    """
+    row = await tx.one(Q.hold_run, id=run_id)
+    if row is None or row[0] != "running" or not await holds(tx, lease):
+        return False
+    await decide(tx, run_id, "pause", reason[:2000])
+    return True
 
 
 async def fail(tx: Tx, run_id: bytes, reason: str, lease: Lease | None) -> bool:
@@ -210,9 +272,9 @@ async def totals(tx: Tx, run_id: bytes) -> Totals:
     """The sums over the run's partitions."""
     row = await tx.one(Q.totals, run_id=run_id)
     assert row is not None  # an aggregate has a row
-    partitions, is_open, done, failed, skipped, restarts, known, total, working, size = row
+    partitions, is_open, done, failed, skipped, restarts, known, total, *now = row
     whole = total if partitions and known == partitions else None
-    return Totals(partitions, is_open, done, failed, skipped, restarts, whole, working, size)
+    return Totals(partitions, is_open, done, failed, skipped, restarts, whole, *now)
 
 
 async def tenant_of(tx: Tx, run_id: bytes) -> str | None:
@@ -234,24 +296,31 @@ async def count_failures(tx: Tx, run_id: bytes) -> int:
 
 
 def _run(row: Row) -> Run:
-    tenant, run_id, job, key, params, *rest, trace_id, span_id = row
+    tenant, run_id, job, key, params, *rest, trace_id, span_id, priority, waits_for = row
+    more = {"trace": TraceContext(trace_id, span_id), "priority": priority, "waits_for": _ids(waits_for)}
     parent, state, wanted, partitions, reason, created_us, started_us, finished_us = rest
     times = (created_us, started_us, finished_us)
-    return Run(tenant, run_id, job, key, _value(params), parent, state, wanted, partitions, reason, *times, TraceContext(trace_id, span_id))
+    return Run(tenant, run_id, job, key, value_of(params), parent, state, wanted, partitions, reason, *times, **more)
+
+
+def _ids(text: str) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(each) for each in value_of(text))
 
 
 def _dead_letter(row: Row) -> DeadLetter:
     number, position, key, place, payload, exact, cause, error, attempts = row
-    return DeadLetter(number, position, key, _value(place), _value(payload), bool(exact), cause, error, attempts)
+    return DeadLetter(number, position, key, value_of(place), value_of(payload), bool(exact), cause, error, attempts)
 
 
 def _no_run(run_id: bytes) -> NotFound:
     return NotFound(f"there is no run {to_text('run', run_id)}")
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """As it is stored."""
     return orjson.dumps(value).decode()
 
 
-def _value(text: str | None) -> Any:
+def value_of(text: str | None) -> Any:
+    """What was stored so."""
     return None if text is None else orjson.loads(text)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
 from ..errors import NetraError
+from ..kernel import debugging
 from ..kernel.runtime import Runtime
 from ..kernel.scope import system_scope
 from ..resilience.memory_pressure import MemoryProbe
@@ -18,6 +21,7 @@ from .pressure import SAMPLE_S, Pressed
 from .settings import CacheSettings
 from .stats import Stats
 
+DEGRADED: Final = "cache.degraded"
 _SCOPE: Final = system_scope("cache")
 
 
@@ -25,12 +29,19 @@ class Caretaker:
     """See the module's docstring. For the event loop of its Netra."""
 
     def __init__(self, database: Database, runtime: Runtime, settings: CacheSettings, node: Node, stats: Stats) -> None:
-        thresholds = Thresholds(settings.hit_ratio_least, settings.error_ratio_most, settings.load_p99_most_s)
+        thresholds = Thresholds(
+            settings.hit_ratio_least,
+            settings.error_ratio_most,
+            settings.load_p99_most_s,
+            settings.l2_error_ratio_most,
+            settings.l2_p99_most_s,
+        )
         self.monitor = Monitor(stats, thresholds, self._tell)
         self.pressed = Pressed(node, MemoryProbe(settings.proc_root, settings.cgroup_root, settings.memory_limit), runtime)
         self._database = database
         self._runtime = runtime
         self._node = node
+        self._process = f"{socket.gethostname()}/{os.getpid()}"
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -51,12 +62,14 @@ class Caretaker:
         task.add_done_callback(self._tasks.discard)
 
     async def _watch_memory(self) -> None:
+        debugging.unwatched()  # begun by whoever came first
         while True:
             await self._runtime.clock.sleep(SAMPLE_S)
             if len(self._node.tier):
                 await self._safely(self.pressed.sample)
 
     async def _watch_windows(self) -> None:
+        debugging.unwatched()
         while True:
             await self._runtime.clock.sleep(WINDOW_S)
             await self._safely(self.monitor.close_window)
@@ -74,10 +87,13 @@ class Caretaker:
 
     async def _record(self, what: dict[str, Any]) -> None:
         try:
-            await self._database.write(_emit, what, scope=_SCOPE)
+            await self._database.write(_emit, {**what, "process": self._process}, scope=_SCOPE)
         except NetraError as error:
             self._runtime.log.warning("the cache's alert could not be recorded: %s", error)
 
 
 async def _emit(tx: Tx, what: dict[str, Any]) -> None:
-    tx.emit("events", {"type": "cache.degraded", **what})
+    """To the operator's endpoints, and for whoever reads the installation's events."""
+    tx.emit("operational", {"type": DEGRADED, "at_us": tx.now_us, **what})
+    tx.emit("events", {"type": DEGRADED, **what})
+    tx.wake_others()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from ..errors import NetraError
+from ..kernel import debugging
 from ..kernel.runtime import Runtime
 from ..kernel.scope import system_scope
 from ..storage.database import Database
@@ -41,10 +43,12 @@ class Follower:
         self._wake = asyncio.Event()
         self._looking: asyncio.Future[None] | None = None
         self._refreshing: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Begin, unless it has begun."""
         if self._task is None:
+            self._loop = asyncio.get_running_loop()
             self._task = asyncio.create_task(self._run())
             self._database.on_wake.append(self.hurry)
             for begin in self.on_start:
@@ -53,6 +57,24 @@ class Follower:
     def hurry(self) -> None:
         """Look now: something was committed."""
         self._wake.set()
+
+    def let_go(self, token: str) -> None:
+        """A caller's transaction has ended, most likely in a rollback: find out, so that its names need not stay pending. Any thread."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # closed just now
+                self._loop.call_soon_threadsafe(self._resolve_soon, token)
+
+    def _resolve_soon(self, token: str) -> None:
+        task = asyncio.ensure_future(self._resolve(token, self._runtime.clock.monotonic()))
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
+
+    async def _resolve(self, token: str, since: float) -> None:
+        """A whole look that began after the transaction's end has seen its event, in the log or waiting, if there is one."""
+        for _ in range(2):  # the first may have begun before
+            await self.look()
+        if self._node.lease_until >= since + self._node.bound_s:
+            self._node.unmark(token)
 
     async def stop(self) -> None:
         """End."""
@@ -113,6 +135,7 @@ class Follower:
                 task.add_done_callback(self._refreshing.discard)
 
     async def _run(self) -> None:
+        debugging.unwatched()  # begun by whoever came first
         every_s = self._node.bound_s / LOOKS_PER_LEASE
         while True:
             self._wake.clear()

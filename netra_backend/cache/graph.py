@@ -84,6 +84,8 @@ class Graph:
     def order(self, names: Collection[str]) -> list[str]:
         """These in the order in which they can be made anew: each behind all that it is made from; else by name."""
         members = set(names)
+        if self._dependents.keys().isdisjoint(members):  # a tag and all that has it: nothing among them is made from another
+            return sorted(members)
         left = {name: len(self._ahead(name, members)) for name in members}
         ready = sorted((name for name, count in left.items() if not count), reverse=True)
         ordered: list[str] = []

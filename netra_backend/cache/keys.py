@@ -7,8 +7,7 @@ The names of a template are the function's parameters, and a value is written wi
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from operator import itemgetter
+from collections.abc import Mapping
 from string import Formatter
 from typing import Any, Final
 
@@ -22,34 +21,20 @@ class Template:
 
     def __init__(self, text: str, signature: inspect.Signature) -> None:
         self.text = text
-        self._names: list[str] = []
-        pieces: list[str] = []
+        self._pieces: list[tuple[str, str | None]] = []
         for literal, field, spec, conversion in Formatter().parse(text):
-            pieces.append(literal.replace("%", "%%"))
-            if field is None:
-                continue
-            if field not in signature.parameters or spec or conversion:
+            if field is not None and (field not in signature.parameters or spec or conversion):
                 raise InvalidInput(f"{text!r} names {field!r}, which is no parameter of {signature}", fix="Write {parameter}.")
-            self._names.append(field)
-            pieces.append("%s")
-        self._format = "".join(pieces)
-        self._positions = [list(signature.parameters).index(name) for name in self._names]
+            self._pieces.append((literal, field))
 
     def of(self, arguments: Mapping[str, Any]) -> str:
         """The name for these arguments."""
-        return self._format % tuple(arguments[name] for name in self._names)
+        return "".join(literal if name is None else f"{literal}{arguments[name]!s}" for literal, name in self._pieces)
 
-    def of_positions(self) -> Callable[[tuple[Any, ...]], str]:
-        """The same from a call's positional arguments, if all are given so: what a hit pays for."""
-        form = self._format
-        if not self._positions:
-            fixed = form % ()
-            return lambda _: fixed
-        if len(self._positions) == 1:
-            at = self._positions[0]
-            return lambda args: form % (args[at],)
-        pick = itemgetter(*self._positions)
-        return lambda args: form % pick(args)
+    def as_format(self) -> str:
+        """The text of an f-string over the parameters' names that says the same."""
+        doubled = [(literal.replace("{", "{{").replace("}", "}}"), name) for literal, name in self._pieces]
+        return "".join(literal if name is None else f"{literal}{{{name}!s}}" for literal, name in doubled)
 
 
 def check_name(name: Any) -> str:

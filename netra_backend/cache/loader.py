@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 from ..kernel.runtime import Runtime
@@ -50,9 +51,11 @@ class Loader:
         self._follower = follower
         self._shared = shared
         self._places = asyncio.Semaphore(loads)
+        self._thread_places = threading.BoundedSemaphore(loads)
         self._tasks: set[asyncio.Task[None]] = set()
         self._plans: dict[str, Planned] = {}
         self._probes: OrderedDict[str, Planned] = OrderedDict()
+        self.after_fill: Callable[[], None] = _nothing
         follower.refresh = self._refresh
 
     async def close(self) -> None:
@@ -66,6 +69,7 @@ class Loader:
         now = self._clock.monotonic()
         entry = self.node.find(name, now)
         if entry is None or now >= entry.expires:
+            self.stats.bypassed += entry is None and name in self.node.tier.entries
             return None
         self.count_hit(entry)
         return entry
@@ -225,7 +229,7 @@ class Loader:
 
     def _may_serve(self, name: str, found: Found, asked: Ticket, now: float) -> bool:
         """Whether a value of the shared tier may be served, by what this process knows: the tier may have lost its memory."""
-        return found.fresh_s > 0 and self.node.accepts(found.p, self.node.sources_of_new(name, found.deps), asked, now, vouched=True)
+        return found.fresh_s > 0 and self.node.accepts(found.p, self.node.sources_of_new(name, found.deps), asked, now)
 
     async def _load(self, ticket: Ticket, load: Load, make: Make, plan: Plan) -> Landed:
         if load.parent is not None:  # it holds a place already, or its outermost load does
@@ -291,6 +295,7 @@ class Loader:
             self.stats.l1.fills_refused += 1
         else:
             self.stats.l1.fills += 1
+            self.after_fill()
         return entry
 
     def obtain_here(self, load: Load, make: Callable[[], Any], plan: Plan, run: Run | None) -> Any:
@@ -341,19 +346,24 @@ class Loader:
             landed: Landed | None = run(self._from_shared(shared, load.name, plan))
             if landed is not None:
                 return landed
+        waits = run is not None and load.parent is None  # on Netra's own loop nobody is waited for
+        with self._thread_places if waits else nullcontext():
+            made = self._made_here(make)
+        landed, found = self._keep(ticket, load, make, plan, made)
+        if shared is not None and run is not None:
+            run(self._fill_shared(shared, load.name, found, ticket))
+        return landed
+
+    def _made_here(self, make: Make) -> Any:
         self.stats.loads += 1
         began = self._clock.monotonic()
         try:
-            made = make()
+            return make()
         except Exception:
             self.stats.load_errors += 1
             raise
         finally:
             self.stats.load_times_s.append(self._clock.monotonic() - began)
-        landed, found = self._keep(ticket, load, make, plan, made)
-        if shared is not None and run is not None:
-            run(self._fill_shared(shared, load.name, found, ticket))
-        return landed
 
     async def look_up(self, name: str, plan: Plan) -> Landed | None:
         """What the shared tier has, if there is one."""
@@ -427,3 +437,7 @@ class Loader:
         if len(self._plans) > 2 * len(self.node.tier) + 16:
             self._plans = {kept: plan for kept, plan in self._plans.items() if kept in self.node.tier.entries}
         self._plans[name] = planned
+
+
+def _nothing() -> None:
+    return

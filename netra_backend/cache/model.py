@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .node import Ticket
     from .tier import Entry
 
 
@@ -64,6 +65,16 @@ class Loaded:
     tier: str
     age_s: float
     stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept under a key, the names that it is made from, its seconds left, and a ticket from before it was read."""
+
+    value: Any
+    deps: tuple[str, ...]
+    left_s: float
+    ticket: Ticket
 
 
 def qualified(tenant: str, name: str) -> str:

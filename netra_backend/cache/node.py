@@ -27,6 +27,8 @@ MARK_KEPT_S: Final = 60.0
 """How long a name stays pending whose transaction ends without our hearing of it."""
 NUMBERS_KEPT: Final = 1000
 """Events of this process whose numbers are remembered for whoever asked to be told."""
+SETS_KEPT: Final = 10_000
+"""Names that this process changed last, remembered for whoever waits to keep a value that it set."""
 _NONE: Final[Mapping[str, frozenset[str]]] = {}
 
 
@@ -71,6 +73,7 @@ class Node:
         self.epoch = ""
         self.numbered: OrderedDict[str, int] = OrderedDict()
         self._marks: dict[str, tuple[frozenset[str], float]] = {}
+        self._last: OrderedDict[str, str] = OrderedDict()
         self._waiting: frozenset[str] = frozenset()
         self._turn = 0
         self._turn_floor = 0
@@ -146,15 +149,14 @@ class Node:
                 return None
             return entry
 
-    def accepts(self, p: int, sources: Iterable[str], asked: Ticket, now: float, *, vouched: bool = False) -> bool:
+    def accepts(self, p: int, sources: Iterable[str], asked: Ticket, now: float) -> bool:
         """Whether a value of the shared tier may be served to somebody who took the ticket `asked` before the tier was asked.
 
-        By what this process knows itself, since that tier may have lost its memory: no event behind `p` on what it is made from, none
-        pending, none while the answer was on its way. What this process has forgotten, or never knew, it does not judge: refused, unless
-        the tier is `vouched` for: it has seen, without a gap, every event up to the ticket's position.
+        The tier has seen, without a gap, every event up to the ticket's position. By what this process knows itself: no event behind `p`
+        on what the value is made from, none pending, none while the answer was on its way.
         """
         with self.lock:
-            known = self.started and self.is_leased(now) and (vouched or p >= self.floor)
+            known = self.started and self.is_leased(now)
             return known and self.is_fresh(asked, sources) and all(self.inv.get(source, 0) <= p for source in sources)
 
     def sources_of_new(self, name: str, deps: Iterable[str], inner: Mapping[str, frozenset[str]] = _NONE) -> set[str]:
@@ -180,6 +182,15 @@ class Node:
             self.graph.drop(name)
             return False
         return True
+
+    def is_last(self, token: str, name: str) -> bool:
+        """Whether this process's invalidation is the last of that name in the log's order, as far as it is applied.
+
+        Only such a one may be followed by the value that was set with it: of two processes that set a name at the same time each
+        would else keep its own, and they would differ until the TTL.
+        """
+        with self.lock:
+            return self._last.get(name) == token
 
     # Changes made here
 
@@ -221,6 +232,7 @@ class Node:
             self.tier.clear()
             self.graph.clear()
             self.inv.clear()
+            self._last.clear()
             self._touched.clear()
             self.applied = self.floor = applied
             self.epoch = epoch
@@ -265,12 +277,21 @@ class Node:
             self.floor = max(self.floor, self.inv.popitem(last=False)[1])
         self.applied = seq
         for event in events:
+            self._note_last(event)
             if event.token in self._marks:
                 self.numbered[event.token] = seq
             self.unmark(event.token)
         while len(self.numbered) > NUMBERS_KEPT:
             self.numbered.popitem(last=False)
         return Cascade(seq, frozenset(names), frozenset(reached), tuple(entries), direct)
+
+    def _note_last(self, event: Event) -> None:
+        for name in event.names:
+            self._last.pop(name, None)
+            if event.token in self._marks:
+                self._last[name] = event.token
+        while len(self._last) > SETS_KEPT:
+            self._last.popitem(last=False)
 
     def _hold(self, waiting: frozenset[str]) -> None:
         """What waits in the outbox has no number yet: it is pending in every process that has seen it."""

@@ -16,6 +16,9 @@ from ..resilience.memory_pressure import MemoryProbe
 from .node import Node
 
 SAMPLE_S: Final = 0.1
+SAMPLE_BYTES: Final = 4 << 20
+"""A reading costs about a millisecond: one for so much that was inserted keeps up with any pace."""
+
 GENTLE, QUICK, ALL = 0.80, 0.92, 0.95
 GENTLE_SHARE: Final = 0.10
 QUICK_TO: Final = 0.60
@@ -32,11 +35,18 @@ class Pressed:
         self._probe = probe
         self._runtime = runtime
         self._trimmed_at = float("-inf")
+        self._inserted_bytes = 0
+
+    def after_fill(self) -> None:
+        """Sample where much was inserted since the last time: a timer alone would come too late."""
+        if self._node.tier.inserted_bytes - self._inserted_bytes >= SAMPLE_BYTES:
+            self.sample()
 
     def sample(self) -> float:
         """Read the pressure and give back what it asks for; the fraction that was read."""
         fraction = self._probe.read().fraction
         node = self._node
+        self._inserted_bytes = node.tier.inserted_bytes
         with node.lock:
             tier = node.tier
             if fraction >= ALL:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ..errors import MissingTenant
 from ..kernel.runtime import Runtime
 from ..kernel.scope import SYSTEM_TENANT, Scope, check_tenant
+from ..storage import spans
 from ..storage.audit_append import audit_append
 from ..storage.database import Database
 from ..storage.transaction import Tx
@@ -21,7 +22,7 @@ from .follower import Follower
 from .keys import check_name
 from .loader import Loader, Make
 from .loads import JITTER, Load, Plan, Seconds, current, current_load, plan_of, seconds_of
-from .model import Loaded, of_tenant, qualified
+from .model import Kept, Loaded, of_tenant, qualified
 from .node import Node
 from .settings import CacheSettings
 from .shared import Shared
@@ -54,6 +55,10 @@ class Host(Protocol):
     @property
     def is_here(self) -> bool:
         """Whether this is running on Netra's loop."""
+        ...
+
+    def hurry_log(self) -> None:
+        """Something on the log's outbox waits for its number."""
         ...
 
 
@@ -93,6 +98,7 @@ class Cache:
         self.loader = Loader(runtime, self.node, self.follower, shared, self.stats, settings.loads)
         self.caretaker = Caretaker(database, runtime, settings, self.node, self.stats)
         self.follower.on_start.append(self.caretaker.start)
+        self.loader.after_fill = self.caretaker.pressed.after_fill
         self._database = database
         self._runtime = runtime
         self._host = host
@@ -118,6 +124,7 @@ class Cache:
         """
         async with tx.verb():
             self._invalidate(tx, deps)
+            await spans.append(tx, "cache", "invalidate", _words(deps))
 
     async def invalidate_now(self, scope: Scope, deps: Sequence[str]) -> int | None:
         """For the edges: in a transaction of its own, audited; the event's number, None if nobody has numbered it within 5 s."""
@@ -131,6 +138,7 @@ class Cache:
 
     async def _invalidate_audited(self, tx: Tx, deps: Sequence[str]) -> str:
         await audit_append(tx, "cache.invalidate", deps[0], after={"deps": list(deps)})
+        await spans.append(tx, "cache", "invalidate", _words(deps))
         return self._invalidate(tx, deps)
 
     def _invalidate(self, tx: Tx, deps: Sequence[str]) -> str:
@@ -140,18 +148,25 @@ class Cache:
         token = self._runtime.ids.new().hex()
         self.node.mark(token, [qualified(tx.tenant, name) for name in names], self.monotonic())
         tx.wake_others()
-        tx.after_commit(self.follower.hurry)
+        tx.after_commit(self._committed)
         tx.after_rollback(lambda: self.node.unmark(token))
+        tx.after_let_go(lambda: self.follower.let_go(token))
         store.invalidate(tx, token, names)
         return token
+
+    def _committed(self) -> None:
+        self._host.hurry_log()
+        self.follower.hurry()
 
     async def delete(self, *keys: str, tenant: str | None = None) -> None:
         """Invalidate these in a transaction of its own; durable, and seen everywhere within the bound."""
         place = await self._place(tenant)
         await self._database.write(self._delete, keys, scope=self._writing(place))
 
-    async def _delete(self, tx: Tx, keys: Sequence[str]) -> None:
-        self._invalidate(tx, keys)
+    async def _delete(self, tx: Tx, keys: Sequence[str]) -> str:
+        token = self._invalidate(tx, keys)
+        await spans.append(tx, "cache", "invalidate", _words(keys))
+        return token
 
     async def set(
         self,
@@ -166,24 +181,86 @@ class Cache:
     ) -> None:
         """Keep a value that was made elsewhere, in place of what any process keeps under the key (by an invalidation, durable).
 
-        Where what it depends on changes meanwhile it is not kept. Its truth is the caller's: prefer `get_or_load`.
+        Where what it depends on changes meanwhile it is not kept, nor where another process sets the key behind this one: the last in
+        the log's order wins everywhere. Its truth is the caller's: prefer `get_or_load`.
         """
+        await self.set_many({key: value}, ttl=ttl, depends_on=depends_on, serializer=serializer, type=type, tenant=tenant)
+
+    async def set_many(
+        self,
+        values: Mapping[str, Any],
+        *,
+        ttl: Seconds,
+        depends_on: Iterable[str] = (),
+        serializer: Serializer = "json",
+        type: Any = None,
+        tenant: str | None = None,
+    ) -> None:
+        """As `set`, all of them by one invalidation in one transaction."""
         plan = plan_of(ttl, codec=codec_of(serializer, type))
         place = await self._place(tenant)
         await self.follower.ready()
-        await self._database.write(self._delete, [key], scope=self._writing(place))
-        name = place.prefix + key
-        await self._settled(name)
-        ticket = self.node.begin(self.monotonic())
-        load = Load(name, place.tenant, None, frozenset(), {place.prefix + check_name(dep) for dep in depends_on})
-        await self.loader.keep(load, value, plan, ticket)
+        token = await self._database.write(self._delete, list(values), scope=self._writing(place))
+        await self._end_set(place, token, values, plan, list(depends_on))
 
-    async def _settled(self, name: str) -> None:
-        """Wait until this process has applied its own invalidation of the name."""
+    async def begin_set(self, tx: Tx, *keys: str) -> str:
+        """The first half of `set_many`, in your transaction: the keys are invalidated if it commits. Hand the token to `end_set` then.
+
+        A process that has made no use of the cache before does not follow the log yet, and keeps nothing for it: await `position()` first.
+        """
+        async with tx.verb():
+            return await self._delete(tx, keys)
+
+    async def end_set(
+        self,
+        token: str,
+        values: Mapping[str, Any],
+        *,
+        ttl: Seconds,
+        depends_on: Iterable[str] = (),
+        serializer: Serializer = "json",
+        type: Any = None,
+        tenant: str | None = None,
+    ) -> None:
+        """The second half, after the commit: keep the values, each unless its key was set or invalidated anew since."""
+        plan = plan_of(ttl, codec=codec_of(serializer, type))
+        place = await self._place(tenant)
+        await self.follower.ready()
+        await self._end_set(place, token, values, plan, list(depends_on))
+
+    async def _end_set(self, place: Place, token: str, values: Mapping[str, Any], plan: Plan, depends_on: Sequence[str]) -> None:
+        deps = {place.prefix + check_name(dep) for dep in depends_on}
+        await self._settled([place.prefix + key for key in values])
+        for key, value in values.items():
+            name = place.prefix + key
+            if self.node.is_last(token, name):
+                ticket = self.node.begin(self.monotonic())
+                await self.loader.keep(Load(name, place.tenant, None, frozenset(), set(deps)), value, plan, ticket)
+
+    async def settled(self, *names: str, tenant: str | None = None) -> None:
+        """Wait until this process has applied its own invalidations of these, so that what is made from now on is kept; at most 30 s."""
+        place = await self._place(tenant)
+        await self._settled([place.prefix + check_name(name) for name in names])
+
+    async def _settled(self, names: Collection[str]) -> None:
         ends = self.monotonic() + SETTLE_S
-        while self.node.is_pending([name]) and self.monotonic() < ends:
+        while self.node.is_pending(names) and self.monotonic() < ends:
             await self._runtime.clock.sleep(min(self.settings.lease_s / 100, 0.02))
             await self.follower.look()
+
+    async def touch(self, key: str, *, ttl: Seconds, serializer: Serializer = "json", type: Any = None, tenant: str | None = None) -> bool:
+        """Give what is kept under the key another TTL, here and in the shared tier; False where nothing is kept.
+
+        It writes nothing durable, so another process may serve its own copy up to the TTL that this one had.
+        """
+        plan = plan_of(ttl, codec=codec_of(serializer, type))
+        kept = await self.kept(key, serializer=serializer, type=type, tenant=tenant)
+        if kept is None:
+            return False
+        place = await self._place(tenant)
+        load = Load(place.prefix + key, place.tenant, None, frozenset(), {place.prefix + dep for dep in kept.deps})
+        await self.loader.keep(load, kept.value, plan, kept.ticket)  # by the ticket from before it was read: never over a newer one
+        return True
 
     # Reading
 
@@ -192,6 +269,42 @@ class Cache:
     ) -> Any:
         """The value that is kept under the key in either tier, or `default`. Nothing is loaded."""
         return (await self.get_many([key], serializer=serializer, type=type, tenant=tenant)).get(key, default)
+
+    def get_at_hand(
+        self,
+        key: str,
+        default: Any = None,  # noqa: ARG002  (`netra.sync` asks here first, with whatever `get` was asked with)
+        *,
+        serializer: Serializer = "json",  # noqa: ARG002
+        type: Any = None,  # noqa: ARG002
+        tenant: str | None = None,
+    ) -> Any:
+        """What `get` would find in this process's memory, from any thread; None where `get` must look further."""
+        place = self.known.get(self._reference(tenant))
+        now = self.monotonic()
+        if place is None or now >= place.until:
+            return None
+        entry = self.node.find(place.prefix + check_name(key), now)
+        if entry is None or now >= entry.expires:
+            return None
+        self.loader.count_hit(entry)
+        return entry.value
+
+    async def kept(self, key: str, *, serializer: Serializer = "json", type: Any = None, tenant: str | None = None) -> Kept | None:
+        """As `get`, with what the value is made from and the time that it has left; None where nothing is kept."""
+        place = await self._place(tenant)
+        await self.follower.ready()
+        ticket = self.node.begin(self.monotonic())
+        name = place.prefix + check_name(key)
+        entry = self.loader.hit(name)
+        if entry is None:
+            self.stats.l1.misses += 1
+            found = await self.loader.look_up(name, plan_of(DAY_S, codec=codec_of(serializer, type)))
+            entry = None if found is None else self.node.find(name, self.monotonic())
+        if entry is None:
+            return None
+        deps = tuple(sorted(dep for each in entry.deps if (dep := of_tenant(place.tenant, each)) is not None))
+        return Kept(entry.value, deps, max(0.001, entry.expires - self.monotonic()), ticket)
 
     async def get_many(
         self, keys: Iterable[str], *, serializer: Serializer = "json", type: Any = None, tenant: str | None = None
@@ -298,9 +411,11 @@ class Cache:
         deps = [place.prefix + check_name(dep) for dep in depends_on]
         return await self.loader.obtain(place.tenant, place.prefix + check_name(key), make, plan, deps)
 
-    def obtain_blocking(self, key: str, make: Callable[[], Any], plan: Plan, depends_on: Iterable[str]) -> Any:
+    def obtain_blocking(
+        self, key: str, make: Callable[[], Any], plan: Plan, depends_on: Iterable[str], *, tenant: str | None = None
+    ) -> Any:
         """The same for a synchronous function, which runs in this thread; on Netra's own loop without waiting for anybody."""
-        place = self._place_blocking()
+        place = self._place_blocking(tenant)
         deps = frozenset(place.prefix + check_name(dep) for dep in depends_on)
         run = None if self._host.is_here else self._host.run_blocking
         if run is None:
@@ -371,8 +486,8 @@ class Cache:
             found = self._remember(reference, name)
         return found
 
-    def _place_blocking(self) -> Place:
-        reference = self._reference(None)
+    def _place_blocking(self, tenant: str | None) -> Place:
+        reference = self._reference(tenant)
         found = self.known.get(reference)
         if found is not None and self.monotonic() < found.until:
             return found
@@ -403,3 +518,8 @@ class Cache:
         if place.tenant == SYSTEM_TENANT:
             return Scope(SYSTEM_TENANT, scope.actor if scope is not None else "library")
         return Scope(place.tenant, "library") if scope is None else scope.with_tenant(place.tenant)
+
+
+def _words(names: Sequence[str]) -> str:
+    """What was invalidated, for a span."""
+    return ", ".join(names)[:200]

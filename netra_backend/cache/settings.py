@@ -23,6 +23,8 @@ class CacheSettings:
     hit_ratio_least: float = 0.0
     error_ratio_most: float = 0.2
     load_p99_most_s: float = 0.0
+    l2_error_ratio_most: float = 0.2
+    l2_p99_most_s: float = 0.0
 
     @classmethod
     def of(cls, settings: Settings) -> CacheSettings:
@@ -38,4 +40,6 @@ class CacheSettings:
             hit_ratio_least=settings.cache_hit_ratio_least,
             error_ratio_most=settings.cache_error_ratio_most,
             load_p99_most_s=settings.cache_load_most,
+            l2_error_ratio_most=settings.cache_l2_error_ratio_most,
+            l2_p99_most_s=settings.cache_l2_most,
         )

@@ -48,6 +48,7 @@ class Tier:
     def __init__(self, limit_bytes: int, dropped: Callable[[Entry], None]) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
+        self.inserted_bytes = 0
         self.evictions = 0
         self.admit_bytes = limit_bytes
         self.entries: dict[str, Entry] = {}
@@ -75,6 +76,7 @@ class Tier:
         else:
             self._main[entry.name] = entry
         self.used_bytes += entry.weight
+        self.inserted_bytes += entry.weight
         self.shrink_to(self.limit_bytes)
         return entry.name in self.entries
 
@@ -135,7 +137,7 @@ class Tier:
 
     def _haunt(self, name: str) -> None:
         self._ghosts[name] = None
-        while len(self._ghosts) > max(16, len(self._main)):
+        while len(self._ghosts) > max(16, len(self.entries)):  # not of the main queue, which is empty until a ghost returns
             self._ghosts.popitem(last=False)
 
     def _drop(self, entry: Entry) -> None:

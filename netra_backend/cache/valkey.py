@@ -9,13 +9,15 @@ An answer counts only if the tier has seen at least the events that this process
 older state, or restarted empty, has not: it is handed the missing events from the log, in order, or is begun anew where they are trimmed.
 
 Dangers: a policy that evicts keys without a TTL (`allkeys-*`) would take `i` away and leave `m`: refused at start. A server that stalls
-is passed by after a quarter of a second, and after three failures for a while (the breaker), so that it delays no look and no load
-for long.
+is passed by after a quarter of a second, and after three failures in a row, or a fifth of the answers within 10 s, for a while (the
+breaker), so that it delays no look and no load for long. So is one that answers more slowly than loading would: when of the last 200
+answers the slowest hundredth took longer than half a median load, and more than 5 ms. One probe then finds out whether it is well again.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable
 from importlib import import_module
 from typing import Any, Final
@@ -31,12 +33,17 @@ from . import store
 from .model import LogRow, Look
 from .node import Ticket
 from .shared import Found
-from .stats import TierStats
+from .stats import Stats
 
 ANSWER_S: Final = 0.25
 MOST_REMEMBERED: Final = 200_000
 CATCH_UPS: Final = 20
-POLICY: Final = Policy(failures=3, open_s=1.0, open_cap_s=30.0, probe_s=2.0, ceiling=64)
+POLICY: Final = Policy(failures=3, ratio=0.2, window_s=10.0, open_s=1.0, open_cap_s=30.0, probe_s=2.0, ceiling=64)
+POLICY_FIX: Final = "Set maxmemory-policy to noeviction or volatile-lru there."
+FACTS_S: Final = 3.0
+SLOW_S: Final = 0.005
+SLOW_SHARE: Final = 0.5
+JUDGED: Final = 200
 _SCOPE: Final = system_scope("cache")
 
 READ: Final = """
@@ -97,11 +104,13 @@ return 0
 class Valkey:
     """See the module's docstring, and `shared.Shared` for what each call promises. For the event loop of its Netra."""
 
-    def __init__(self, url: str, namespace: str, runtime: Runtime, stats: TierStats, most_remembered: int = MOST_REMEMBERED) -> None:
+    def __init__(self, url: str, namespace: str, runtime: Runtime, stats: Stats, most_remembered: int = MOST_REMEMBERED) -> None:
         self.epoch = ""
         self.history = ""
         self._prefix = f"netra:{{{namespace}}}:"
-        self._stats = stats
+        self._all_stats = stats
+        self._stats = stats.l2
+        self._times_s: deque[float] = deque(maxlen=JUDGED)
         self._runtime = runtime
         self._most = most_remembered
         self._breaker = CircuitBreaker(runtime.clock, runtime.chance, POLICY)
@@ -112,8 +121,8 @@ class Valkey:
         """`CannotStart` where the server may evict what correctness needs. One that does not answer is passed by, as always."""
         memory = await self._ask(self._client.info("memory"))
         policy = memory.get("maxmemory_policy", "") if isinstance(memory, dict) else ""
-        if policy.startswith("allkeys"):
-            raise CannotStart(f"the cache's server evicts by {policy}", fix="Set maxmemory-policy to noeviction or volatile-lru there.")
+        if forgets(policy):
+            raise CannotStart(f"the cache's server evicts by {policy}", fix=POLICY_FIX)
 
     async def read(self, name: str, ticket: Ticket) -> Found | None:
         """See `Shared.read`."""
@@ -188,10 +197,12 @@ class Valkey:
             _never(question)
             return otherwise
         outcome = Outcome.FAILURE
+        self._stats.asked += 1
+        began = self._runtime.clock.monotonic()
         try:
             async with asyncio.timeout(ANSWER_S):
                 answer = await question
-            outcome = Outcome.SUCCESS
+            outcome = self._judged(self._runtime.clock.monotonic() - began)
         except asyncio.CancelledError:
             outcome = Outcome.NOT_SENT
             raise
@@ -200,11 +211,53 @@ class Valkey:
             self._runtime.log.info("the shared cache did not answer: %s", error)
             return otherwise
         finally:
-            was = self._breaker.state.phase
-            self._breaker.finish(outcome)
-            if self._breaker.state.phase != was:
-                self._runtime.log.warning("the shared cache is %s", "passed by" if self._breaker.state.phase == "open" else "asked again")
+            self._finish(outcome)
         return answer
+
+    def _finish(self, outcome: Outcome) -> None:
+        was = self._breaker.state.phase
+        self._breaker.finish(outcome)
+        if self._is_slow():
+            self._breaker.open()
+        if self._breaker.state.phase != was:
+            self._times_s.clear()
+            self._runtime.log.warning("the shared cache is %s", "passed by" if self._breaker.state.phase == "open" else "asked again")
+
+    def _judged(self, took_s: float) -> Outcome:
+        """What an answer says; to a probe, one that is slower than loading says that the tier is not well yet."""
+        self._stats.answer_times_s.append(took_s)
+        self._times_s.append(took_s)
+        is_probe = self._breaker.state.phase == "half_open"
+        return Outcome.FAILURE if is_probe and took_s > self._slow_s() else Outcome.SUCCESS
+
+    def _is_slow(self) -> bool:
+        """Whether to ask takes longer than to load."""
+        if len(self._times_s) < JUDGED or self._breaker.state.phase != "closed":
+            return False
+        slow_s = self._slow_s()
+        return sum(each > slow_s for each in self._times_s) > JUDGED // 100
+
+    def _slow_s(self) -> float:
+        load_s = self._all_stats.load_p50_s
+        return float("inf") if load_s is None else max(SLOW_S, SLOW_SHARE * load_s)
+
+
+def forgets(policy: str) -> bool:
+    """Whether a server of this `maxmemory-policy` may evict keys without a TTL."""
+    return policy.startswith("allkeys")
+
+
+async def server_facts(url: str) -> tuple[str, tuple[int, ...], str]:
+    """Which server it is, its version, and its `maxmemory-policy`, for `netra doctor`. Raises what the client raises."""
+    client = _client(url)
+    try:
+        async with asyncio.timeout(FACTS_S):
+            server, memory = await client.info("server"), await client.info("memory")
+    finally:
+        await client.aclose()
+    name = "Valkey" if "valkey_version" in server else "Redis"
+    version = server.get("valkey_version") or server.get("redis_version", "0")
+    return name, tuple(int(part) for part in str(version).split(".")[:2]), str(memory.get("maxmemory_policy", ""))
 
 
 def _never(question: Awaitable[Any]) -> None:

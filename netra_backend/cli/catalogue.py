@@ -29,8 +29,13 @@ COMMANDS: Final = (
     Command("webhooks", "webhooks", "Send, look at, resend and receive messages."),
     Command("cache", "cache", "Invalidate what is cached, and look at a server's cache."),
     Command("oauth", "oauth", "Keep tokens of other services, and judge tokens of others."),
+    Command("sso", "sso", "Log in by identity providers, and by another when the first is down."),
+    Command("audit", "audit", "Look at the audit trail, prove it, export it, judge an export."),
     Command("batch", "batch", "Run jobs, look at their runs, pause, resume and rerun them."),
-    Command("demo", "demo", "Run the main job on real data, with a process killed half-way."),
+    Command("debug", "debug", "Look into one tenant's production: logs, exchanges, variables."),
+    Command("kpi", "kpi", "Show KPIs in business units: kept, late, lost, and why."),
+    Command("trace", "trace", "Show one trace across all parts."),
+    Command("demo", "demo", "Play one story of all five parts on real data, with two processes killed half-way."),
     Command("failpoints", "failpoints", "List the places where a test may stop a process."),
 )
 

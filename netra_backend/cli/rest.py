@@ -5,6 +5,8 @@ The operator of the command names the server, so its address and port are opened
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -19,6 +21,8 @@ from .options import Place
 
 API: Final = "/api/v1"
 TIMEOUT_S: Final = 30.0
+STREAM_S: Final = 24 * 3600.0
+"""For how long one stream is followed at most."""
 PAGE: Final = 250
 """The most that the server gives at once."""
 READ_LIMIT: Final = 64 * 1024 * 1024
@@ -78,8 +82,46 @@ class RestClient:
                 break
         return found
 
+    async def fetch(self, *path: str) -> bytes:
+        """The answer's bytes."""
+        return await self._ask("GET", path, None, b"")
+
+    async def follow(self, *path: str) -> AsyncIterator[tuple[str, Any]]:
+        """What a stream of server-sent events tells (HTML Standard, section 9.2), each as its name and JSON, until it ends."""
+        pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        asking = asyncio.ensure_future(self._listen(path, pieces))
+        asking.add_done_callback(lambda _: pieces.put_nowait(b""))
+        pending = b""
+        try:
+            while piece := await pieces.get():
+                *whole, pending = (pending + piece).split(b"\n\n")
+                for event in whole:
+                    fields = dict(line.partition(b": ")[::2] for line in event.split(b"\n"))
+                    if b"data" in fields:  # a comment keeps the connection alive and tells nothing
+                        yield fields.get(b"event", b"message").decode(), orjson.loads(fields[b"data"])
+        finally:
+            asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+
+    async def _listen(self, path: tuple[str, ...], pieces: asyncio.Queue[bytes]) -> None:
+        url = self._base + API + "".join("/" + quote(part, safe="") for part in path)
+        headers = (*self._headers[:1], ("accept", "text/event-stream"))
+        reply = await self._egress.request(
+            "GET", url, headers=headers, tenant="cli", timeout_s=STREAM_S, read_limit=READ_LIMIT, listen=pieces.put_nowait
+        )
+        if not 200 <= reply.status < 300:
+            raise refusal(reply.status, reply.body)
+
     async def ask(self, method: str, path: tuple[str, ...], *, query: Mapping[str, Any] | None = None, body: bytes = b"") -> Any:
-        """Ask once; an error of ours for every answer that is not 2xx."""
+        """The answer's JSON; an error of ours for every answer that is not 2xx."""
+        found = await self._ask(method, path, query, body)
+        try:
+            return orjson.loads(found) if found else None
+        except ValueError as error:
+            raise ServerFailed("the answer is not JSON", fix="Check that --server is the address of a Netra server.") from error
+
+    async def _ask(self, method: str, path: tuple[str, ...], query: Mapping[str, Any] | None, body: bytes) -> bytes:
         url = (
             self._base + API + "".join("/" + quote(part, safe="") for part in path) + (f"?{urlencode(query, doseq=True)}" if query else "")
         )
@@ -88,10 +130,7 @@ class RestClient:
         )
         if not 200 <= reply.status < 300:
             raise refusal(reply.status, reply.body)
-        try:
-            return orjson.loads(reply.body) if reply.body else None
-        except ValueError as error:
-            raise ServerFailed("the answer is not JSON", fix="Check that --server is the address of a Netra server.") from error
+        return reply.body
 
 
 def refusal(status: int, body: bytes) -> NetraError:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from ..netra import Netra
 
 
-def new_netra(place: Place, *, workers: bool, role: str, dev: bool = False, runtime: Runtime | None = None) -> Netra:
-    """Netra on the place's database, not started yet; `CannotStart` names every bad setting."""
+def new_netra(place: Place, *, workers: bool, role: str, dev: bool = False, runtime: Runtime | None = None, **given: Any) -> Netra:
+    """Netra on the place's database, not started yet; `CannotStart` names every bad setting. Of `given` settings None says nothing."""
     from ..netra import Netra
 
-    settings: dict[str, Any] = place.settings()
+    settings: dict[str, Any] = {**place.settings(), **{name: value for name, value in given.items() if value is not None}}
     url = settings.pop("database_url", None)
     return Netra(url, workers=workers, role=role, config=place.config, dev=dev, runtime=runtime, **settings)
 

@@ -13,7 +13,10 @@ import inspect
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from ..kernel import debugging
+from ..kernel.debugging import any_session
 from ..netra import Netra
+from .exchange import Exchange
 
 Request = MutableMapping[str, Any]
 App = Callable[[Request, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
@@ -44,8 +47,14 @@ class NetraMiddleware:
             await self._app(scope, receive, send)
             return
         tenant, actor = await _told(self._tenant, scope), await _told(self._actor, scope)
-        with self._netra.context(tenant, actor, traceparent_of(scope)):
-            await self._app(scope, receive, send)
+        with self._netra.context(tenant, actor, traceparent_of(scope), f"{scope.get('method', 'GET')} {scope['path']}"):
+            watch = debugging.watched.get() if any_session else None
+            if watch is None or scope["type"] != "http" or not watch.wants("http"):
+                await self._app(scope, receive, send)
+                return
+            exchange = Exchange(watch, scope, receive, send)
+            with exchange.recorded():
+                await self._app(scope, exchange.receive, exchange.send)
 
 
 def traceparent_of(scope: Request) -> str:

@@ -18,6 +18,8 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
+from ..kernel import debugging
+from ..kernel.debugging import any_session
 from . import PREFIX
 
 
@@ -41,17 +43,31 @@ class NetraMiddleware:
         if self._waits:
             return self._answer(request)
         with self._context(request):
-            return self._get_response(request)
+            response = self._get_response(request)
+            _record(request, response)
+            return response
 
     async def _answer(self, request: Any) -> Any:
         with self._context(request):
-            return await self._get_response(request)
+            response = await self._get_response(request)
+            _record(request, response)
+            return response
 
     def _context(self, request: Any) -> AbstractContextManager[None]:
         context: AbstractContextManager[None] = self._netra.context(
-            self._tenant(request), "library", request.headers.get("traceparent", "")
+            self._tenant(request), "library", request.headers.get("traceparent", ""), f"{request.method} {request.path}"
         )
         return context
+
+
+def _record(request: Any, response: Any) -> None:
+    """The exchange, for a debug session that wants it. A body that was streamed, or never read, is left out."""
+    watch = debugging.watched.get() if any_session else None
+    if watch is None or not watch.wants("http"):
+        return
+    asked = (request.method, request.get_full_path(), request.headers, getattr(request, "_body", b""))
+    told = b"" if getattr(response, "streaming", False) else response.content
+    debugging.http(watch, "in", asked, {"status": response.status_code, "headers": response.headers, "body": told})
 
 
 class NetraRouter:

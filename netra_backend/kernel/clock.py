@@ -35,9 +35,8 @@ class SystemClock:
         """Microseconds since the epoch by the machine's wall clock."""
         return time.time_ns() // 1000
 
-    def monotonic(self) -> float:
-        """CLOCK_MONOTONIC in seconds."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    """CLOCK_MONOTONIC in seconds."""
 
     async def sleep(self, seconds: float) -> None:
         """`asyncio.sleep`."""

@@ -90,6 +90,11 @@ class Failpoints:
             self.arm(name, action, int(nth or "1"))
 
 
+def stop_this_process() -> None:
+    """SIGSTOP, to the thread that calls: sent to the process, another thread may take it, and this one would run on until that has."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
+
 def _nothing() -> None:
     return
 
@@ -98,10 +103,7 @@ def _action(name: str, action: str) -> Callable[[], None]:
     def fail() -> None:
         raise FailpointError(f"failpoint {name}", failpoint=name)
 
-    def pause() -> None:
-        os.kill(os.getpid(), signal.SIGSTOP)
-
-    actions = {"kill": kill_this_process, "raise": fail, "pause": pause}
+    actions = {"kill": kill_this_process, "raise": fail, "pause": stop_this_process}
     if action not in actions:
         raise CannotStart(f"a failpoint cannot {action!r}", fix="Use kill, raise or pause.")
     return actions[action]

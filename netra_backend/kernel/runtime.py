@@ -7,15 +7,16 @@ replaces time by passing another `Runtime`, not by patching a module.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from .chance import Chance, SystemChance
 from .clock import Clock, SystemClock
+from .debugging import DebugHook, NoDebug
 from .failpoints import Failpoints
 from .ids import Ids, Uuid7
-from .scope import Scope
+from .spans import Span
+from .uses import NoUses, Uses
 
 
 class Metrics(Protocol):
@@ -29,20 +30,16 @@ class Metrics(Protocol):
         """Set a gauge."""
         ...
 
+    def observe(self, name: str, seconds: float, **labels: str) -> None:
+        """Add one duration to a histogram, whose name ends in `_seconds`."""
+        ...
+
 
 class Tracer(Protocol):
     """Where finished spans go."""
 
-    def span(self, scope: Scope, name: str, start_us: int, end_us: int, attributes: Mapping[str, Any]) -> None:
-        """Record one finished span under the scope's trace."""
-        ...
-
-
-class DebugHook(Protocol):
-    """Where a debug session listens. Off, it costs one call that does nothing."""
-
-    def record(self, scope: Scope, kind: str, data: Mapping[str, Any]) -> None:
-        """Offer one record of the scope's tenant."""
+    def span(self, span: Span) -> None:
+        """Record one finished span; costs an append. Any thread."""
         ...
 
 
@@ -55,18 +52,14 @@ class NoMetrics:
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Nothing."""
 
+    def observe(self, name: str, seconds: float, **labels: str) -> None:
+        """Nothing."""
+
 
 class NoTracer:
     """Spans that nobody reads."""
 
-    def span(self, scope: Scope, name: str, start_us: int, end_us: int, attributes: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-
-class NoDebug:
-    """No debug session."""
-
-    def record(self, scope: Scope, kind: str, data: Mapping[str, Any]) -> None:
+    def span(self, span: Span) -> None:
         """Nothing."""
 
 
@@ -85,3 +78,4 @@ class Runtime:
     metrics: Metrics = field(default_factory=NoMetrics)
     tracer: Tracer = field(default_factory=NoTracer)
     debug: DebugHook = field(default_factory=NoDebug)
+    uses: Uses = field(default_factory=NoUses)

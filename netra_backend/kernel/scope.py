@@ -39,12 +39,16 @@ class TraceContext:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One tenant, one actor, one trace. `deadline` is a monotonic instant in seconds, or None."""
+    """One tenant, one actor, one trace. `deadline` is a monotonic instant in seconds, or None.
+
+    `debug` are the debug sessions of that tenant that rows made in this scope name, so that who takes them up finds them.
+    """
 
     tenant: str
     actor: str = "system"
     trace: TraceContext = field(default_factory=TraceContext)
     deadline: float | None = None
+    debug: tuple[bytes, ...] = ()
 
     @property
     def is_system(self) -> bool:
@@ -53,7 +57,7 @@ class Scope:
 
     def with_tenant(self, tenant: str) -> Scope:
         """The same actor and trace on another tenant's data."""
-        return replace(self, tenant=check_tenant(tenant))
+        return replace(self, tenant=check_tenant(tenant), debug=self.debug if tenant == self.tenant else ())
 
 
 def check_tenant(tenant: str) -> str:

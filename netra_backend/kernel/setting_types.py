@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BeforeValidator
@@ -94,6 +94,19 @@ def _modules(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _weights(value: Any) -> tuple[tuple[str, float], ...]:
+    found: dict[str, float] = {}
+    for item in value.items() if isinstance(value, Mapping) else _items(value):
+        name, weight = item if isinstance(item, tuple) else str(item).rpartition("=")[::2]
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            found[name] = 0.0
+        if not name or not 0 < found[name] < 1e6:
+            raise Rejected(f"{str(item)[:80]!r} is no tenant's share", "List tenants with a number above 0, for example acme=4,globex=2.")
+    return tuple(found.items())
+
+
 def _operator_key(value: Any) -> Any:
     if isinstance(value, str) and not _OPERATOR_KEY.match(value):
         raise Rejected(
@@ -132,6 +145,7 @@ Delays = Annotated[tuple[float, ...], BeforeValidator(_reading(_schedule)), IN_S
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Ports = Annotated[tuple[int, ...], BeforeValidator(_ports)]
 Modules = Annotated[tuple[str, ...], BeforeValidator(_modules)]
+Weights = Annotated[tuple[tuple[str, float], ...], BeforeValidator(_weights)]
 OperatorKey = Annotated[str, BeforeValidator(_operator_key), IS_KEY]
 DatabaseUrl = Annotated[str, BeforeValidator(_database_url), IS_URL]
 PostgresUrl = Annotated[str, BeforeValidator(_postgres_url), IS_URL]

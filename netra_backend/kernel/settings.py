@@ -152,7 +152,7 @@ def _advice(name: str, origin: _Source) -> str:
 
 
 def _default(name: str, value: Any) -> str:
-    if name in {"database_url", "root_keys"}:
+    if name in {"database_url", "root_keys", "audit_memory"}:
         return "in the data folder"
     shown = printable(name, value)
     return ", ".join(map(str, shown)) if isinstance(shown, list) else "" if shown is None else str(shown)

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from .backoff import WEBHOOKS, Schedule
 from .durations import format_duration
@@ -23,180 +23,26 @@ from .setting_types import (
     IN_SECONDS,
     IS_KEY,
     IS_URL,
-    CacheUrl,
-    DatabaseUrl,
     Delays,
     Duration,
     Modules,
-    Networks,
-    OperatorKey,
-    Ports,
-    PostgresUrl,
     Rejected,
     Size,
+    Weights,
     mask_url,
 )
-from .sizes import GIB, KIB, MIB, format_size
+from .settings_installation import InstallationSettings
+from .sizes import GIB, MIB, format_size
 
 DATABASE_FILE: Final = "netra.db"
 ROOT_KEYS_FILE: Final = "root.keys"
+AUDIT_MEMORY: Final = "audit-memory"
 MASK: Final = "****"
 _HOUR_S: Final = 3600.0
 
 
-class Settings(BaseModel):
+class Settings(InstallationSettings):
     """One value per setting, checked and frozen. Build it with `settings.load`, whose errors are `CannotStart`."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    # Where things are
-
-    data: Path = Field(
-        Path("netra-data"),
-        description="Folder of this installation's files: database, root keys, node locks. Two installations must never share "
-        "one. It must be on a local disk: SQLite's locks do not hold on network file systems, and a shared one "
-        "corrupts the database.",
-    )
-    database_url: DatabaseUrl = Field(
-        "",
-        description="The database, sqlite:////abs.db or postgresql://. Left out, it is the file netra.db in the data folder. "
-        "SQLite serves the processes of one host; PostgreSQL serves any number of hosts.",
-    )
-    migrate_url: PostgresUrl | None = Field(
-        None,
-        description="PostgreSQL as the owner of the tables, used by `netra migrate` only. Left out, `database_url` is used, "
-        "which then has more rights at run time than it needs.",
-    )
-    cache_url: CacheUrl | None = Field(
-        None,
-        description="Valkey or Redis for the shared cache tier and quick wake-ups. It holds hints only: losing all of it costs "
-        "latency, never data. Left out, caches live in each process.",
-    )
-
-    public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")] | None = Field(
-        None,
-        description="The server's address as others reach it, such as https://hooks.example.com: what links into its pages begin with. "
-        "Left out, they begin as the request that asked for the link did, which is wrong behind a proxy that does not pass the host on.",
-    )
-
-    # Keys
-
-    operator_key: OperatorKey | None = Field(
-        None,
-        description="The operator's API key, 32 to 128 of A-Z, a-z, 0-9, '_' and '-'. Whoever has it may read and change every "
-        "tenant. Left out, `netra serve` makes one at the first start and prints it once.",
-    )
-    root_keys: Path = Field(
-        Path(),
-        description="File of `id:base64` lines; the first key seals new secrets, the others open old ones. Whoever reads it can "
-        "open every stored secret, and without it no secret can be opened: back it up apart from the database. Left "
-        "out, root.keys in the data folder, made with mode 0600.",
-    )
-
-    # Substrate
-
-    sqlite_driver: Literal["apsw", "sqlite3"] | None = Field(
-        None,
-        description="Which SQLite library opens the database. Two libraries in one process drop each other's locks and corrupt "
-        "the file, so `apsw` inside your own program promises that nothing else there opens it. Left out: apsw for "
-        "`netra serve|worker` and the command line, sqlite3 for `Netra(url)`.",
-    )
-    postgres_connections: int = Field(
-        10,
-        ge=3,
-        le=500,
-        description="Connections to PostgreSQL for this process's work, besides two of its own for heartbeats and wake-ups. All processes "
-        "together must stay below the server's max_connections.",
-    )
-    postgres_statement_cache: int = Field(
-        512,
-        ge=0,
-        le=10_000,
-        description="Prepared statements kept per PostgreSQL connection. Set 0 behind a pooler in transaction mode that does not follow "
-        "prepared statements (PgBouncer before 1.21): every statement is then parsed anew.",
-    )
-    lease_ttl: Duration = Field(
-        10.0,
-        ge=0.2,
-        le=600,
-        description="How long a silent process keeps its work before others take it. Heartbeat = TTL/5; a process whose last "
-        "beat is older than TTL/2 starts nothing new. Shorter recovers sooner and declares busy processes dead; all "
-        "processes of an installation must agree on it.",
-    )
-    transaction_timeout: Duration = Field(
-        5.0,
-        ge=0.05,
-        le=300,
-        description="How long `netra.transaction()` may stay open before it is rolled back. On SQLite it holds the only writer: "
-        "everybody else waits that long.",
-    )
-    tenants: Literal["auto", "strict"] = Field(
-        "auto",
-        description="`auto` makes a tenant on its first use by the library; `strict` refuses unknown ones, so that a typing "
-        "error does not become a customer. REST always answers 404 for an unknown tenant.",
-    )
-    disk_reserve_bytes: Size = Field(
-        64 * MIB,
-        le=1024 * GIB,
-        description="Intake answers 503 while the data folder's disk has less free space than this. Deliveries and "
-        "acknowledgements still need room to be recorded: at 0 a full disk stops those too.",
-    )
-    memory_limit: Size | None = Field(
-        None,
-        ge=16 * MIB,
-        description="Memory that this process may use, in place of what the cgroup or the machine says. Above the real limit, "
-        "the kernel kills the process before Netra reacts.",
-    )
-    proc_root: Path = Field(
-        Path("/proc"),
-        description="Where process information is mounted; another place in some containers. A wrong one hides memory pressure.",
-    )
-    cgroup_root: Path = Field(
-        Path("/sys/fs/cgroup"),
-        description="Where control groups are mounted. A wrong one hides the container's memory limit.",
-    )
-
-    # Intake
-
-    payload_max_bytes: Size = Field(
-        1 * MIB,
-        ge=1 * KIB,
-        le=64 * MIB,
-        description="The largest payload of one message; larger ones get 413. Every attempt sends it and every receiver must take it.",
-    )
-    body_max_bytes: Size = Field(
-        16 * MIB,
-        ge=1 * KIB,
-        le=256 * MIB,
-        description="The largest request body, that of a batch of messages. Each request in progress may hold this much memory.",
-    )
-    event_types: Literal["auto", "strict"] = Field(
-        "auto",
-        description="`auto` takes messages of any event type; `strict` answers 422 for one that the operator has not defined.",
-    )
-    svix_strict: bool = Field(
-        default=False,
-        description="Answer 409 for a known `eventId`, as Svix does, in place of the original answer. A producer that repeats "
-        "after a lost answer then cannot tell success from conflict.",
-    )
-    svix_headers: bool = Field(
-        default=True,
-        description="Send `svix-id`, `svix-timestamp` and `svix-signature` beside the same headers of Standard Webhooks. Off, "
-        "receivers that were written for Svix and read those names refuse what comes.",
-    )
-
-    # Outgoing requests
-
-    egress_allow: Networks = Field(
-        (),
-        description="Networks (CIDR) that outgoing requests may reach although they are private or reserved. Each opens that "
-        "network to every tenant who can create an endpoint.",
-    )
-    egress_ports: Ports = Field(
-        (80, 443),
-        description="Ports that outgoing requests may reach, from 1 to 65535, in place of the default: `443` closes 80. An added port "
-        "lets tenants speak to what listens there.",
-    )
 
     # Webhooks
 
@@ -314,6 +160,20 @@ class Settings(BaseModel):
         description="How long one process alone may refresh a connection. It must outlast a request, or two refreshes meet and "
         "a provider that rotates strictly revokes the grant.",
     )
+    oauth_breaker_failures: int = Field(
+        10,
+        ge=1,
+        le=10_000,
+        description="Consecutive failures after which a tenant's provider is not asked any more by this process. Low values leave "
+        "tokens stale after a short disturbance; high ones keep asking a provider that is down, each request for a whole time-out.",
+    )
+    oauth_breaker_open: Duration = Field(
+        30.0,
+        ge=0.05,
+        le=0.5 * _HOUR_S,
+        description="How long it is not asked at first; that doubles with each failed probe, to 30 minutes. Longer than the last part "
+        "of an access token's life, and a short outage leaves callers without one.",
+    )
     sso_dwell: Duration = Field(
         300.0,
         ge=0.1,
@@ -325,6 +185,32 @@ class Settings(BaseModel):
         ge=0.1,
         le=_HOUR_S,
         description="Span over which a sign-on provider's failures are counted. Shorter reacts sooner, and to noise.",
+    )
+    sso_return: Duration = Field(
+        120.0,
+        ge=0.1,
+        le=24 * _HOUR_S,
+        description="Time over which a sign-on provider that was down must answer before logins go back to it, and the length of each step "
+        "of that: a tenth of them, half, all. Shorter sends people to one that is not well yet.",
+    )
+    sso_idle: Duration = Field(
+        1800.0,
+        ge=1,
+        le=24 * _HOUR_S,
+        description="How long a login session of the pages lasts without a request. Longer leaves a forgotten browser open to "
+        "whoever sits down.",
+    )
+    sso_life: Duration = Field(
+        12 * _HOUR_S,
+        ge=1,
+        le=30 * 24 * _HOUR_S,
+        description="How long a login session lasts at most. Longer delays what the identity provider decides about somebody.",
+    )
+    sso_backup_life: Duration = Field(
+        _HOUR_S,
+        ge=1,
+        le=24 * _HOUR_S,
+        description="The same for a session by a backup provider, which knows less of the person.",
     )
 
     # Batches
@@ -340,6 +226,39 @@ class Settings(BaseModel):
         le=256,
         description="Partitions that this process works on at once. Their transactions still take turns; more helps where reading "
         "or processing waits for something else.",
+    )
+
+    batch_weights: Weights = Field(
+        (),
+        description="Shares of tenants in this process's partitions where several want them, `acme=4,globex=2`; whoever is not named "
+        "has 1. A large one makes the others wait.",
+    )
+    batch_keep: Duration = Field(
+        30 * 24 * _HOUR_S,
+        ge=_HOUR_S,
+        le=3650 * 24 * _HOUR_S,
+        description="How long finished runs stay, with their dead letters; then they are deleted. A start with the same job and "
+        "parameters is the same run only until then: shorter, what a program repeats later than this is run again.",
+    )
+
+    # KPIs
+
+    kpis: Path | None = Field(
+        None,
+        description="TOML file of business KPIs, a table [kpi.NAME] each (docs/kpis.md). Changing how a KPI judges events counts it anew "
+        "from then on. Left out, KPIs are what programs declare.",
+    )
+
+    # Logs
+
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="How `netra serve` and `netra worker` write their log to stderr: readable, or one JSON object a line with tenant and "
+        "trace. What looks like a secret is hidden in both.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning",
+        description="The least that is logged. `debug` tells much of each delivery and costs time.",
     )
 
     # Cache
@@ -383,12 +302,61 @@ class Settings(BaseModel):
         le=600,
         description="Time of a load, as the 99th percentile over 10 s, above which the cache is reported as degraded. At 0 never.",
     )
+    cache_l2_error_ratio_most: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of questions to the shared tier without an answer over 10 s above which the cache is reported as degraded. At 1 "
+        "never. Whatever this says, the tier is passed by from a fifth on.",
+    )
+    cache_l2_most: Duration = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="Time of an answer of the shared tier, as the 99th percentile over 10 s, above which the cache is reported as "
+        "degraded. At 0 never. Whatever this says, a tier that is slower than loading is passed by.",
+    )
+
+    # Debug sessions
+
+    debug_keep: Duration = Field(
+        7 * 24 * _HOUR_S,
+        ge=_HOUR_S,
+        le=365 * 24 * _HOUR_S,
+        description="How long what a debug session has captured stays after its end; then it is deleted. Longer keeps a customer's data "
+        "where nobody needs it any more; shorter loses what a bug report was to show.",
+    )
+
+    # Audit trail
+
+    audit_memory: Path = Field(
+        Path(),
+        description="Folder that remembers the last signed checkpoint of each audit log. Never restore it with the database, and keep it "
+        "on storage that survives the host: without it, or behind what it remembers, a log goes on under a new origin, which an entry "
+        "tells. Several hosts should share one. Left out, audit-memory in the data folder.",
+    )
+    audit_origin: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~-]+)*$")] | None = Field(
+        None,
+        description="What the names of audit logs begin with, such as hooks.example.com/audit: a URL of yours without its scheme. Logs "
+        "that exist keep their names. Left out, netra.invalid and the installation's id.",
+    )
+    audit_keep: Duration = Field(
+        0.0,
+        le=100 * 365 * 24 * _HOUR_S,
+        description="How long audit entries are kept; their hashes stay for ever. Entries that a row still refers to are kept with it. "
+        "At 0 they are never given away. What is given away can be neither shown nor exported any more.",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _place_files_in_the_data_folder(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         data = Path(values.get("data") or cls.model_fields["data"].default)
-        return {"database_url": f"sqlite:///{data / DATABASE_FILE}", "root_keys": data / ROOT_KEYS_FILE, **values}
+        places = {
+            "database_url": f"sqlite:///{data / DATABASE_FILE}",
+            "root_keys": data / ROOT_KEYS_FILE,
+            "audit_memory": data / AUDIT_MEMORY,
+        }
+        return {**places, **values}
 
     @model_validator(mode="after")
     def _agree_with_each_other(self) -> Settings:

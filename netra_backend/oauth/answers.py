@@ -76,13 +76,14 @@ def failed(error: EgressError) -> Outcome:
 def classify(reply: Reply) -> Outcome:
     """What an answer comes to."""
     members = None if reply.truncated else _members(reply)
-    error = members.get("error") if members is not None else None
+    said = members.get("error") if members is not None else None
+    error = said if isinstance(said, str) else ""  # some answer with an object of their own, which is no word of the standard
     later = _retry_after(reply)
     if reply.status == 429 or (400 <= reply.status < 500 and error in _LATER):
-        return Outcome(Kind.THROTTLED, error if isinstance(error, str) else "status_429", later)
+        return Outcome(Kind.THROTTLED, error or "status_429", later)
     if reply.status >= 500 or reply.status < 200 or 300 <= reply.status < 400:
         return Outcome(Kind.AMBIGUOUS, f"status_{reply.status}", later)
-    if isinstance(error, str) and error and error not in _OF_THE_SERVER:
+    if error and error not in _OF_THE_SERVER:
         return Outcome(Kind.REJECTED, "invalid_grant" if error in _DEAD_GRANT else error[:64])
     if 200 <= reply.status < 300 and members is not None and is_token(members.get("access_token")):
         return Outcome(Kind.SUCCESS, members=members)

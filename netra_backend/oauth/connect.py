@@ -24,6 +24,7 @@ from ..storage.database import Database
 from ..storage.sealing import Sealer
 from . import flows, store
 from .answers import Kind, Outcome
+from .breakers import CODE
 from .errors import ConnectFailed, LinkUsed, UnknownState
 from .flows import Beginning, Flow, Sending
 from .jws import encoded
@@ -112,6 +113,14 @@ class Connector:
         for tenant, id_ in await self._database.read(flows.overdue, limit, scope=_SYSTEM):
             await self._write(Scope(tenant, "vault"), flows.expire, id_)
 
+    async def trim(self, limit: int) -> int:
+        """Delete ways that ended long ago, up to `limit` at once; how many were found."""
+        found: list[tuple[str, bytes]] = await self._database.read(flows.ended, limit, scope=_SYSTEM)
+        for tenant in sorted({tenant for tenant, _ in found}):
+            ids = [id_ for owner, id_ in found if owner == tenant]
+            await self._database.write(flows.trim, ids, scope=Scope(tenant, "vault"), lane="bulk")
+        return len(found)
+
     async def _send(self, scope: Scope, sending: Sending, answer: Mapping[str, str]) -> None:
         refusal = _refusal(sending, answer)
         if refusal is not None:
@@ -131,7 +140,7 @@ class Connector:
         outcome = Outcome(Kind.NOT_SENT, "no_endpoint")
         number, secret = client.credentials()[0]
         for endpoint in client.token_endpoints:
-            outcome, sent_us = await self._refresher.post(scope, client, secret, endpoint, members)
+            outcome, sent_us = await self._refresher.post(scope, client, secret, endpoint, members, CODE)
             if outcome.members is not None:
                 parent = OF_A_CODE + flow.id.hex()
                 spooled = Spooled(scope.tenant, flow.connection, self._me, 0, flow.generation, parent, sent_us, number)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from ..errors import InvalidInput, NetraError
+from ..kernel.failpoints import declare
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
 from ..resilience.egress_error import EgressError
@@ -21,6 +22,7 @@ from ..storage.database import Database
 from ..storage.sealing import Sealer
 from . import answers, flows, store
 from .answers import Kind, Outcome
+from .breakers import DEVICE
 from .errors import RefreshFailed
 from .flows import Beginning, Sending
 from .model import US, Client
@@ -33,6 +35,7 @@ INTERVAL_S: Final = 5
 
 LONGEST_INTERVAL_S: Final = 60
 LONGEST_LIFE_S: Final = 1800
+BEFORE_ASK: Final = declare("oauth.device_turn_before_ask", "the turn to ask for a device's code is this process's, nothing was sent")
 _SYSTEM: Final = Scope("*", "vault")
 
 
@@ -101,10 +104,11 @@ class Devices:
     async def _ask(self, scope: Scope, sending: Sending) -> None:
         flow, client = sending.flow, sending.client
         number, secret = client.credentials()[0]
+        self._runtime.failpoints.hit(BEFORE_ASK)
         members = {"grant_type": DEVICE_CODE, "device_code": flow.verifier, "client_id": client.client_id}
         outcome, sent_us = Outcome(Kind.NOT_SENT, "no_endpoint"), 0
         for endpoint in client.token_endpoints[:1]:
-            outcome, sent_us = await self._refresher.post(scope, client, secret, endpoint, members)
+            outcome, sent_us = await self._refresher.post(scope, client, secret, endpoint, members, DEVICE)
         if outcome.members is not None:
             parent = OF_A_CODE + flow.id.hex()
             spooled = Spooled(scope.tenant, flow.connection, self._me, 0, flow.generation, parent, sent_us, number)

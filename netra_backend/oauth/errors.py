@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..errors import Conflict, NetraError, NotFound, Unavailable
+from ..errors import Conflict, InvalidInput, NetraError, NotFound, Unavailable
 
 VERDICTS: Final = MappingProxyType(
     {
@@ -57,6 +57,13 @@ class UnknownClient(NotFound):
     fix = "Register it: `netra oauth client set NAME --file F`."
 
 
+class IssuerInUse(Conflict):
+    """A registration cannot move to another issuer while it has connections."""
+
+    code = "issuer_in_use"
+    fix = "Register the other issuer under a name of its own, or revoke the connections first."
+
+
 class GrantInUse(Conflict):
     """Another connection holds this very refresh token."""
 
@@ -71,6 +78,12 @@ class ReauthRequired(Conflict):
     fix = "Connect again: `netra oauth connect`, or import new tokens under the same name."
 
 
+ASSERTION_FIX: Final = (
+    "Check what the registration signs (key, issuer, subject, audience) and this host's clock, then connect again by `jwt-bearer`."
+)
+"""What helps where no user is to connect again."""
+
+
 class ConnectionRevoked(Conflict):
     """The connection was revoked."""
 
@@ -82,6 +95,7 @@ class ConnectionPending(Conflict):
     """Nobody has finished connecting yet."""
 
     code = "connection_pending"
+    fix = "Send the user to the provider (`netra oauth connect CLIENT --name NAME`), and ask again when he came back."
 
 
 class RefreshFailed(Unavailable):
@@ -110,3 +124,24 @@ class ConnectFailed(Conflict):
 
     code = "connect_failed"
     fix = "Connect again."
+
+
+class ExchangeRejected(Conflict):
+    """The provider refuses to trade the token."""
+
+    code = "exchange_rejected"
+    fix = "`error` is the provider's word (RFC 8693 section 2.2.2): invalid_target, invalid_scope, invalid_request, ..."
+
+
+class IssuerUnreachable(Unavailable):
+    """An issuer's keys are not known, or too old, and it cannot be asked."""
+
+    code = "issuer_unreachable"
+    fix = "Repeat later. Where it lasts, check the issuer's address, and NETRA_EGRESS_ALLOW where it is in a private network."
+
+
+class IssuerUnknown(InvalidInput):
+    """The issuer publishes no metadata of its own."""
+
+    code = "issuer_unknown"
+    fix = "Check `issuer`, exactly as its tokens have it, or give `endpoints` with `token`."

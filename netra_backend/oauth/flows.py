@@ -7,6 +7,7 @@ killed after that leaves a way that ends as failed, and the user connects again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +16,7 @@ from ..storage.audit_append import audit_append
 from ..storage.sealing import Place, Sealer
 from ..storage.transaction import Tx
 from . import store
-from .errors import GrantInUse
+from .errors import GrantInUse, UnknownState
 from .model import US, Client, Connection, Grant, fingerprint
 from .store import Q
 
@@ -24,7 +25,13 @@ LIVES_S: Final = 1800
 ANSWER_S: Final = 120
 """How long after its `state` came back a way waits for the answer of whoever sends the code."""
 
+KEPT_S: Final = 24 * 3600
+"""How long a way that has ended is there to be told of, from its beginning."""
+
 CONSUMED: Final = declare("oauth.code_consumed_before_commit", "the state is consumed, nothing is committed, and no code was sent")
+FOLLOWED: Final = declare("oauth.link_followed_before_commit", "a link is used up, nothing is committed, and nobody was sent on")
+TAKEN: Final = declare("oauth.device_turn_before_commit", "the turn to ask for a device's code is taken, nothing is committed")
+TRIMMED: Final = declare("oauth.flows_trimmed_before_commit", "ways that ended long ago are deleted, nothing is committed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,7 @@ async def follow(tx: Tx, sealer: Sealer, id_: bytes) -> Sending | None:
     """What the user of a link is sent on with, to the first who follows it; None to everybody after. His time begins anew."""
     if not await tx.execute(Q.follow_flow, id=id_, now_us=tx.now_us, expires_us=tx.now_us + LIVES_S * US):
         return None
+    tx.runtime.failpoints.hit(FOLLOWED)
     return await _sending(tx, sealer, id_)
 
 
@@ -130,6 +138,7 @@ async def take_poll(tx: Tx, sealer: Sealer, id_: bytes, within_s: float) -> Send
     next_us = tx.now_us + int(within_s * US)
     if not await tx.execute(Q.take_poll, id=id_, now_us=tx.now_us, next_us=next_us):
         return None
+    tx.runtime.failpoints.hit(TAKEN)
     return await _sending(tx, sealer, id_)
 
 
@@ -150,18 +159,22 @@ async def _sending(tx: Tx, sealer: Sealer, id_: bytes) -> Sending:
 
 
 async def get(tx: Tx, sealer: Sealer, id_: bytes) -> Flow:
-    """A way as it stands."""
+    """A way as it stands; `UnknownState` where it ended long ago."""
     row = await tx.one(Q.get_flow, id=id_)
-    assert row is not None  # ways are not deleted
+    if row is None:
+        raise UnknownState
     connection, sealed, *rest = row
     verifier = await sealer.unseal(tx, tx.tenant, Place(TABLE, id_, "verifier"), sealed)
     return Flow(id_, connection, verifier.decode(), *rest)
 
 
-async def commit(tx: Tx, sealer: Sealer, id_: bytes, grant: Grant) -> Connection:
+async def commit(tx: Tx, sealer: Sealer, id_: bytes, connection: bytes, grant: Grant) -> Connection:
     """Give the connection what the code was traded for; once, also where it is found in the spool a second time."""
-    now = await store.current(tx, sealer, (await get(tx, sealer, id_)).connection)
-    flow = await get(tx, sealer, id_)  # behind the connection's lock: as it stands now
+    now = await store.current(tx, sealer, connection)
+    try:
+        flow = await get(tx, sealer, id_)  # behind the connection's lock: as it stands now
+    except UnknownState:  # it ended long ago (`trim`): whoever it was for has connected again, or never will
+        return now
     if flow.outcome == "connected":
         return now
     if now.generation != flow.generation:  # revoked, refreshed or imported meanwhile, by somebody's later decision
@@ -190,6 +203,18 @@ async def expire(tx: Tx, sealer: Sealer, id_: bytes) -> None:
     if flow.expires_us <= tx.now_us:
         outcome = ("expired", "nobody came back") if flow.consumed_us is None else ("failed", "outcome_unknown")
         await _end(tx, sealer, flow, *outcome)
+
+
+async def ended(tx: Tx, limit: int) -> list[tuple[str, bytes]]:
+    """Ways of all tenants, by tenant and id, that ended so long ago that nobody asks for them any more."""
+    return [(tenant, id_) for tenant, id_ in await tx.all(Q.ended_flows, before_us=tx.now_us - KEPT_S * US, limit=limit)]
+
+
+async def trim(tx: Tx, ids: Sequence[bytes]) -> int:
+    """Delete ways that have ended; how many there still were."""
+    gone = await tx.execute(Q.delete_flows, rows=[(id_,) for id_ in sorted(ids)])
+    tx.runtime.failpoints.hit(TRIMMED)
+    return gone
 
 
 async def _end(tx: Tx, sealer: Sealer, flow: Flow, outcome: str, reason: str) -> None:

@@ -32,9 +32,12 @@ MOST_TRIED: Final = 8
 """Keys that are tried for a token without a key id."""
 
 _FORBIDDEN: Final = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64", "enc", "zip"})
-_TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
+"""Base64url to base64; what is the one's and not the other's, and padding, to what is neither's."""
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _PADDING: Final = (b"", None, b"==", b"=")
+_LAST: Final = (b"", b"", b"AQgw", b"AEIMQUYcgkosw048")
+"""What a text may end with, by the length of its last group: the other characters have bits that no byte takes."""
 
 
 class Signed(NamedTuple):
@@ -42,6 +45,15 @@ class Signed(NamedTuple):
 
     header: Mapping[str, Any]
     payload: bytes
+
+
+class _Head(NamedTuple):
+    """A checked header and what is asked of it for each token."""
+
+    header: Mapping[str, Any]
+    algorithm: str
+    key_id: str | None
+    forbidden: str
 
 
 class NotFinite(ValueError):
@@ -60,21 +72,21 @@ def opened(token: str | bytes, keys: KeySource, algorithms: Collection[str]) -> 
     """Header and payload of a token whose signature holds."""
     allowed = _allowed(algorithms)
     known = Keys.of(keys) if keys is not None else Keys([])
-    head, body, tail = _parts(token)
-    header = _header(head)
-    algorithm: str = header["alg"]
+    signed, head, body, tail = _parts(token)
+    header, algorithm, key_id, forbidden = _head(head)
     if algorithm not in allowed:
         raise TokenRejected("forbidden_algorithm")
-    if forbidden := header.keys() & _FORBIDDEN:
-        raise TokenRejected("forbidden_header", ", ".join(sorted(forbidden)))
+    if forbidden:
+        raise TokenRejected("forbidden_header", forbidden)
     payload, signature = decoded(body), decoded(tail)
-    _check_signature(known, header.get("kid"), algorithm, head + b"." + body, signature)
+    _check_signature(known, key_id, algorithm, signed, signature)
     return Signed(header, payload)
 
 
 def strict_json(raw: bytes) -> Any:
     """The value of a JSON text that every reader reads alike; ValueError otherwise, `NotFinite` among them."""
-    value = _DECODER.decode(raw.decode("utf-8"))
+    text = raw.decode("utf-8")
+    value = _DECODER.decode(text)
     if b"\\u" in raw:  # an escape may be half of a pair, which is no text
         json.dumps(value, ensure_ascii=False).encode()
     return value
@@ -82,14 +94,15 @@ def strict_json(raw: bytes) -> Any:
 
 def decoded(part: bytes) -> bytes:
     """The bytes of a base64url text that is exactly how these bytes are written."""
-    padding = _PADDING[len(part) % 4]
+    rest = len(part) & 3
+    padding = _PADDING[rest]
     if padding is None:
         raise TokenRejected("malformed", "a part is not base64url")
     try:
-        raw = binascii.a2b_base64(part.translate(_TO_STANDARD) + padding)
+        raw = binascii.a2b_base64(part.translate(_TO_STANDARD) + padding, strict_mode=True)
     except binascii.Error:
         raise TokenRejected("malformed", "a part is not base64url") from None
-    if encoded(raw) != part:
+    if rest and part[-1] not in _LAST[rest]:
         raise TokenRejected("malformed", "a part is not canonical base64url")
     return raw
 
@@ -100,13 +113,19 @@ def encoded(raw: bytes) -> bytes:
 
 
 def _allowed(algorithms: Collection[str]) -> frozenset[str]:
+    return _configured(algorithms if isinstance(algorithms, str) else tuple(algorithms))
+
+
+@lru_cache(maxsize=256)
+def _configured(algorithms: str | tuple[str, ...]) -> frozenset[str]:
     allowed = frozenset([algorithms] if isinstance(algorithms, str) else algorithms)
     if not allowed or not allowed <= ALGORITHMS.keys():
         raise InvalidInput("these algorithms cannot be configured", fix=f"Name some of {', '.join(ALGORITHMS)}.")
     return allowed
 
 
-def _parts(token: str | bytes) -> tuple[bytes, bytes, bytes]:
+def _parts(token: str | bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """What is signed; header, payload, signature."""
     if not isinstance(token, str | bytes):
         raise TokenRejected("malformed")
     if len(token) > MOST_BYTES:
@@ -116,12 +135,12 @@ def _parts(token: str | bytes) -> tuple[bytes, bytes, bytes]:
         head, body, tail = raw.split(b".")
     except ValueError:  # UnicodeEncodeError is one
         raise TokenRejected("malformed") from None
-    return head, body, tail
+    return raw[: -len(tail) - 1], head, body, tail
 
 
 @lru_cache(maxsize=1024)
-def _header(head: bytes) -> Mapping[str, Any]:
-    """The checked header. An issuer's tokens share theirs, so it is read once."""
+def _head(head: bytes) -> _Head:
+    """An issuer's tokens share their header, so it is read once."""
     try:
         header = strict_json(decoded(head))
     except (ValueError, RecursionError):
@@ -130,7 +149,8 @@ def _header(head: bytes) -> Mapping[str, Any]:
         raise TokenRejected("malformed", "the header names no algorithm")
     if not all(isinstance(header.get(name, ""), str) for name in ("kid", "typ", "cty")):
         raise TokenRejected("malformed", "a member of the header is not a text")
-    return MappingProxyType(header)
+    forbidden = ", ".join(sorted(header.keys() & _FORBIDDEN))
+    return _Head(MappingProxyType(header), header["alg"], header.get("kid"), forbidden)
 
 
 def _check_signature(keys: Keys, kid: str | None, algorithm: str, signed: bytes, signature: bytes) -> None:

@@ -73,15 +73,14 @@ class Keys:
 
     def fitting(self, kid: str | None, algorithm: str) -> tuple[Key, ...] | None:
         """Those of the candidates that may verify by this algorithm; None where there is no candidate at all."""
-        asked = (kid if kid in self._by_kid else None, algorithm)
-        found = self._fitting.get(asked) if asked[0] == kid else None
+        found = self._fitting.get((kid, algorithm))
         if found is None:
             candidates = self.candidates(kid)
             if not candidates:
                 return None
             found = tuple(key for key in candidates if fits(key, algorithm))
-            if asked[0] == kid:  # ids that the set does not have are a stranger's to invent, and are not remembered
-                self._fitting[asked] = found
+            if kid is None or kid in self._by_kid:  # other ids are a stranger's to invent, and are not remembered
+                self._fitting[kid, algorithm] = found
         return found
 
     def candidates(self, kid: str | None) -> tuple[Key, ...]:

@@ -9,7 +9,35 @@ from typing import Any, Final
 
 US: Final = 1_000_000
 OWN_RIGHT: Final = "client_credentials"
+JWT_BEARER: Final = "jwt_bearer"
 API_KEY: Final = "api_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """What a client signs to be given a token (RFC 7523 section 2.1). `audience` is None for the endpoint that is asked.
+
+    An empty `subject` leaves the claim out, although the standard asks for it: Google reads one as a user to act for.
+    """
+
+    key: str = field(repr=False)
+    issuer: str
+    subject: str
+    audience: str | None
+    lifetime_s: int
+    claims: Mapping[str, Any]
+    key_id: str | None
+
+    def facts(self) -> dict[str, Any]:
+        """All of it but the key."""
+        return {
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "audience": self.audience,
+            "lifetime_s": self.lifetime_s,
+            "claims": dict(self.claims),
+            "key_id": self.key_id,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +60,7 @@ class Client:
     provider: str | None = None
     device_endpoint: str | None = None
     idle_s: int | None = None
+    assertion: Assertion | None = None
 
     @property
     def is_strict(self) -> bool:
@@ -60,8 +89,8 @@ class Grant:
 class Connection:
     """A stored connection, with its tokens opened.
 
-    `kind` is None for a user's grant. `client_credentials` is the client's own right: `refresh` is then a name of our own making, which
-    is never sent and stands for the lineage alone. `api_key` is kept as it is.
+    `kind` is None for a user's grant. `client_credentials` is the client's own right, `jwt_bearer` the one that it signs for: `refresh` is
+    then a name of our own making, which is never sent and stands for the lineage alone. `api_key` is kept as it is.
     """
 
     tenant: str
@@ -92,6 +121,11 @@ class Connection:
     def has_open_intent(self) -> bool:
         """Whether the current refresh token may have been sent, and nobody knows the answer."""
         return self.attempt_fp is not None and self.attempt_fp == self.rt_fp
+
+    @property
+    def ends_by_refusal(self) -> bool:
+        """Whether `invalid_grant` is the provider's last word: on a user's grant, and on what an assertion says (RFC 7523 section 3.1)."""
+        return self.kind in {None, JWT_BEARER}
 
     def lives(self, now_us: int, least_s: float = 0) -> bool:
         """Whether the access token is there and lives for more than `least_s`; one without an expiry does."""

@@ -38,6 +38,7 @@ def listed() -> list[dict[str, Any]]:
             "idle_days": found.get("idle_days"),
             "parameters": sorted(found.get("parameters", {})),
             "device": "device" in found,
+            "assertion": "assertion" in found,
             "note": found.get("note", ""),
             "source": found["source"],
         }
@@ -66,6 +67,9 @@ def filled(given: Mapping[str, Any]) -> dict[str, Any]:
     own = {kind: value for kind, value in (rest.get("endpoints") or {}).items() if value}
     if not rest.get("issuer") or "issuer" not in wanted:  # another issuer's registration gets none of the preset's addresses
         rest["endpoints"] = {**found, **own}
+        if isinstance(rest.get("assertion"), Mapping):
+            said = {key: value.format(**values) for key, value in preset.get("assertion", {}).items()}
+            rest["assertion"] = {**said, **rest["assertion"]}
     return {**{key: value for key, value in wanted.items() if value is not None}, **rest}
 
 

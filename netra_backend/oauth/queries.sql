@@ -1,19 +1,23 @@
 -- name: insert_client
 insert into netra_oauth_client
   (tenant, id, name, issuer, token_endpoints, authorize_endpoint, revoke_endpoint, client_id, auth, sealed, first_secret, scopes,
-   replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s, created_us, updated_us, audit_id)
+   replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s, assertion, assertion_key, created_us, updated_us, audit_id)
 values (:tenant, :id, :name, :issuer, :token_endpoints, :authorize_endpoint, :revoke_endpoint, :client_id, :auth, :sealed, 0, :scopes,
-  :replay_window_s, :default_lifetime_s, :provider, :device_endpoint, :idle_s, :now_us, :now_us, :audit_id)
+  :replay_window_s, :default_lifetime_s, :provider, :device_endpoint, :idle_s, :assertion, :assertion_key, :now_us, :now_us, :audit_id)
 on conflict (tenant, name) do nothing;
 
 -- name: hold_client
 select id from netra_oauth_client where tenant = :tenant and name = :name;
 
+-- name: issuer_of_grants
+select min(c.issuer), count(*) from netra_oauth_client c join netra_connection n on n.tenant = c.tenant and n.client = c.id
+where c.tenant = :tenant and c.id = :id and n.kind is null and n.refresh is not null;
+
 -- name: update_client
 update netra_oauth_client set issuer = :issuer, token_endpoints = :token_endpoints, authorize_endpoint = :authorize_endpoint,
   revoke_endpoint = :revoke_endpoint, client_id = :client_id, auth = :auth, sealed = :sealed, first_secret = 0, scopes = :scopes,
   replay_window_s = :replay_window_s, default_lifetime_s = :default_lifetime_s, provider = :provider, device_endpoint = :device_endpoint,
-  idle_s = :idle_s, updated_us = :now_us, audit_id = :audit_id
+  idle_s = :idle_s, assertion = :assertion, assertion_key = :assertion_key, updated_us = :now_us, audit_id = :audit_id
 where tenant = :tenant and id = :id;
 
 -- name: prefer_secret
@@ -21,7 +25,7 @@ update netra_oauth_client set first_secret = :first_secret where tenant = :tenan
 
 -- name: get_client
 select id, name, issuer, token_endpoints, authorize_endpoint, revoke_endpoint, client_id, auth, sealed, first_secret, scopes,
-  replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s
+  replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s, assertion, assertion_key
 from netra_oauth_client where tenant = :tenant and (name = :name or id = :id);
 
 -- name: idle_of_client
@@ -29,7 +33,7 @@ select idle_s from netra_oauth_client where tenant = :tenant and id = :id;
 
 -- name: list_clients
 select id, name, issuer, token_endpoints, authorize_endpoint, revoke_endpoint, client_id, auth, sealed, first_secret, scopes,
-  replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s
+  replay_window_s, default_lifetime_s, provider, device_endpoint, idle_s, assertion, assertion_key
 from netra_oauth_client where tenant = :tenant and name > :after order by name limit :limit;
 
 -- name: insert_connection
@@ -118,6 +122,16 @@ where tenant = :tenant and connection_id = :id and (parent_generation < :generat
 select c.tenant, c.id, c.generation, c.state from rows(:rows, tenant text, id uuid) as r
 join netra_connection c on c.tenant = r.tenant and c.id = r.id;
 
+-- name: connections_in_trouble
+-- fleet: KPIs ask which connections of several tenants keep somebody waiting; each row carries its tenant
+select c.tenant, c.name, o.name, o.provider, c.state, c.reason, c.failures
+from rows(:rows, tenant text) as r
+join netra_connection c on c.tenant = r.tenant
+join netra_oauth_client o on o.tenant = c.tenant and o.id = c.client
+where c.deleted_us is null and c.state <> 'pending'
+  and (c.state <> 'active' or c.failures > 0 or (c.due_us is not null and c.expires_us <= :now_us))
+order by c.tenant, c.name;
+
 -- name: due_connections
 -- fleet: the scheduler refreshes before anybody asks, whoever's it is; each row names its tenant
 select tenant, id, generation from netra_connection
@@ -166,3 +180,11 @@ select tenant, id from netra_connect_flow where poll_us is not null and poll_us 
 -- name: open_flows
 -- fleet: ways that nobody came back on, or whose answer was lost with its process, end by themselves; each row names its tenant
 select tenant, id from netra_connect_flow where outcome is null and expires_us <= :now_us order by expires_us limit :limit;
+
+-- name: ended_flows
+-- fleet: ways that ended long ago are deleted, whoever's they are; each row names its tenant
+select tenant, id from netra_connect_flow where outcome is not null and created_us < :before_us order by created_us limit :limit;
+
+-- name: delete_flows
+delete from netra_connect_flow
+where tenant = :tenant and outcome is not null and id in (select r.id from rows(:rows, id uuid) as r);

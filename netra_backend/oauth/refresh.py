@@ -9,7 +9,8 @@ What must hold, however many callers, processes, crashes, pauses and lost answer
 - O3 A token that was superseded is never sent. Safety is in no lease, which a paused process holds for ever in its own eyes, but in two
   things: nothing is sent once the lease's age leaves no room for a request and its commit (`fence_s`), and a commit asks for
   the parent's generation and fingerprint. What remains is a process paused between that check and its write.
-- O4 A grant is given up only on `invalid_grant` for its current token, under its lease, with no orphan left.
+- O4 A grant is given up only on `invalid_grant` for its current token, under its lease, with no orphan left; what a client signs for
+  (`assertion.py`) on `invalid_grant` for the assertion of this attempt.
 - O5 The flight belongs to the vault. A caller that is cancelled changes nothing.
 - O7 A success that comes late is committed if its parent is still current, else kept as an orphan.
 
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,7 @@ from urllib.parse import quote_plus, urlencode
 import orjson
 
 from ..errors import NetraError, OutcomeUnknown, Unavailable
+from ..kernel.debugging import any_session, watching
 from ..kernel.failpoints import declare
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
@@ -45,9 +47,11 @@ from ..storage.database import Database
 from ..storage.sealing import Sealer
 from . import answers, flows, store
 from .answers import Kind, Outcome
-from .errors import RefreshFailed
+from .assertion import ASSERTION_TYPE, GRANT, PRIVATE_KEY_JWT, assertion, granting
+from .breakers import OPEN, REFRESH, Breakers
+from .errors import RefreshFailed, UnknownConnection
 from .holders import Holders
-from .model import OWN_RIGHT, Busy, Client, Connection, Lease, Ready, Step
+from .model import JWT_BEARER, OWN_RIGHT, Busy, Client, Connection, Lease, Ready, Step
 from .settings import OAuthSettings
 from .spool import Spool, Spooled
 
@@ -57,8 +61,16 @@ FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 60.0
 MISCONFIGURED_PAUSE_S: Final = 30.0
 COMMIT_TRIES: Final = 5
+UNSPOOLED_TRIES: Final = 1000
+"""Of an answer whose only copy is in memory: twenty minutes."""
 TOO_OLD: Final = "lease_too_old"
 """This process slept between taking the lease and sending: nothing was sent, and it begins anew."""
+
+NOTHING_SIGNED: Final = "no_assertion"
+"""The registration has none any more, though its connection is by one: nothing was sent, and it waits for a better registration."""
+
+_NOBODY_ASKED: Final = frozenset({TOO_OLD, OPEN})
+"""Causes of a refresh that failed without a request: nobody is told, or each of many that wait for one probe would have an entry."""
 
 OF_A_CODE: Final = "code:"
 """Begins the parent's name of an answer that a code was traded for; the way's id follows."""
@@ -94,6 +106,9 @@ class Refresher:
         self._egress = egress
         self._holders = holders
         self._spool = spool
+        self.breakers = Breakers(runtime, settings)
+        self.observe: Callable[[Scope, Client, Outcome], None] | None = None
+        """Hears what came of each refresh: traffic that somebody has proven a right to."""
 
     async def refresh(self, scope: Scope, id_: bytes, known: int, *, forced: bool = False) -> tuple[Connection, Failure | None]:
         """How the connection stands once generation `known` was replaced, by us or by others, or could not be.
@@ -207,28 +222,61 @@ class Refresher:
         return outcome, None
 
     async def _post(self, scope: Scope, lease: Lease, endpoint: str, secret: str) -> tuple[Outcome, int]:
-        refresh = lease.connection.refresh
-        assert refresh is not None
-        members = {"grant_type": "refresh_token", "refresh_token": refresh}
-        if lease.connection.kind == OWN_RIGHT:
-            members = {"grant_type": OWN_RIGHT} | ({"scope": " ".join(lease.client.scopes)} if lease.client.scopes else {})
-        return await self.post(scope, lease.client, secret, endpoint, members)
+        members = self._asking(lease, endpoint)
+        if members is None:
+            return Outcome(Kind.NOT_SENT, NOTHING_SIGNED), self._runtime.clock.wall_us()
+        outcome, sent_us = await self.post(scope, lease.client, secret, endpoint, members, REFRESH)
+        if self.observe is not None:
+            self.observe(scope, lease.client, outcome)
+        return outcome, sent_us
 
-    async def post(self, scope: Scope, client: Client, secret: str, endpoint: str, members: dict[str, str]) -> tuple[Outcome, int]:
-        """One token request; what came of it, and the wall clock when it began."""
+    def _asking(self, lease: Lease, endpoint: str) -> dict[str, str] | None:
+        """What is asked for, and by what right: by a refresh token, by the client's own, or by what it signs now."""
+        refresh, client = lease.connection.refresh, lease.client
+        assert refresh is not None
+        scopes = {"scope": " ".join(client.scopes)} if client.scopes else {}
+        if lease.connection.kind == OWN_RIGHT:
+            return {"grant_type": OWN_RIGHT, **scopes}
+        if lease.connection.kind == JWT_BEARER:
+            if client.assertion is None:
+                return None
+            return {"grant_type": GRANT, "assertion": granting(client.assertion, endpoint, *self._now_and_jti()), **scopes}
+        return {"grant_type": "refresh_token", "refresh_token": refresh}
+
+    async def post(
+        self, scope: Scope, client: Client, secret: str, endpoint: str, members: dict[str, str], operation: str
+    ) -> tuple[Outcome, int]:
+        """One token request, if the breaker of this operation lets it through; what came of it, and the wall clock when it began."""
         sent_us = self._runtime.clock.wall_us()
-        try:
-            reply = await self.ask(scope, client, secret, endpoint, members)
-        except EgressError as error:
-            return answers.failed(error), sent_us
-        return answers.classify(reply), sent_us
+
+        async def send() -> Outcome:
+            try:
+                reply = await self.ask(scope, client, secret, endpoint, members)
+            except EgressError as error:
+                return answers.failed(error)
+            return answers.classify(reply)
+
+        return await self.breakers.guarded(scope.tenant, endpoint, operation, send), sent_us
 
     async def ask(self, scope: Scope, client: Client, secret: str, endpoint: str, members: dict[str, str]) -> Reply:
         """One form to one of the provider's endpoints, in the client's name; `EgressError` where no answer came."""
-        headers, body = request_of(client, secret, members)
-        return await self._egress.request(
-            "POST", endpoint, headers=headers, body=body, tenant=scope.tenant, timeout_s=self._settings.deadline_s
-        )
+        headers, body = request_of(client, secret, self._identified(client, secret, endpoint, members))
+        watch = self._runtime.debug.watch(scope, {"provider": provider_facts(client)}) if any_session else None
+        with watching(watch):
+            return await self._egress.request(
+                "POST", endpoint, headers=headers, body=body, tenant=scope.tenant, timeout_s=self._settings.deadline_s
+            )
+
+    def _identified(self, client: Client, secret: str, endpoint: str, members: dict[str, str]) -> dict[str, str]:
+        """The members, with a fresh assertion of who asks where the client signs one."""
+        if client.auth != PRIVATE_KEY_JWT:
+            return members
+        signed = assertion(secret, client.client_id, client.issuer or endpoint, *self._now_and_jti())
+        return {**members, "client_assertion_type": ASSERTION_TYPE, "client_assertion": signed}
+
+    def _now_and_jti(self) -> tuple[int, str]:
+        """What makes one assertion differ from every other."""
+        return self._runtime.clock.wall_us() // 1_000_000, self._runtime.chance.token(16).hex()
 
     async def _take(self, scope: Scope, lease: Lease, members: Mapping[str, Any], sent_us: int, secret: int) -> Connection:
         """Keep the answer, then commit it. Nothing is awaited between its being read and its being in the spool."""
@@ -238,38 +286,48 @@ class Refresher:
         return await self.keep(scope, spooled, lease.spool_key, members, lease.client)
 
     async def keep(self, scope: Scope, spooled: Spooled, key: bytes, members: Mapping[str, Any], client: Client) -> Connection:
-        """Spool what was just read, then commit it."""
-        path = self._spool.write(spooled, key, orjson.dumps(members))
-        await asyncio.to_thread(self._spool.sync, path)
+        """Spool what was just read, then commit it. A spool that takes nothing costs the second copy, not the answer."""
+        path = None
+        try:
+            path = self._spool.write(spooled, key, orjson.dumps(members))
+            await asyncio.to_thread(self._spool.sync, path)
+        except OSError as error:
+            self._runtime.log.warning("an answer with tokens has no safe copy in the spool until its commit: %s", error)
         self._runtime.failpoints.hit(SPOOLED)
         return await self._commit(scope, path, spooled, members, client)
 
     async def _replay(self, scope: Scope, path: Path, spooled: Spooled) -> None:
         key: bytes = await self._write(scope, store.spool_key)
+        try:
+            client: Client = await self._write(scope, store.client_of_connection, spooled.connection)
+        except UnknownConnection:  # deleted meanwhile, and its tokens are to be forgotten
+            await asyncio.to_thread(self._spool.remove, path)
+            return
         body = await asyncio.to_thread(self._spool.read, path, key)
         if body is None:  # another process has committed it just now, or the root keys are not those that sealed it
             self._runtime.log.warning("%s does not open, or is gone", path)
             return
-        client: Client = await self._write(scope, store.client_of_connection, spooled.connection)
         await self._commit(scope, path, spooled, orjson.loads(body), client)
 
-    async def _commit(self, scope: Scope, path: Path, spooled: Spooled, members: Mapping[str, Any], client: Client) -> Connection:
-        """Until the database has it, or for as long as it takes to say that it has not: then it waits in the spool."""
+    async def _commit(self, scope: Scope, path: Path | None, spooled: Spooled, members: Mapping[str, Any], client: Client) -> Connection:
+        """Until the database has it, or for as long as it takes to say that it has not: then it waits in the spool, if it is there."""
         grant = answers.grant_of(members, client, spooled.sent_us)
         if spooled.parent_fp.startswith(OF_A_CODE):
-            work: tuple[Any, ...] = (flows.commit, bytes.fromhex(spooled.parent_fp.removeprefix(OF_A_CODE)), grant)
+            flow = bytes.fromhex(spooled.parent_fp.removeprefix(OF_A_CODE))
+            work: tuple[Any, ...] = (flows.commit, flow, spooled.connection, grant)
         else:
             work = (store.commit, spooled.connection, spooled.generation, spooled.parent_fp, grant, spooled.secret)
-        for number in range(1, COMMIT_TRIES):
+        for number in range(1, COMMIT_TRIES if path is not None else UNSPOOLED_TRIES):
             try:
                 now: Connection = await self._write(scope, *work)
                 break
             except (Unavailable, OutcomeUnknown):  # the lineage makes a second commit harmless
-                await self._runtime.clock.sleep(FIRST_PAUSE_S * number)
+                await self._runtime.clock.sleep(FIRST_PAUSE_S * min(number, COMMIT_TRIES))
         else:
             now = await self._write(scope, *work)
         self._runtime.failpoints.hit(COMMITTED)
-        await asyncio.to_thread(self._spool.remove, path)
+        if path is not None:
+            await asyncio.to_thread(self._spool.remove, path)
         return now
 
     async def _settle(
@@ -278,13 +336,14 @@ class Refresher:
         """Note what came of it."""
         self._runtime.failpoints.hit(ANSWERED)
         failure = Failure(tuple(tried) or ((self._first(lease), outcome.cause),))
+        told = tuple(each for each in failure.tried if each[1] not in _NOBODY_ASKED)
         pause_s = self._pause_s(lease, outcome)
         if outcome.kind is Kind.AMBIGUOUS:
-            return await self._write(scope, store.doubt, lease, outcome.cause, pause_s), failure
-        if outcome.kind is Kind.REJECTED and outcome.cause == "invalid_grant" and lease.connection.kind is None:
-            now, promoted = await self._write(scope, store.reject, lease, outcome.cause)
+            return await self._write(scope, store.doubt, lease, outcome.cause, pause_s, told), failure
+        if outcome.kind is Kind.REJECTED and outcome.cause == "invalid_grant" and lease.connection.ends_by_refusal:
+            now, promoted = await self._write(scope, store.reject, lease, outcome.cause, told)
             return now, None if promoted else failure
-        return await self._write(scope, store.give_up, lease, pause_s, keep_intent=lease.replayed), failure
+        return await self._write(scope, store.give_up, lease, pause_s, keep_intent=lease.replayed, tried=told), failure
 
     def _pause_s(self, lease: Lease, outcome: Outcome) -> float:
         if outcome.cause == TOO_OLD:
@@ -317,6 +376,11 @@ class Refresher:
         return await self._database.write(fn, *arguments, scope=scope)
 
 
+def provider_facts(client: Client) -> tuple[str, ...]:
+    """By which names a debug session may select what is asked of a provider."""
+    return tuple(name for name in (client.name, client.provider, client.issuer) if name)
+
+
 def request_of(client: Client, secret: str, members: dict[str, str]) -> tuple[dict[str, str], bytes]:
     """Headers and body of a token request (RFC 6749 sections 2.3.1 and 4.1.3)."""
     headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
@@ -324,7 +388,7 @@ def request_of(client: Client, secret: str, members: dict[str, str]) -> tuple[di
     if client.auth == "basic":
         pair = f"{quote_plus(client.client_id)}:{quote_plus(secret)}"
         headers["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-    else:
+    elif client.auth != "none" or form.get("grant_type") != GRANT:  # RFC 7521 section 4.1: who signs is named in what he signed
         form["client_id"] = client.client_id
         if client.auth == "post":
             form["client_secret"] = secret

@@ -12,8 +12,10 @@ import orjson
 from ..errors import InvalidInput
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
-from ..resilience.egress import Egress, Reply
-from .model import API_KEY, Client
+from ..resilience.egress import Egress
+from .assertion import LIVES_S, PRIVATE_KEY_JWT, check_key, is_key
+from .issuers import discovered
+from .model import API_KEY, Assertion, Client
 from .providers import filled
 
 LONGEST_NAME: Final = 128
@@ -34,8 +36,17 @@ MEMBERS: Final = frozenset(
         "replay_window_s",
         "default_lifetime_s",
         "idle_s",
+        "assertion",
     }
 )
+ASSERTED: Final = frozenset({"key", "key_id", "issuer", "subject", "audience", "lifetime_s", "claims"})
+ASSERTION_S: Final = 180
+"""For the clocks of both sides and one request. Each has a fresh assertion, so a longer life helps nobody but who steals one."""
+
+LONGEST_TEXT: Final = 2048
+MOST_CLAIM_BYTES: Final = 4096
+OURS: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
+"""Claims that each assertion has of its own; a fixed one would make it another's, or out of date."""
 
 
 class Registrar:
@@ -51,6 +62,8 @@ class Registrar:
         if registration.get("kind") is not None:
             return _of_a_key(name, registration, self._runtime.ids.new())
         full = filled(registration)
+        if full.get("assertion") and not (registration.get("auth") or full.get("client_secrets") or full.get("client_secret")):
+            full["auth"] = "none"  # it signs, and has nothing else to prove itself by, whatever the preset takes secrets by
         given = _registration(name, full, self._runtime.ids.new())
         if not given.token_endpoints and given.issuer is not None:
             given = await self._discovered(scope, given, chooses_auth=not full.get("auth"))
@@ -59,25 +72,16 @@ class Registrar:
         return given
 
     async def _discovered(self, scope: Scope, given: Client, *, chooses_auth: bool) -> Client:
-        """What the issuer publishes about itself (RFC 8414 section 3, OpenID Connect Discovery 4)."""
-        issuer = given.issuer or ""
-        parts = urlsplit(issuer)
-        path = parts.path.rstrip("/")
-        base = f"{parts.scheme}://{parts.netloc}"
-        places = (f"{base}/.well-known/oauth-authorization-server{path}", f"{base}{path}/.well-known/openid-configuration")
-        for place in places:
-            reply = await self._egress.request("GET", place, tenant=scope.tenant, timeout_s=self._deadline_s)
-            found = _metadata(reply)
-            if found is not None and found.get("issuer") == issuer:
-                return replace(
-                    given,
-                    token_endpoints=(checked_url(found.get("token_endpoint"), "token_endpoint"),),
-                    authorize_endpoint=given.authorize_endpoint or _published(found, "authorization_endpoint"),
-                    revoke_endpoint=given.revoke_endpoint or _published(found, "revocation_endpoint"),
-                    device_endpoint=given.device_endpoint or _published(found, "device_authorization_endpoint"),
-                    auth=_auth(found, given) if chooses_auth else given.auth,
-                )
-        raise InvalidInput(f"{issuer} publishes no metadata of its own", fix="Check `issuer`, or give `endpoints` with `token`.")
+        """With what the issuer publishes about itself."""
+        found = await discovered(self._egress, scope, given.issuer or "", self._deadline_s)
+        return replace(
+            given,
+            token_endpoints=(checked_url(found.get("token_endpoint"), "token_endpoint"),),
+            authorize_endpoint=given.authorize_endpoint or _published(found, "authorization_endpoint"),
+            revoke_endpoint=given.revoke_endpoint or _published(found, "revocation_endpoint"),
+            device_endpoint=given.device_endpoint or _published(found, "device_authorization_endpoint"),
+            auth=_auth(found, given) if chooses_auth else given.auth,
+        )
 
 
 def _of_a_key(name: str, registration: Mapping[str, Any], id_: bytes) -> Client:
@@ -98,7 +102,7 @@ def _auth(found: Mapping[str, Any], given: Client) -> str:
 
 
 def client_of(client: Client) -> dict[str, Any]:
-    """The JSON of a registration: its secrets are counted, never shown."""
+    """The JSON of a registration: its secrets are counted, never shown, nor is the key that signs."""
     return {
         "name": client.name,
         "provider": client.provider,
@@ -117,6 +121,7 @@ def client_of(client: Client) -> dict[str, Any]:
         "replay_window_s": client.replay_window_s,
         "default_lifetime_s": client.default_lifetime_s,
         "idle_s": client.idle_s,
+        "assertion": client.assertion.facts() if client.assertion is not None else None,
     }
 
 
@@ -139,9 +144,14 @@ def _registration(name: str, given: Mapping[str, Any], id_: bytes) -> Client:
         raise InvalidInput("client_id is missing", fix="Give the id that the provider knows you by.")
     if len(secrets) > MOST_SECRETS or len(tokens) > MOST_ENDPOINTS or not all(isinstance(each, str) and each for each in secrets):
         raise InvalidInput(f"at most {MOST_SECRETS} secrets and {MOST_ENDPOINTS} token endpoints, all of them texts")
-    auth = given.get("auth") or ("basic" if secrets else "none")
-    if auth not in {"basic", "post", "none"}:
-        raise InvalidInput(f"auth {auth!r}", fix="It is basic, post or none.")
+    auth = given.get("auth") or ("none" if not secrets else PRIVATE_KEY_JWT if is_key(secrets[0]) else "basic")
+    if auth not in {"basic", "post", "none", PRIVATE_KEY_JWT}:
+        raise InvalidInput(f"auth {auth!r}", fix="It is basic, post, none or private_key_jwt.")
+    if auth == PRIVATE_KEY_JWT:
+        if not secrets:
+            raise InvalidInput("there is no key to sign with", fix="Give one or two private keys as `client_secrets`.")
+        for each in secrets:
+            check_key(each)
     return Client(
         id_,
         name,
@@ -159,7 +169,47 @@ def _registration(name: str, given: Mapping[str, Any], id_: bytes) -> Client:
         given.get("provider"),
         _place(endpoints, "device"),
         _seconds(given, "idle_s"),
+        _assertion(given["assertion"], given["client_id"]) if given.get("assertion") is not None else None,
     )
+
+
+def _assertion(given: Any, client_id: str) -> Assertion:
+    """What the client signs, checked (RFC 7523 section 3)."""
+    if not isinstance(given, Mapping) or set(given) - ASSERTED:
+        raise InvalidInput("the assertion is none", fix=f"It may have {', '.join(sorted(ASSERTED))}.")
+    if not isinstance(given.get("key"), str):
+        raise InvalidInput(
+            "the assertion has no key to sign with", fix="Give a private key as `assertion.key`, as PEM or as a JSON Web Key."
+        )
+    check_key(given["key"])
+    lifetime_s = given.get("lifetime_s", ASSERTION_S)
+    if isinstance(lifetime_s, bool) or not isinstance(lifetime_s, int) or not 1 <= lifetime_s <= LIVES_S:
+        raise InvalidInput(f"assertion.lifetime_s is a whole number of seconds, {LIVES_S} at most", fix="Each request signs anew.")
+    issuer = _text(given, "issuer") or client_id
+    subject = given["subject"] if given.get("subject") == "" else _text(given, "subject") or issuer
+    return Assertion(
+        given["key"], issuer, subject, _text(given, "audience"), lifetime_s, _claims(given.get("claims") or {}), _text(given, "key_id")
+    )
+
+
+def _text(given: Mapping[str, Any], name: str) -> str | None:
+    value = given.get(name)
+    if value is not None and not (isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable()):
+        raise InvalidInput(f"assertion.{name} is a text of at most {LONGEST_TEXT} printable characters")
+    return value
+
+
+def _claims(given: Any) -> Mapping[str, Any]:
+    """Claims beside the registered ones, `scope` among them where a provider reads it there."""
+    if not isinstance(given, Mapping) or OURS & set(given):
+        raise InvalidInput("assertion.claims are none of ours", fix=f"Leave out {', '.join(sorted(OURS))}: each assertion has its own.")
+    try:
+        fits = len(orjson.dumps(given)) <= MOST_CLAIM_BYTES
+    except TypeError:  # no JSON, or a text that is none
+        fits = False
+    if not fits:
+        raise InvalidInput(f"assertion.claims are no JSON of at most {MOST_CLAIM_BYTES} bytes")
+    return given
 
 
 def _place(endpoints: Mapping[str, Any], kind: str) -> str | None:
@@ -187,11 +237,3 @@ def checked_url(value: Any, what: str) -> str:
     if not isinstance(value, str) or urlsplit(value).scheme not in {"http", "https"}:
         raise InvalidInput(f"{what} is not an http or https address")
     return value
-
-
-def _metadata(reply: Reply) -> dict[str, Any] | None:
-    try:
-        found = orjson.loads(reply.body)
-    except ValueError:
-        return None
-    return found if reply.status == 200 and isinstance(found, dict) else None

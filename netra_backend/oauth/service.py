@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 from ..errors import InvalidInput, NetraError
 from ..kernel.runtime import Runtime
@@ -18,34 +17,25 @@ from ..storage.sealing import Sealer
 from . import answers, store
 from .connect import Connector
 from .device import Devices
-from .errors import ConnectionPending, ConnectionRevoked, ReauthRequired, UnknownConnection
+from .errors import ASSERTION_FIX, ConnectionPending, ConnectionRevoked, ReauthRequired, UnknownConnection
 from .holders import Holders
-from .model import API_KEY, OWN_RIGHT, US, Client, Connection, Grant, Token, status_of
+from .introspection import Introspector
+from .issuers import Issuers
+from .keys import KeySource
+from .memory import Memory
+from .model import API_KEY, JWT_BEARER, OWN_RIGHT, US, Client, Connection, Grant, Token, status_of
 from .providers import listed
-from .refresh import Failure, Refresher, refused, request_of
+from .refresh import Failure, Refresher, refused
 from .registration import Registrar, checked_name, checked_url, client_of
 from .settings import OAuthSettings
 from .spool import Spool
+from .trading import traded
+from .validation import Claims
+from .validator import Judge, Judges, Question
 
-FRESH_S: Final = 1.0
-"""How long a look at all generations vouches for what is in memory: nothing revoked elsewhere is served for longer."""
-
-MOST_KEPT: Final = 10_000
-
+T = TypeVar("T")
 ScopeOf = Callable[[str | None], Awaitable[Scope]]
 """The scope of a named tenant, or the one that the caller has entered."""
-
-
-@dataclass(slots=True)
-class Kept:
-    """A connection in memory. It ends when either clock says so: the wall clock, or `until` on the monotonic one.
-
-    `known_at` is when the last look began that saw it so.
-    """
-
-    connection: Connection
-    until: float
-    known_at: float
 
 
 class OAuth:
@@ -63,9 +53,11 @@ class OAuth:
         self._database = database
         self._runtime = runtime
         self._sealer = sealer
-        self._egress = egress
+        self._egress = self.egress = egress
         self._scope_of = scope_of
         self._settings = settings
+        self.deadline_s = settings.deadline_s
+        self.spool_folder = settings.spool
         self.holders = Holders(database.lock_dir, runtime.clock, runtime.ids.new(), settings.lease_ttl_s)
         spool = Spool(settings.spool, runtime.chance)
         self.refresher = Refresher(database, runtime, settings, sealer, egress, self.holders, spool)
@@ -73,8 +65,11 @@ class OAuth:
         self._registrar = Registrar(runtime, egress, settings.deadline_s)
         self._connector = Connector(database, runtime, sealer, self.refresher, self.holders.me)
         self._devices = Devices(database, runtime, sealer, self.refresher, self.holders.me, settings.deadline_s)
+        self.issuers = Issuers(runtime, egress, settings.deadline_s)
+        self.judges = Judges(runtime, self.issuers)
+        self._introspector = Introspector(runtime, self.refresher, self.issuers)
         self._flights: SingleFlight[tuple[str, bytes], tuple[Connection, Failure | None]] = SingleFlight()
-        self._kept: dict[tuple[str, str], Kept] = {}
+        self.memory = Memory(runtime.clock)
         self._background: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
@@ -88,6 +83,8 @@ class OAuth:
         """Finish what is in flight; what cannot be finished is in the spool."""
         while len(self._flights) or self._background:
             await self._runtime.clock.sleep(0.01)
+        self.memory.clear()
+        await self.issuers.stop()
         self.holders.close()
 
     async def replay(self, tenant: str) -> None:
@@ -106,10 +103,34 @@ class OAuth:
         its life is never renewed for `min_valid_s`. Where no renewal can be had the old token is served until its very end, with
         `stale` set; after that: `ReauthRequired` (the provider refused the grant), `ConnectionRevoked`, `RefreshFailed` (later).
         """
+        at_hand = self.token_at_hand(tenant, connection, min_valid_s)
+        if at_hand is not None:
+            return at_hand
         scope = await self._scope_of(tenant)
-        kept = self._kept.get((scope.tenant, connection))
-        if kept is not None and self._vouches(kept, min_valid_s):
-            return _token(kept.connection)
+        token = await self._token(scope, connection, min_valid_s)
+        self.memory.name(tenant, scope.tenant, connection)
+        return token
+
+    def token_at_hand(self, tenant: str | None = None, connection: str = "", min_valid_s: float = 0) -> Token | None:
+        """What `token` answers if memory alone can, from any thread; else None. As there, the use is counted."""
+        token = self.memory.at_hand(tenant, connection, min_valid_s)
+        if token is not None:
+            self._runtime.uses.note(self.memory.tenant_of(tenant, connection), "library", "connection.token.use", connection)
+        return token
+
+    async def bearer(self, scope: Scope, connection: str) -> str:
+        """See `kernel.bearers`: for the other parts, which act for a tenant that they know."""
+        return (await self._token(scope, connection, 0)).access_token
+
+    async def _token(self, scope: Scope, connection: str, min_valid_s: float) -> Token:
+        token = await self._a_token(scope, connection, min_valid_s)
+        self._runtime.uses.note(scope.tenant, scope.actor, "connection.token.use", connection)
+        return token
+
+    async def _a_token(self, scope: Scope, connection: str, min_valid_s: float) -> Token:
+        kept = self.memory.get(scope.tenant, connection, min_valid_s)
+        if kept is not None:
+            return kept
         found = await self._load(scope, connection)
         now_us = self._runtime.clock.wall_us()
         if found.lives(now_us, min_valid_s) and not self._is_due(found, now_us):
@@ -128,7 +149,7 @@ class OAuth:
         found = await self._load(scope, connection)
         now, failure = await self._renewed(scope, found, forced=True)
         if now.generation == found.generation and now.state == "reauth_required":
-            raise ReauthRequired(f"the provider refuses the connection {now.name!r} ({now.reason})")
+            raise ReauthRequired(f"the provider refuses the connection {now.name!r} ({now.reason})", fix=_fix_of(now))
         return self._usable(now, failure, 0, found.generation)
 
     async def request(
@@ -168,7 +189,7 @@ class OAuth:
         now_us = self._runtime.clock.wall_us()
         kind, grant = (API_KEY, _key(given, now_us)) if "api_key" in given else (None, _given(given, now_us))
         await self._write(scope, store.import_grant, checked_name(connection), client, grant, kind)
-        self._forget(scope.tenant, connection)
+        self.memory.forget(scope.tenant, connection)
         return await self.status(scope.tenant, connection)
 
     async def connect(self, tenant: str | None = None, connection: str = "", client: str = "", redirect_uri: str = "") -> dict[str, Any]:
@@ -180,13 +201,21 @@ class OAuth:
         url, expires_at = await self._connector.begin(scope, checked_name(connection), client, checked_url(redirect_uri, "redirect_uri"))
         return {"authorize_url": url, "expires_at": expires_at, "name": connection, "state": "pending"}
 
-    async def own(self, tenant: str | None = None, connection: str = "", client: str = "") -> dict[str, Any]:
-        """A connection by the client's own right (RFC 6749 section 4.4), with its first token; renewed like every other."""
+    async def own(self, tenant: str | None = None, connection: str = "", client: str = "", grant: str = OWN_RIGHT) -> dict[str, Any]:
+        """A connection without a user, with its first token; renewed like every other.
+
+        `grant` is `client_credentials`, the client's own right (RFC 6749 section 4.4), or `jwt_bearer`, by an assertion that the
+        registration's key signs anew for each request (RFC 7523 section 2.1). Where the provider refuses what the latter says:
+        `ReauthRequired`.
+        """
+        if grant not in {OWN_RIGHT, JWT_BEARER}:
+            raise InvalidInput(f"nobody owns a connection by {grant!r}", fix=f"Give {OWN_RIGHT} or {JWT_BEARER}.")
         scope = await self._scope_of(tenant)
         now_us = self._runtime.clock.wall_us()
         lineage = self._runtime.chance.token(32).hex()
-        await self._write(scope, store.import_grant, checked_name(connection), client, Grant("none", lineage, now_us, now_us), OWN_RIGHT)
-        self._forget(scope.tenant, connection)
+        none = Grant("none", lineage, now_us, now_us)
+        await self._write(scope, store.import_grant, checked_name(connection), client, none, grant)
+        self.memory.forget(scope.tenant, connection)
         await self.refresh(scope.tenant, connection)
         return await self.status(scope.tenant, connection)
 
@@ -226,11 +255,8 @@ class OAuth:
         However often it comes, the code is sent once. `UnknownState`, or `ConnectFailed` with the reason.
         """
         refuse_nested()
-        work = asyncio.get_running_loop().create_task(self._connector.callback(answer))
-        self._background.add(work)
-        work.add_done_callback(self._background.discard)
-        tenant, now = await asyncio.shield(work)
-        self._forget(tenant, now.name)
+        tenant, now = await self._owned(self._connector.callback(answer))
+        self.memory.forget(tenant, now.name)
         return await self.status(tenant, now.name)
 
     async def status(self, tenant: str | None = None, connection: str = "") -> dict[str, Any]:
@@ -251,17 +277,18 @@ class OAuth:
         When this returns no token of the connection can be had: in this process at once, in others within a second.
         """
         scope = await self._scope_of(tenant)
-        was, client = await self._write(scope, store.revoke, connection, "revoked_by_us", delete=delete)
-        self._forget(scope.tenant, connection)
-        await self._tell_provider(scope, was, client)
+        await self._owned(self._revoke(scope, connection, delete=delete))
         if delete:
             return {"name": connection, "state": "revoked", "deleted": True}
         return await self.status(scope.tenant, connection)
 
     async def set_client(self, tenant: str | None = None, name: str = "", registration: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Register as a client of a provider, or change that: see docs/oauth.md for the members. The secrets are sealed."""
-        scope = await self._scope_of(tenant)
-        given = await self._registrar.complete(scope, checked_name(name), registration or {})
+        return await self.register(await self._scope_of(tenant), name, registration or {})
+
+    async def register(self, scope: Scope, name: str, registration: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for the other parts, which act in a scope that they know."""
+        given = await self._registrar.complete(scope, checked_name(name), registration)
         return client_of(await self._write(scope, store.set_client, given))
 
     async def client(self, tenant: str | None = None, name: str = "") -> dict[str, Any]:
@@ -278,21 +305,69 @@ class OAuth:
         """The providers that are known: how each rotates refresh tokens, what it does with one that comes twice, and who says so."""
         return listed()
 
+    # Tokens of others
+
+    async def validate(
+        self,
+        token: str | bytes,
+        *,
+        issuer: str,
+        audience: str | Collection[str],
+        tenant: str | None = None,
+        nonce: str | None = None,
+        access_token: str | None = None,
+        **rules: Any,
+    ) -> Claims:
+        """The claims of a token by `issuer`, whose keys are fetched and kept; `TokenRejected(code)`, or `IssuerUnreachable`.
+
+        `rules` are those of `netra_backend.oauth.validate`: `algorithms`, `leeway_s`, `authorized_party`, `max_lifetime_s`, `required`.
+        A token that was accepted before is not judged anew until its end, or until the issuer's keys change. See `judge` for the
+        quickest way.
+        """
+        judge = self.judges.get(await self._scope_of(tenant), Question.of(issuer, audience, **rules))
+        return await judge.validate(token, nonce=nonce, access_token=access_token)
+
+    async def judge(
+        self, *, issuer: str, audience: str | Collection[str], tenant: str | None = None, keys: KeySource = None, **rules: Any
+    ) -> Judge:
+        """One question, to be asked of many tokens: `await judge.validate(token)`. With `keys` nothing is fetched."""
+        return self.judges.new(await self._scope_of(tenant), Question.of(issuer, audience, **rules), keys)
+
+    async def introspect(
+        self, tenant: str | None = None, client: str = "", token: str = "", *, audience: str | Collection[str] | None = None
+    ) -> dict[str, Any]:
+        """What the issuer of a registration says of an opaque token (RFC 7662): its members; `TokenRejected` where it is not active."""
+        scope = await self._scope_of(tenant)
+        found = await self._read(scope, store.client_named, client)
+        return dict(await self._introspector.introspect(scope, found, token, audience))
+
+    async def exchange(
+        self,
+        tenant: str | None = None,
+        client: str = "",
+        subject_token: str = "",
+        *,
+        actor_token: str | None = None,
+        **parameters: str,
+    ) -> dict[str, Any]:
+        """Trade a token at the token endpoint of a registration (RFC 8693): the answer's members. It is stored nowhere.
+
+        `parameters` are `audience`, `resource`, `scope`, `requested_token_type`, and the types of the tokens where they are no access
+        tokens. `ExchangeRejected` has the endpoint's error code. What was sent is never sent again by itself: `OutcomeUnknown` says
+        that the trade may have been made.
+        """
+        scope = await self._scope_of(tenant)
+        registered = await self._read(scope, store.client_named, client)
+        return dict(await traded(self.refresher, scope, registered, subject_token, actor_token, parameters))
+
     # What the vault does by itself (`worker.py`)
 
     async def look(self) -> None:
         """Ask in one query whether what is in memory is still current; what it saw is vouched for from when it began."""
         began = self._runtime.clock.monotonic()
-        asked = {(kept.connection.tenant, kept.connection.id) for kept in self._kept.values()}
+        asked = self.memory.places()
         if asked:
-            found = await self._database.read(store.generations, sorted(asked), scope=_SYSTEM)
-            for key, kept in list(self._kept.items()):
-                have = (kept.connection.generation, kept.connection.state)
-                place = (kept.connection.tenant, kept.connection.id)
-                if found.get(place) == have:
-                    kept.known_at = max(kept.known_at, began)
-                elif place in asked and self._kept.get(key) is kept:
-                    del self._kept[key]
+            self.memory.looked(asked, await self._database.read(store.generations, sorted(asked), scope=_SYSTEM), began)
 
     async def renew_due(self, limit: int) -> int:
         """Refresh connections of all tenants whose time has come; how many were found."""
@@ -305,9 +380,14 @@ class OAuth:
         """End users' ways to providers that nobody came back on."""
         await self._connector.end_overdue(limit)
 
+    async def trim(self, limit: int) -> None:
+        """Delete users' ways to providers that ended more than a day ago."""
+        while await self._connector.trim(limit) == limit:
+            continue
+
     async def poll_devices(self, limit: int = 100) -> int:
         """Ask providers what became of devices' codes whose turn it is; how many were asked for."""
-        return await self._devices.poll(limit)
+        return await self._owned(self._devices.poll(limit))  # whoever stops waiting, an answer with tokens is taken
 
     async def replay_leftovers(self) -> None:
         """Commit what is in the spool although its commit failed."""
@@ -315,16 +395,6 @@ class OAuth:
             await self.replay(tenant)
 
     # Inner
-
-    def _vouches(self, kept: Kept, min_valid_s: float) -> bool:
-        """Whether this may be served without a look at the database."""
-        now = self._runtime.clock.monotonic()
-        now_us = self._runtime.clock.wall_us()
-        if now - kept.known_at >= FRESH_S or now + min_valid_s >= kept.until:
-            return False
-        return (
-            kept.connection.state == "active" and kept.connection.lives(now_us, min_valid_s) and not self._is_due(kept.connection, now_us)
-        )
 
     async def _load(self, scope: Scope, name: str) -> Connection:
         began = self._runtime.clock.monotonic()
@@ -334,16 +404,10 @@ class OAuth:
 
     def _keep(self, found: Connection, began: float) -> None:
         """Serve it from memory from now on; `began` is from when on it is known to be so."""
-        if found.state != "active" or found.access is None:
-            self._forget(found.tenant, found.name)
-            return
-        left_s = (found.expires_us - self._runtime.clock.wall_us()) / US if found.expires_us is not None else float("inf")
-        if len(self._kept) >= MOST_KEPT:
-            self._kept.clear()
-        self._kept[found.tenant, found.name] = Kept(found, began + left_s, began)
-
-    def _forget(self, tenant: str, name: str) -> None:
-        self._kept.pop((tenant, name), None)
+        if found.state == "active" and found.access is not None:
+            self.memory.keep(found, _token(found), began)
+        else:
+            self.memory.forget(found.tenant, found.name)
 
     def _is_due(self, found: Connection, now_us: int) -> bool:
         return found.due_us is not None and now_us >= found.due_us
@@ -377,6 +441,13 @@ class OAuth:
         if found.state == "active" and found.refresh is not None:
             self._spawn(self._flight(scope, found.id, found.generation))
 
+    async def _owned(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the vault finishes whoever is cancelled, and before it stops."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return await asyncio.shield(task)
+
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
@@ -397,8 +468,14 @@ class OAuth:
             late = now.generation == known and not now.lives(now_us, min_valid_s)
             return _token(now, stale=late or failure is not None or now.state != "active")
         if now.state == "reauth_required" or (now.refresh is None and now.access is not None):
-            raise ReauthRequired(f"the connection {now.name!r} has no token that lives ({now.reason or 'no refresh token'})")
+            words = f"the connection {now.name!r} has no token that lives ({now.reason or 'no refresh token'})"
+            raise ReauthRequired(words, fix=_fix_of(now))
         raise refused(now, failure)
+
+    async def _revoke(self, scope: Scope, connection: str, *, delete: bool) -> None:
+        was, client = await self._write(scope, store.revoke, connection, "revoked_by_us", delete=delete)
+        self.memory.forget(scope.tenant, connection)
+        await self._tell_provider(scope, was, client)
 
     async def _tell_provider(self, scope: Scope, was: Connection, client: Client) -> None:
         grants = was.refresh is not None and was.kind is None
@@ -407,11 +484,8 @@ class OAuth:
             return
         hint = "refresh_token" if grants else "access_token"
         secret = client.credentials()[0][1]
-        headers, body = request_of(client, secret, {"token": token, "token_type_hint": hint})
         try:
-            await self._egress.request(
-                "POST", client.revoke_endpoint, headers=headers, body=body, tenant=scope.tenant, timeout_s=self._settings.deadline_s
-            )
+            await self.refresher.ask(scope, client, secret, client.revoke_endpoint, {"token": token, "token_type_hint": hint})
         except NetraError as error:
             self._runtime.log.warning("the provider could not be told that a grant was revoked: %s", error)
 
@@ -438,6 +512,10 @@ def token_of(token: Token) -> dict[str, Any]:
         "generation": token.generation,
         "stale": token.stale,
     }
+
+
+def _fix_of(now: Connection) -> str:
+    return ASSERTION_FIX if now.kind == JWT_BEARER else ReauthRequired.fix
 
 
 def _bearer(token: Token) -> dict[str, str]:

@@ -18,11 +18,19 @@ class OAuthSettings:
     spool: Path
     http_timeout_s: float = 10.0
     lease_ttl_s: float = 30.0
+    breaker_failures: int = 10
+    breaker_open_s: float = 30.0
 
     @classmethod
     def of(cls, settings: Settings) -> OAuthSettings:
         """The part of all settings that the vault uses."""
-        return cls(settings.data.absolute() / SPOOL, settings.oauth_http_timeout, settings.oauth_lease_ttl)
+        return cls(
+            settings.data.absolute() / SPOOL,
+            settings.oauth_http_timeout,
+            settings.oauth_lease_ttl,
+            settings.oauth_breaker_failures,
+            settings.oauth_breaker_open,
+        )
 
     @property
     def deadline_s(self) -> float:

@@ -66,16 +66,21 @@ class Spool:
         sync_folder(self.folder.parent)
 
     def write(self, spooled: Spooled, key: bytes, body: bytes) -> Path:
-        """Put the answer into its file: from here on a kill does not lose it, and after `sync` a power cut does not either."""
+        """Put the answer into its file: from here on a kill does not lose it, and after `sync` a power cut does not either.
+
+        `OSError` where the folder takes no whole file (a full disk).
+        """
         head, nonce = spooled.head(), self._chance.token(_NONCE_BYTES)
         path = self.folder / f"{spooled.connection.hex()}-{spooled.fence}-{self._chance.token(4).hex()}{_SUFFIX}"
         draft = path.with_suffix(".draft")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, head + b"\n" + nonce + AESGCM(key).encrypt(nonce, body, head))
-        finally:
-            os.close(descriptor)
-        draft.rename(path)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(head + b"\n" + nonce + AESGCM(key).encrypt(nonce, body, head))
+            draft.rename(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
         return path
 
     def sync(self, path: Path) -> None:

@@ -39,6 +39,8 @@ DECISIONS: Final = {
         "provider",
         "device_endpoint",
         "idle_s",
+        "assertion",
+        "assertion_key",
         "audit_id",
     ),
     "netra_connection": ("state", "deleted_us", "audit_id"),

@@ -13,21 +13,34 @@ from typing import Any, Final
 
 import orjson
 
-from ..errors import Conflict
+from ..errors import Conflict, InvalidInput
 from ..kernel.failpoints import declare
+from ..kernel.spans import ERROR
+from ..storage import spans
 from ..storage.audit_append import audit_append
+from ..storage.audit_append import fingerprint as fingerprint_of
 from ..storage.sealing import Place, Sealer
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
-from .errors import GrantInUse, UnknownClient, UnknownConnection
-from .model import US, Busy, Client, Connection, Grant, Lease, Ready, Step, due_us, fingerprint, is_costly
+from .assertion import PRIVATE_KEY_JWT, is_key
+from .errors import GrantInUse, IssuerInUse, UnknownClient, UnknownConnection
+from .model import JWT_BEARER, US, Assertion, Busy, Client, Connection, Grant, Lease, Ready, Step, due_us, fingerprint, is_costly
 from .states import CONNECTION, REFRESHED, SUCCEEDED
 
 Q = Statements(__package__)
 TABLE: Final = "netra_connection"
 SPOOL_KEY: Final = "oauth.spool"
+SECRETS: Final = "secrets"
+ASSERTION_KEY: Final = "assertion_key"
 BEFORE_EXPIRY_S: Final = 30
 """How long before its access token ends a grant in doubt is tried once more, where a second try may cost it."""
+
+ASSERTION_REFUSED: Final = "assertion_refused"
+"""Why a connection by an assertion was given up: the provider's `invalid_grant` (RFC 7523 section 3.1)."""
+
+OPERATIONAL: Final = "operational"
+"""The log's stream of what the operator is told (`webhooks/operational.py` follows it)."""
+TO_THE_OPERATOR: Final = frozenset({"connection.at_risk", "connection.reauth_required", "connection.revoked"})
 
 LEASED: Final = declare("oauth.leased_before_commit", "the lease and the intent are written, nothing is committed or sent")
 GRANTED: Final = declare("oauth.granted_before_commit", "a successor is written, nothing is committed; it is in the spool")
@@ -56,31 +69,45 @@ async def clients(tx: Tx, sealer: Sealer, after: str, limit: int) -> list[Client
 
 
 async def set_client(tx: Tx, sealer: Sealer, given: Client) -> Client:
-    """Register, or change the registration of that name; its connections go on with the new one."""
+    """Register, or change the registration of that name; its connections go on with the new one, at the same issuer."""
     row = await tx.one(Q.hold_client, name=given.name)
     id_ = row[0] if row is not None else given.id
-    sealed = await sealer.seal(tx, tx.tenant, Place("netra_oauth_client", id_, "secrets"), orjson.dumps(given.secrets))
+    await _keep_issuer(tx, id_, given)
+    sealed = await sealer.seal(tx, tx.tenant, _place(id_, SECRETS), orjson.dumps(given.secrets))
+    signs, key = given.assertion, None
+    if signs is not None:
+        key = await sealer.seal(tx, tx.tenant, _place(id_, ASSERTION_KEY), signs.key.encode())
     facts = {
         "issuer": given.issuer,
         "token_endpoints": orjson.dumps(given.token_endpoints).decode(),
         "authorize_endpoint": given.authorize_endpoint,
         "revoke_endpoint": given.revoke_endpoint,
         "client_id": given.client_id,
-        "auth": given.auth,
+        "auth": "none" if given.auth == PRIVATE_KEY_JWT else given.auth,
         "scopes": orjson.dumps(given.scopes).decode(),
         "replay_window_s": given.replay_window_s,
         "provider": given.provider,
         "device_endpoint": given.device_endpoint,
         "idle_s": given.idle_s,
+        "assertion": orjson.dumps(signs.facts()).decode() if signs is not None else None,
     }
-    after = {**facts, "name": given.name, "secrets": len(given.secrets)}
+    after = {**facts, "name": given.name, "secrets": len(given.secrets), "sealed": fingerprint_of(sealed)}
+    after[ASSERTION_KEY] = fingerprint_of(key) if key is not None else None
     entry = await audit_append(tx, "oauth_client.set", id_, table="netra_oauth_client", after=after)
     rest = {"id": id_, "sealed": sealed, "audit_id": entry, "now_us": tx.now_us, "default_lifetime_s": given.default_lifetime_s}
+    rest[ASSERTION_KEY] = key
     if row is not None:
         await tx.execute(Q.update_client, **facts, **rest)
     elif not await tx.execute(Q.insert_client, name=given.name, **facts, **rest):
         raise Conflict(f"the client {given.name!r} was registered by somebody else just now", fix="Look at it, and register again.")
     return await client_named(tx, sealer, given.name)
+
+
+async def _keep_issuer(tx: Tx, id_: bytes, given: Client) -> None:
+    """Refuse another issuer while grants of the present one stand: their refresh tokens would be sent to a stranger."""
+    row = await tx.one(Q.issuer_of_grants, id=id_)
+    if row is not None and row[0] is not None and row[0] != given.issuer:
+        raise IssuerInUse(f"{row[1]} connections of {given.name!r} hold grants of {row[0]}")
 
 
 async def connection_named(tx: Tx, sealer: Sealer, name: str) -> Connection:
@@ -106,6 +133,8 @@ async def connections(tx: Tx, sealer: Sealer, after: str, limit: int) -> list[tu
 async def import_grant(tx: Tx, sealer: Sealer, name: str, client: str, grant: Grant, kind: str | None = None) -> Connection:
     """Take over tokens that were got elsewhere, under a new name or in place of what that name holds; `kind` as in `Connection`."""
     registered = await client_named(tx, sealer, client)
+    if kind == JWT_BEARER and registered.assertion is None:
+        raise InvalidInput(f"the client {client!r} has nothing to sign", fix="Register it with an `assertion` and its `key`.")
     lineage = fingerprint(grant.refresh) if grant.refresh is not None else None
     row = await tx.one(Q.get_connection, name=name)
     if lineage is not None and (other := await tx.one(Q.lineage_of, rt_fp=lineage)) is not None and (row is None or other[0] != name):
@@ -177,23 +206,28 @@ async def send_again(tx: Tx, lease: Lease, endpoint: int) -> bool:
     return bool(await tx.execute(Q.send_again, attempt_at=endpoint, **facts))
 
 
-async def give_up(tx: Tx, sealer: Sealer, lease: Lease, pause_s: float, *, keep_intent: bool) -> Connection:
+Tried = Sequence[tuple[str, str]]
+"""Each endpoint that was asked, with why that failed."""
+
+
+async def give_up(tx: Tx, sealer: Sealer, lease: Lease, pause_s: float, *, keep_intent: bool, tried: Tried = ()) -> Connection:
     """End an attempt whose token is well: nothing was sent, or the provider did not look at it. Not again before `pause_s`."""
     retry_us = tx.now_us + int(pause_s * US)
-    await tx.execute(
+    ended = await tx.execute(
         Q.end_attempt, id=lease.connection.id, fence=lease.fence, holder=lease.holder, retry_us=retry_us, keep_intent=int(keep_intent)
     )
-    _announce(tx, "connection.refresh_failed", lease.connection)
+    if ended:
+        await _note_failure(tx, lease.connection, tried)
     tx.runtime.failpoints.hit(GIVEN_UP)
     return await _held(tx, sealer, lease.connection.id)
 
 
-async def doubt(tx: Tx, sealer: Sealer, lease: Lease, cause: str, pause_s: float) -> Connection:
+async def doubt(tx: Tx, sealer: Sealer, lease: Lease, cause: str, pause_s: float, tried: Tried = ()) -> Connection:
     """Nobody knows what became of the token that was sent. The intent stays open, for the replay that will tell."""
     now = await _held(tx, sealer, lease.connection.id)
     if not _is_leased(now, lease):
         return now  # whoever has the lease by now has the intent as well
-    _announce(tx, "connection.refresh_failed", now)
+    await _note_failure(tx, now, tried)
     if now.state == "active":
         return await _doubt(tx, sealer, now, lease.client, cause, pause_s)
     retry_us = _replay_us(tx, now, lease.client, pause_s)
@@ -202,7 +236,7 @@ async def doubt(tx: Tx, sealer: Sealer, lease: Lease, cause: str, pause_s: float
     return await _held(tx, sealer, now.id)
 
 
-async def reject(tx: Tx, sealer: Sealer, lease: Lease, error: str) -> tuple[Connection, bool]:
+async def reject(tx: Tx, sealer: Sealer, lease: Lease, error: str, tried: Tried = ()) -> tuple[Connection, bool]:
     """The provider refused the current refresh token for good: how the connection stands, and whether an orphan took its place.
 
     The last hope is a successor that came too late for its own commit: a sibling of the current token that the provider may hold
@@ -215,7 +249,10 @@ async def reject(tx: Tx, sealer: Sealer, lease: Lease, error: str) -> tuple[Conn
     if row is not None:
         grant = await _opened_orphan(tx, sealer, now.id, row)
         return await _commit(tx, sealer, now, grant), True
+    await _note_failure(tx, now, tried)
     reason = "rotation_lost" if lease.replayed or now.attempts > 1 else "revoked"
+    if now.kind == JWT_BEARER:  # nothing was spent that could be lost: what the assertion says, its key or its time is refused
+        reason = ASSERTION_REFUSED
     after = {"state": "reauth_required", "reason": reason, "error": error}
     return await _decide(tx, sealer, now, "reject", after, "connection.reauth_required"), False
 
@@ -249,7 +286,7 @@ async def revoke(tx: Tx, sealer: Sealer, name: str, reason: str, *, delete: bool
     deleted_us = tx.now_us if delete else None
     await tx.execute(Q.revoke_connection, id=was.id, reason=reason, audit_id=entry, now_us=tx.now_us, deleted_us=deleted_us)
     await tx.execute(Q.drop_orphans, id=was.id, generation=2**62, rt_fp="")
-    _announce(tx, "connection.revoked", was)
+    _announce(tx, "connection.revoked", was, reason=reason)
     tx.runtime.failpoints.hit(DECIDED)
     return was, client
 
@@ -283,6 +320,16 @@ async def client_of_connection(tx: Tx, sealer: Sealer, id_: bytes) -> Client:
 async def spool_key(tx: Tx, sealer: Sealer) -> bytes:
     """The key under which this tenant's answers wait in the spool."""
     return await sealer.derive(tx, tx.tenant, SPOOL_KEY)
+
+
+async def _note_failure(tx: Tx, connection: Connection, tried: Tried) -> None:
+    """An entry and an event of a refresh that brought nothing; none where nobody was asked, for that begins anew at once."""
+    if not tried:
+        return
+    after = {"name": connection.name, "generation": connection.generation, "tried": [list(each) for each in tried]}
+    await audit_append(tx, "connection.refresh_failed", connection.id, after=after, outcome="failed")
+    _announce(tx, "connection.refresh_failed", connection, generation=connection.generation, cause=tried[-1][1])
+    await spans.append(tx, "oauth", "refresh", connection.name, status=ERROR)
 
 
 def _is_leased(now: Connection, lease: Lease) -> bool:
@@ -325,6 +372,7 @@ async def _commit(tx: Tx, sealer: Sealer, now: Connection, grant: Grant) -> Conn
     await tx.execute(Q.commit_grant, id=now.id, generation=now.generation, parent_fp=now.rt_fp, audit_id=entry, now_us=tx.now_us, **facts)
     await tx.execute(Q.drop_orphans, id=now.id, generation=now.generation, rt_fp=facts["rt_fp"])
     _announce(tx, "connection.refreshed", now, generation=now.generation + 1)
+    await spans.append(tx, "oauth", "refresh", now.name)
     tx.runtime.failpoints.hit(GRANTED)
     return await _held(tx, sealer, now.id)
 
@@ -375,12 +423,24 @@ async def _connection(tx: Tx, sealer: Sealer, row: Row) -> Connection:
 
 
 async def _client(tx: Tx, sealer: Sealer, row: Row) -> Client:
-    id_, name, issuer, endpoints, authorize, revoke_at, client_id, auth, sealed, first, scopes, window, lifetime, *ways = row
-    secrets = orjson.loads(await sealer.unseal(tx, tx.tenant, Place("netra_oauth_client", id_, "secrets"), sealed))
+    id_, name, issuer, endpoints, authorize, revoke_at, client_id, auth, sealed, first, scopes, window, lifetime, *ways, says, key = row
+    secrets = orjson.loads(await sealer.unseal(tx, tx.tenant, _place(id_, SECRETS), sealed))
+    if key is not None:
+        key = (await sealer.unseal(tx, tx.tenant, _place(id_, ASSERTION_KEY), key)).decode()
+    ways.append(Assertion(key, **orjson.loads(says)) if key is not None else None)
     where = (tuple(orjson.loads(endpoints)), authorize, revoke_at)
+    if auth == "none" and secrets and is_key(secrets[0]):  # a client without a secret has none; the column's words are older than this way
+        auth = PRIVATE_KEY_JWT
     return Client(id_, name, issuer, *where, client_id, auth, tuple(secrets), first, tuple(orjson.loads(scopes)), window, lifetime, *ways)
+
+
+def _place(id_: bytes, field: str) -> Place:
+    """Where a registration's secrets stand."""
+    return Place("netra_oauth_client", id_, field)
 
 
 def _announce(tx: Tx, kind: str, connection: Connection, **facts: Any) -> None:
     """Tell the log; no token is in it."""
     tx.emit("events", {"type": kind, "connection": connection.name, **facts})
+    if kind in TO_THE_OPERATOR:
+        tx.emit(OPERATIONAL, {"type": kind, "at_us": tx.now_us, "connection": connection.name, **facts})

@@ -31,6 +31,7 @@ MOST_LEEWAY_S: Final = 120
 MAX_LIFETIME_S: Final = 24 * 3600
 MOST_AUDIENCES: Final = 100
 _LARGEST: Final = 2**53
+_REQUIRED: Final = ("iss", "aud", "exp")
 _TYPES: Final = frozenset({"jwt", "application/jwt", "at+jwt", "application/at+jwt"})
 _TEXTS: Final = ("sub", "jti", "azp", "nonce", "at_hash", "client_id")
 _HASHES: Final = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
@@ -41,11 +42,11 @@ class Claims(Mapping[str, Any]):
 
     __slots__ = ("_raw", "audience", "expires_at", "header", "issued_at", "issuer", "subject")
 
-    def __init__(self, raw: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    def __init__(self, raw: Mapping[str, Any], header: Mapping[str, Any], audience: tuple[str, ...]) -> None:
         self._raw = MappingProxyType(raw)
         self.header = header
         self.issuer: str = raw["iss"]
-        self.audience: tuple[str, ...] = _audience(raw["aud"])
+        self.audience = audience
         self.expires_at: float = raw["exp"]
         self.issued_at: float | None = raw.get("iat")
         self.subject: str | None = raw.get("sub")
@@ -93,15 +94,15 @@ def validate(
     header, payload = opened(token, keys, algorithms)
     _check_type(header)
     raw = _object(payload)
-    _require(raw, ("iss", "aud", "exp", *required))
-    _check_parties(raw, issuer, names, authorized_party)
-    _check_times(raw, at, leeway_s, max_lifetime_s)
+    _require(raw, ("iss", "aud", "exp", *required) if required else _REQUIRED)
+    audiences = _check_parties(raw, issuer, names, authorized_party)
+    check_times(raw, at, leeway_s, max_lifetime_s)
     _check_texts(raw)
     if nonce is not None and not _same(raw.get("nonce", ""), nonce):
         raise TokenRejected("wrong_nonce")
     if access_token is not None and "at_hash" in raw:
         _check_access_token(raw["at_hash"], access_token, header["alg"])
-    return Claims(raw, header)
+    return Claims(raw, header, audiences)
 
 
 def _check_type(header: Mapping[str, Any]) -> None:
@@ -129,29 +130,36 @@ def _require(raw: Mapping[str, Any], names: Collection[str]) -> None:
             raise TokenRejected("missing_claim", name)
 
 
-def _check_parties(raw: Mapping[str, Any], issuer: str, names: frozenset[str], authorized_party: str | None) -> None:
+def _check_parties(raw: Mapping[str, Any], issuer: str, names: frozenset[str], authorized_party: str | None) -> tuple[str, ...]:
     if not isinstance(raw["iss"], str):
         raise TokenRejected("bad_claim", "iss")
     if raw["iss"] != issuer:
         raise TokenRejected("wrong_issuer")
-    if not names.intersection(_audience(raw["aud"])):
+    audiences = check_audience(raw["aud"], names)
+    if "azp" in raw:
+        if not isinstance(raw["azp"], str):
+            raise TokenRejected("bad_claim", "azp")
+        if raw["azp"] != authorized_party and raw["azp"] not in names:
+            raise TokenRejected("wrong_audience", "azp")
+    return audiences
+
+
+def check_audience(value: Any, names: frozenset[str]) -> tuple[str, ...]:
+    """Whom the token is for; raises unless one of `names` is among them."""
+    audiences = (value,) if isinstance(value, str) else _listed(value)
+    if names.isdisjoint(audiences):
         raise TokenRejected("wrong_audience")
-    if "azp" not in raw:
-        return
-    if not isinstance(raw["azp"], str):
-        raise TokenRejected("bad_claim", "azp")
-    if raw["azp"] != authorized_party and raw["azp"] not in names:
-        raise TokenRejected("wrong_audience", "azp")
+    return audiences
 
 
-def _audience(value: Any) -> tuple[str, ...]:
-    found = [value] if isinstance(value, str) else value
-    if not isinstance(found, list) or len(found) > MOST_AUDIENCES or not all(isinstance(each, str) for each in found):
+def _listed(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MOST_AUDIENCES or not all(isinstance(each, str) for each in value):
         raise TokenRejected("bad_claim", "aud")
-    return tuple(found)
+    return tuple(value)
 
 
-def _check_times(raw: Mapping[str, Any], now: float, leeway_s: float, max_lifetime_s: float) -> None:
+def check_times(raw: Mapping[str, Any], now: float, leeway_s: float, max_lifetime_s: float) -> None:
+    """Raise unless `exp`, and `nbf` and `iat` where they are there, allow the token at `now`."""
     expires = _time(raw, "exp")
     begins = _time(raw, "nbf") if "nbf" in raw else None
     issued = _time(raw, "iat") if "iat" in raw else None
@@ -174,7 +182,7 @@ def _time(raw: Mapping[str, Any], name: str) -> float:
 
 def _check_texts(raw: Mapping[str, Any]) -> None:
     for name in _TEXTS:
-        if not isinstance(raw.get(name, ""), str):
+        if name in raw and not isinstance(raw[name], str):
             raise TokenRejected("bad_claim", name)
 
 

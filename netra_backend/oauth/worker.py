@@ -14,6 +14,7 @@ from .service import OAuth
 
 LOOK_EVERY_S: Final = 0.5
 RENEW_EVERY_S: Final = 1.0
+TRIM_EVERY_S: Final = 600.0
 AT_ONCE: Final = 100
 
 
@@ -30,7 +31,7 @@ class Keeper:
         """Begin in the background."""
         self._tasks = [asyncio.create_task(self._look_forever())]
         if self._renews:
-            self._tasks += [asyncio.create_task(self._renew_forever()), asyncio.create_task(self._ask_forever())]
+            self._tasks += [asyncio.create_task(work) for work in (self._renew_forever(), self._ask_forever(), self._trim_forever())]
 
     async def stop(self) -> None:
         """End the loops; flights go on to their own end."""
@@ -70,3 +71,14 @@ class Keeper:
                 self._runtime.log.warning("the vault could not ask for devices' codes: %s", error)
             except Exception:
                 self._runtime.log.exception("the vault could not ask for devices' codes")
+
+    async def _trim_forever(self) -> None:
+        """Not at the start, when there is enough to do."""
+        while True:
+            await self._runtime.clock.sleep(TRIM_EVERY_S)
+            try:
+                await self._vault.trim(AT_ONCE)
+            except NetraError as error:
+                self._runtime.log.warning("the vault could not delete what ended long ago: %s", error)
+            except Exception:
+                self._runtime.log.exception("the vault could not delete what ended long ago")

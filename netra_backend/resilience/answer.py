@@ -16,6 +16,7 @@ that aiohttp uses too. What holds:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import httptools
@@ -28,9 +29,9 @@ MAX_FIELDS: Final = 128
 
 
 class Answer:
-    """See the module's docstring. Wait for `arrived`: its error is the exchange's."""
+    """See the module's docstring. Wait for `arrived`: its error is the exchange's. `listen` hears a success's body as it comes."""
 
-    def __init__(self, exchange: Exchange, method: str, limit: int) -> None:
+    def __init__(self, exchange: Exchange, method: str, limit: int, listen: Callable[[bytes], None] | None = None) -> None:
         self.exchange = exchange
         self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = 0
@@ -39,6 +40,7 @@ class Answer:
         self.truncated = False
         self.reusable = False
         self._limit = limit
+        self._listen = listen
         self._bodiless = method == "HEAD"
         self._head_is_whole = False
         self._complete = False
@@ -131,6 +133,8 @@ class Answer:
         """A piece of the body. What one read brings beyond the limit is dropped at its end."""
         if not self._complete:
             self.body += body
+            if self._listen is not None and 200 <= self.status < 300:
+                self._listen(body)
 
     def on_message_complete(self) -> None:
         """An answer ended by its own framing."""

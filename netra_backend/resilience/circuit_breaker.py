@@ -178,10 +178,17 @@ class CircuitBreaker:
         self.in_flight += allowed
         return allowed == 1
 
-    def finish(self, outcome: Outcome) -> None:
-        """Count what became of an attempt."""
+    def open(self) -> None:
+        """Open it, for a reason that no single outcome shows: answers that are too slow."""
+        self.state = opened(self.state, self.policy, self._clock.wall_us(), self._chance)
+        self.health = Health()
+
+    def finish(self, outcome: Outcome, began_us: int | None = None) -> None:
+        """Count what became of an attempt. With `began_us`, its wall clock, one from before the present phase frees its place alone."""
         self.in_flight -= 1
         before = self.state
+        if began_us is not None and began_us < before.since_us <= self._clock.wall_us():
+            return
         self.health = self.health.after(self.policy, outcome, self._clock.monotonic())
         self.state = record(before, self.health, self.policy, outcome, self._clock.wall_us(), self._chance)
         if self.state.phase != before.phase:

@@ -21,13 +21,13 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-import aiohttp
-
+from ..kernel import debugging
+from ..kernel.debugging import any_session
 from ..kernel.runtime import Runtime
 from .addresses import EgressRules
 from .answer import Answer
@@ -35,8 +35,12 @@ from .egress_error import EgressDenied, EgressError, EgressKind, translate
 from .exchange import CURRENT, Exchange
 from .look_ups import AresResolver, LookUps, Resolver
 from .metering import Meter, wire_limit
-from .pinning import PinnedConnector
 from .targets import KEPT, Target, target_of
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from .pinning import PinnedConnector
 
 __all__ = ["Egress", "EgressDenied", "EgressError", "EgressKind", "EgressRules", "Reply"]
 
@@ -95,6 +99,7 @@ class Egress:
         self._resolver = resolver
         self._tls = tls
         self._keep = keep
+        self._is_open = False
         self._look_ups: LookUps | None = None
         self._connector: PinnedConnector | None = None
 
@@ -106,12 +111,16 @@ class Egress:
         await self.close()
 
     def start(self) -> None:
-        """Open the pool in the running event loop. No connection is made."""
-        self._look_ups = LookUps(self._resolver or AresResolver(), self._max_look_ups_per_tenant)
-        self._connector = PinnedConnector(self._look_ups, keepalive_s=KEEPALIVE_S, tls=self._tls or True)
+        """Requests may be made from now on, in the running event loop. Nothing is loaded and no connection made before the first."""
+        self._is_open = True
+
+    def preload(self) -> None:
+        """Load and make the pool now: for a server, whose first request must not wait for that."""
+        self._pool()
 
     async def close(self) -> None:
         """Close every connection and fail every look-up. Idempotent; a request under way fails."""
+        self._is_open = False
         connector, self._connector = self._connector, None
         look_ups, self._look_ups = self._look_ups, None
         if connector is not None:
@@ -131,11 +140,13 @@ class Egress:
         connect_timeout_s: float = 5.0,
         read_limit: int = 64 * 1024,
         deadline: float | None = None,
+        listen: Callable[[bytes], None] | None = None,
     ) -> Reply:
         """Ask once and return what came back, whatever its status; `EgressError` if nothing usable did.
 
         `timeout_s` bounds everything; `deadline`, a monotonic instant of the runtime's clock, bounds it further.
-        `connect_timeout_s` bounds one address's TCP and TLS. `tenant` pays for the look-up.
+        `connect_timeout_s` bounds one address's TCP and TLS. `tenant` pays for the look-up. `listen` is called with each piece of a
+        success's body as it comes, for answers that are streams.
         """
         clock = self._runtime.clock
         began = clock.monotonic()
@@ -146,12 +157,24 @@ class Egress:
             exchange = Exchange(tenant, target.port, self.rules, wire_limit(read_limit))
             self._judge_before_looking_up(target, exchange)
             request_bytes = _request(method, target, _checked(headers), body)
-            ask = _Ask(method, target, request_bytes, read_limit, _limits(connect_timeout_s), self._keep)
+            ask = _Ask(method, target, request_bytes, read_limit, _limits(connect_timeout_s), self._keep, listen)
             status, fields, read, truncated = await self._within(left_s, exchange, ask)
             outcome = "answered"
-            return Reply(status, fields, read, truncated, exchange.peer, clock.monotonic() - began)
+            reply = Reply(status, fields, read, truncated, exchange.peer, clock.monotonic() - began)
+            if any_session:
+                _debug(
+                    tenant, (method, url, headers, body), {"status": status, "headers": fields, "body": read, "seconds": reply.duration_s}
+                )
+            return reply
         except EgressError as error:
             outcome = error.kind
+            if any_session:
+                seconds = clock.monotonic() - began
+                _debug(
+                    tenant,
+                    (method, url, headers, body),
+                    {"error": error.kind, "detail": error.detail, "fix": error.fix, "seconds": seconds},
+                )
             raise
         finally:
             self._runtime.metrics.count("netra_egress_requests_total", outcome=outcome)
@@ -170,18 +193,29 @@ class Egress:
 
     async def _within(self, left_s: float, exchange: Exchange, ask: _Ask) -> _Read:
         """Ask under the one deadline; everything that is raised leaves as an EgressError, except the caller's cancellation."""
-        if self._connector is None:
+        if not self._is_open:
             raise EgressError("connect", "the client is not open", fix="Enter the Egress (or call start) before the first request.")
         if left_s <= 0:
             raise EgressError("timeout", "the deadline has passed before the request began")
+        from aiohttp import ClientError
+
         token = CURRENT.set(exchange)
         try:
             async with asyncio.timeout(left_s):
-                return await ask.send(self._connector, exchange)
-        except (aiohttp.ClientError, OSError, ValueError, RuntimeError, EgressError) as cause:
+                return await ask.send(self._pool(), exchange)
+        except (ClientError, OSError, ValueError, RuntimeError, EgressError) as cause:
             raise exchange.stopped or translate(cause, phase=exchange.phase, sent=exchange.sent) from cause
         finally:
             CURRENT.reset(token)
+
+    def _pool(self) -> PinnedConnector:
+        """The pool, made for the first request: its libraries take longer to load than most commands take altogether."""
+        if self._connector is None:
+            from .pinning import PinnedConnector
+
+            self._look_ups = LookUps(self._resolver or AresResolver(), self._max_look_ups_per_tenant)
+            self._connector = PinnedConnector(self._look_ups, keepalive_s=KEEPALIVE_S, tls=self._tls or True)
+        return self._connector
 
 
 _Read = tuple[int, tuple[tuple[str, str], ...], bytes, bool]
@@ -197,11 +231,12 @@ class _Ask:
     read_limit: int
     limits: aiohttp.ClientTimeout
     keep: bool
+    listen: Callable[[bytes], None] | None
 
     async def send(self, connector: PinnedConnector, exchange: Exchange) -> _Read:
         connection = await connector.connect(_route(self.target, asyncio.get_running_loop()), [], self.limits)
         try:
-            answer = Answer(exchange, self.method, self.read_limit)
+            answer = Answer(exchange, self.method, self.read_limit, self.listen)
             await _meter(connection).ask(self.request, answer)
         except BaseException:
             _abort(connection)
@@ -211,6 +246,13 @@ class _Ask:
         else:
             _abort(connection)
         return answer.status, _fields(answer.fields), bytes(answer.body), answer.truncated
+
+
+def _debug(tenant: str, request: tuple[str, str, Headers, bytes], answer: Mapping[str, Any]) -> None:
+    """The exchange, for a debug session of that tenant that listens here."""
+    watch = debugging.listener(tenant, "http")
+    if watch is not None:
+        debugging.http(watch, "out", request, answer)
 
 
 def _abort(connection: aiohttp.connector.Connection) -> None:
@@ -229,7 +271,9 @@ def _meter(connection: aiohttp.connector.Connection) -> Meter:
 @lru_cache(maxsize=KEPT)
 def _route(target: Target, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientRequest:
     """What aiohttp wants to know of a request before it gives a connection: scheme, host and port. Never sent, never changed."""
-    return aiohttp.ClientRequest("GET", target.url.origin(), loop=loop)
+    from aiohttp import ClientRequest
+
+    return ClientRequest("GET", target.url.origin(), loop=loop)
 
 
 def _request(method: str, target: Target, fields: list[tuple[str, str]], body: bytes) -> bytes:
@@ -280,4 +324,6 @@ def _may_be_set(name: str) -> bool:
 @lru_cache(maxsize=64)
 def _limits(connect_timeout_s: float) -> aiohttp.ClientTimeout:
     """Only the connect limit is aiohttp's: the whole is ours, exact where aiohttp rounds up to whole seconds."""
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
+    from aiohttp import ClientTimeout
+
+    return ClientTimeout(total=None, sock_connect=connect_timeout_s)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, Literal
 
-import aiohttp
-
 from ..errors import NetraError
 from .addresses import Refusal
 
@@ -69,6 +67,8 @@ def translate(error: Exception, *, phase: str, sent: bool) -> EgressError:
 
 def _kind(error: Exception, phase: str, *, sent: bool) -> EgressKind:
     """From the narrow to the wide: aiohttp's classes inherit from each other and from OSError and TimeoutError."""
+    import aiohttp
+
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError() | aiohttp.ClientSSLError():
             return "tls"
@@ -86,6 +86,8 @@ def _kind(error: Exception, phase: str, *, sent: bool) -> EgressKind:
 
 def _words(error: Exception) -> str:
     """The error's first line, short: it may quote what the peer sent. Without the URL, which may hold a secret."""
-    text = str(error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error)
+    from aiohttp import ClientConnectorError
+
+    text = str(error.os_error if isinstance(error, ClientConnectorError) else error)
     text = (text or type(error).__name__).splitlines()[0]
     return "".join(letter if letter.isprintable() else "?" for letter in text[:200])

@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
-import aiodns
-
 from .egress_error import EgressError, EgressKind
 
 LOOK_UP_TIMEOUT_S: Final = 2.0
@@ -40,13 +38,17 @@ class AresResolver:
     """The host's configuration (hosts file, resolv.conf), asked through c-ares; or the given name servers ("ip:port")."""
 
     def __init__(self, nameservers: Sequence[str] | None = None) -> None:
+        import aiodns
+
         self._ares = aiodns.DNSResolver(nameservers, timeout=LOOK_UP_TIMEOUT_S / 2, tries=2)
 
     async def look_up(self, name: str) -> Sequence[str]:
         """See `Resolver.look_up`."""
+        from aiodns.error import DNSError
+
         try:
             answer = await self._ares.getaddrinfo(name, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)
-        except aiodns.error.DNSError as cause:
+        except DNSError as cause:
             raise OSError(str(cause.args[-1] if cause.args else cause)) from cause
         return [node.addr[0].decode("ascii") for node in answer.nodes]
 

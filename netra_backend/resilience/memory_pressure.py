@@ -1,7 +1,8 @@
 """How near this process is to being killed for memory: readings only, actions belong to whoever reads.
 
 The worst of these counts: every control group from ours up to the root (v2 and v1), usage without file cache, against
-its limit; pressure stall information (PSI), the share of time in which tasks waited for memory. Without any limit the
+its limit; the address space against RLIMIT_AS; pressure stall information (PSI), the share of time in which tasks waited
+for memory. Without any limit the
 machine's own memory is the measure. `memory_limit` replaces all limits, and is compared with the resident memory of
 this process and its descendants.
 
@@ -16,6 +17,7 @@ Sources: the kernel's admin-guide/cgroup-v2, "Memory Interface Files"; cgroup-v1
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -111,7 +113,7 @@ class MemoryProbe:
         if self._limit is not None:
             uses = [_Use(self.resident_bytes(), self._limit, "memory_limit")]
         else:
-            uses = self._limited(own) or self._machine()
+            uses = [*self._limited(own), *self._addresses()] or self._machine()
         if not uses:
             return Pressure(0.0, self.resident_bytes(), None, *psi, source="none")
         worst = max(uses, key=lambda use: use.used_bytes / use.limit_bytes)
@@ -120,6 +122,19 @@ class MemoryProbe:
     def resident_bytes(self) -> int:
         """Resident memory of this process and all its descendants."""
         return sum(self._resident(process) for process in self._family())
+
+    def own_bytes(self) -> int:
+        """Resident memory of this process alone."""
+        return self._resident("self")
+
+    def oom_kills(self) -> int:
+        """How many processes of our own control group the kernel has killed for memory: 0 where it does not say."""
+        for folder, is_v2 in self._groups():
+            name = "memory.events" if is_v2 else "memory.oom_control"
+            fields = _fields(folder / name)
+            if "oom_kill" in fields:
+                return fields["oom_kill"]
+        return 0
 
     def _groups(self) -> list[tuple[Path, bool]]:
         """Folders of our memory groups, each from ours up to its root, with whether they are of version 2."""
@@ -140,6 +155,12 @@ class MemoryProbe:
         machine_bytes = _fields(self._proc / "meminfo").get("MemTotal", 0) * 1024 or _V1_NO_LIMIT
         found = (_use_v2(folder) if is_v2 else _use_v1(folder) for folder, is_v2 in groups)
         return [use for use in found if use is not None and 0 < use.limit_bytes <= machine_bytes]
+
+    def _addresses(self) -> list[_Use]:
+        """This process's address space, where that has a limit (RLIMIT_AS): beyond it allocations fail."""
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        used = _fields(self._proc / "self" / "status").get("VmSize", 0) * 1024
+        return [_Use(used, limit, "RLIMIT_AS")] if used and limit != resource.RLIM_INFINITY else []
 
     def _machine(self) -> list[_Use]:
         memory = _fields(self._proc / "meminfo")

@@ -46,6 +46,9 @@ class SingleFlight(Generic[K, T]):
     def __len__(self) -> int:
         return len(self._flights)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._flights
+
     async def run(self, key: K, work: Callable[[], Awaitable[T]]) -> T:
         """The result of `work()`, or of the same key's execution that is under way already."""
         flight, is_first = self._join(key)

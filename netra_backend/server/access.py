@@ -16,30 +16,37 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import unquote_to_bytes
 
 from ..errors import NetraError, NotFound
+from ..kernel import debugging
+from ..kernel.debugging import any_session
 from ..kernel.scope import SYSTEM_TENANT, Scope, TraceContext
 from ..storage.tenants import Tenant
 from ..storage.transaction import StoreFunction
+from . import sessions
 from .auth import Principal
 from .body import Headers
-from .errors import MalformedPath, PermissionDenied
+from .errors import AuthenticationFailed, MalformedPath, PermissionDenied
 
 if TYPE_CHECKING:
     from .edge import Edge
 
-SESSION_COOKIE: Final = "__Host-netra"
-"""Holds the key of a portal link while somebody looks at its pages. `__Host-`: this host, every path, TLS (or loopback)."""
+_BY_LOGIN: Final = b"Login "
+"""What a login session's text stands behind, where keys stand behind `Bearer`."""
+
+LOGIN_COOKIE: Final = "__Host-netra-login"
+"""Binds a way to a provider to the browser that began it."""
 
 ACCESS: Final = "netra.access"
 """Where in the ASGI scope the routes find who was let in."""
 
 Rule = Literal["public", "any", "tenant", "session", "operator"]
-"""`public` needs no key; `any` a valid one; `tenant` one of the tenant in the path; `session` one in the cookie of a portal's
-page, whose tenant it then is; `operator` an operator's."""
+"""`public` needs no key; `any` a valid one; `tenant` one of the tenant in the path; `session` one that may look at pages, whose tenant
+it then is; `operator` an operator's."""
 
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f/]")
 PUBLIC: Final = frozenset({
     ("ready",), ("openapi.json",), ("api", "v1", "health"), ("api", "v1", "health", "ping"),
-    ("ui", "login"), ("ui", "portal.js"), ("ui", "portal.css"),
+    ("",), ("ui",), ("ui", "login"), ("ui", "netra.js"), ("ui", "netra.css"),
+    ("ui", "netra.svg"),
 })  # fmt: skip
 
 
@@ -55,6 +62,8 @@ class Access:
     idempotency_key: str | None = None
     body: bytes = field(default=b"", repr=False)
     path: str = ""
+    csrf: str = field(default="", repr=False)
+    credential: bytes = field(default=b"", repr=False)
 
     @property
     def tenant(self) -> Tenant:
@@ -66,7 +75,9 @@ class Access:
     @property
     def scope(self) -> Scope:
         """For work on that tenant's data."""
-        return Scope(self.tenant.tenant, self.principal.actor, self.trace)
+        tenant = self.tenant.tenant
+        marks = debugging.marks_of(tenant) if any_session else ()
+        return Scope(tenant, self.principal.actor, self.trace, debug=marks)
 
     @property
     def system_scope(self) -> Scope:
@@ -80,6 +91,23 @@ class Access:
     async def write(self, fn: StoreFunction, *args: Any, scope: Scope | None = None) -> Any:
         """Run a store function in a transaction, on the tenant's data unless another scope is given."""
         return await self.edge.netra.database.write(fn, *args, scope=scope or self.scope)
+
+    async def check_again(self) -> None:
+        """Raise `AuthenticationFailed` where the key has ended since: for what is answered over a long time."""
+        if self.credential.startswith(_BY_LOGIN):
+            await _logged_in(self.edge, self.credential.removeprefix(_BY_LOGIN))
+        else:
+            await self.edge.authenticator.authenticate(self.credential)
+
+    async def log_out(self) -> bool:
+        """End the login session that let this request in; False where that was a key."""
+        if not self.credential.startswith(_BY_LOGIN):
+            return False
+        logins = self.edge.netra.sso.logins
+        session = await logins.session(self.credential.removeprefix(_BY_LOGIN).decode("latin-1"))
+        if session is not None:
+            await logins.log_out(session)
+        return True
 
     def require(self, scope: str) -> None:
         """Raise `PermissionDenied` unless the key has this scope."""
@@ -110,17 +138,27 @@ def rule_of(method: str, segments: Sequence[str], *, dev: bool = False) -> Rule:
             return "public"
         case ("oauth", "callback") if method == "GET":
             return "public"
+        case ("oauth2", "jwks") | (".well-known", "oauth-authorization-server") if method == "GET":
+            return "public"
+        case ("ui", "sso", *_):
+            return "public"  # a way to a provider, or its session's own cookie (`login.py`)
+        case ("oauth2", "token" | "introspect") if method == "POST":
+            return "public"  # whoever asks authenticates as a client, in the form or beside it (`oauth2.py`)
         case ("oauth", "link", _) if method in {"GET", "POST"}:
             return "public"
         case ("api", "v1", "event-type", *_) if method == "GET":
             return "any"
+        case ("api", "v1", "traces", _) if method == "GET":
+            return "any"
         case ("api", "v1", "auth", "logout") | ("ui", "session") if method == "POST":
             return "any"
-        case ("ui", "webhooks", *_) | ("ui", "session"):
+        case ("ui", *_):
             return "session"
         case ("api", "v1", "app" | "tenants", _) if method != "GET":
             return "operator"
-        case ("api", "v1", "tenants", _, "keys", *_):
+        case ("api", "v1", "tenants", _, "keys" | "debug", *_):
+            return "operator"
+        case ("api", "v1", "tenants", _, "audit", *_) if method != "GET":
             return "operator"
         case ("api", "v1", "app" | "tenants", _, *_):
             return "tenant"
@@ -128,7 +166,7 @@ def rule_of(method: str, segments: Sequence[str], *, dev: bool = False) -> Rule:
             return "operator"
 
 
-_TO_VIEW: Final = ("tenant", "webhooks:view")
+TO_LOOK: Final = ("tenant", "webhooks:view")
 _TO_REPLAY: Final = ("tenant", "webhooks:replay")
 _TO_ROTATE: Final = ("tenant", "webhooks:rotate")
 _TO_MANAGE: Final = ("tenant", "webhooks:manage")
@@ -149,7 +187,7 @@ def scopes_that_do(method: str, segments: Sequence[str]) -> tuple[str, ...]:
         case ("api", "v1", "app", _, "msg", _, "endpoint", _, "resend"):
             return _TO_REPLAY
         case ("api", "v1", "app", _, *_) if method in {"GET", "HEAD"}:
-            return _TO_VIEW
+            return TO_LOOK
         case ("api", "v1", "app", _, "endpoint", *_):
             return _TO_MANAGE
         case _:
@@ -160,41 +198,61 @@ async def admit(edge: Edge, method: str, segments: Sequence[str], headers: Heade
     """Let a request in or raise: 401, 403, or 404 for a tenant that is not the key's."""
     rule = rule_of(method, segments, dev=edge.dev)
     if rule == "public":
-        return Access(edge, _NOBODY, trace)
-    if rule == "session":
-        return await _admit_session(edge, headers, trace)
-    principal = await edge.authenticator.authenticate(headers.get(b"authorization"))
-    if rule == "any":
-        return Access(edge, principal, trace)
+        return Access(edge, NOBODY, trace)
+    key = None if b"authorization" in headers else sessions.key_in(headers)
+    if key is None and b"authorization" not in headers and (text := cookie_of(headers.get(b"cookie", b""), sessions.SSO_COOKIE)):
+        key, credential = text, _BY_LOGIN + text
+        principal = await _logged_in(edge, text)
+    else:
+        credential = headers.get(b"authorization", b"") if key is None else b"Bearer " + key
+        principal = await edge.authenticator.authenticate(credential)
+    csrf = "" if key is None else await sessions.csrf_of(edge.authenticator, key)
+    if key is not None and (segments[0] != "ui" or method not in {"GET", "HEAD"}):
+        sessions.check_origin(headers, csrf)
     reference = _reference(segments)
     found = await edge.directory.get(reference) if reference else None
-    if principal.is_operator:
-        return Access(edge, principal, trace, found, reference)
-    if reference and (found is None or found.tenant != principal.tenant):
-        raise no_tenant(reference)
+    access = Access(edge, principal, trace, found, reference, csrf=csrf, credential=credential)
+    if rule != "any" and not principal.is_operator:
+        _check_tenant(access, rule, method, segments)
+    return access
+
+
+def _check_tenant(access: Access, rule: Rule, method: str, segments: Sequence[str]) -> None:
+    """What a tenant's key may do, on its own paths and on pages."""
+    principal, found = access.principal, access.found
+    if access.reference and (found is None or found.tenant != principal.tenant):
+        raise no_tenant(access.reference)
     if rule == "operator":
         raise PermissionDenied("this needs an operator's key")
-    sufficient = scopes_that_do(method, segments)
+    sufficient = TO_LOOK if rule == "session" else scopes_that_do(method, segments)
     if not any(map(principal.may, sufficient)):
         raise PermissionDenied(f"this key does not have the scope {sufficient[0]}")
-    return Access(edge, principal, trace, found, reference)
 
 
-async def _admit_session(edge: Edge, headers: Headers, trace: TraceContext) -> Access:
-    """The cookie is sent by the browser whatever page asks for it, so what has an effect must come from a page of ours."""
-    principal = await edge.authenticator.authenticate(b"Bearer " + session_of(headers.get(b"cookie", b"")))
-    if principal.is_operator or not principal.may("webhooks:view"):
-        raise PermissionDenied("these pages are opened by the key of a portal link")
-    return Access(edge, principal, trace)
-
-
-def session_of(cookies: bytes) -> bytes:
-    """The key in the portal's cookie, or nothing."""
+def cookie_of(cookies: bytes, wanted: str) -> bytes:
+    """The value of a cookie, or nothing."""
     for each in cookies.split(b";"):
         name, _, value = each.strip().partition(b"=")
-        if name == SESSION_COOKIE.encode():
+        if name == wanted.encode():
             return value
     return b""
+
+
+OF_ROLES: Final = {
+    "viewer": frozenset({"webhooks:view"}),
+    "admin": frozenset({"tenant", "webhooks:view", "webhooks:replay", "webhooks:rotate", "webhooks:manage"}),
+}
+"""What a tenant's people may do, as the scopes of a key."""
+
+
+async def _logged_in(edge: Edge, text: bytes) -> Principal:
+    """Whoever has this session."""
+    session = await edge.netra.sso.logins.session(text.decode("latin-1"))
+    if session is None:
+        raise AuthenticationFailed
+    if session.is_operator:
+        return Principal(session.tenant, session.actor, frozenset())
+    return Principal(session.tenant, session.actor, OF_ROLES[session.role])
 
 
 def _reference(segments: Sequence[str]) -> str:
@@ -211,4 +269,4 @@ def no_tenant(reference: str) -> NetraError:
     return NotFound(f"there is no tenant {reference[:80]!r}", fix="Make it with an operator's key: netra tenant create.")
 
 
-_NOBODY: Final = Principal("", "nobody", frozenset())
+NOBODY: Final = Principal("", "nobody", frozenset())

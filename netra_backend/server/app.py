@@ -11,15 +11,20 @@ from starlette.exceptions import HTTPException
 
 from ..errors import NetraError, NotFound
 from . import (
+    audit,
     batch,
+    debug,
     errors,
     jwks,
     keys,
+    kpis,
+    login,
     native,
+    oauth2,
     openapi,
     operators,
-    portal,
     probes,
+    sessions,
     svix_app,
     svix_attempt,
     svix_auth,
@@ -31,11 +36,13 @@ from . import (
     svix_operational,
     svix_stats,
     svix_task,
+    traces,
 )
 from . import cache as cache_routes
 from . import oauth as oauth_routes
+from . import sso as sso_routes
 from .access import ACCESS, Access
-from .edge import Edge
+from .edge import Doctor, Edge, Guest
 from .errors import InvalidMembers, MalformedBody, problem
 from .gate import Gate
 
@@ -58,12 +65,20 @@ ROUTERS: Final = (
     keys.router,
     jwks.router,
     native.router,
+    audit.router,
     operators.router,
     cache_routes.router,
     batch.router,
+    debug.router,
     oauth_routes.router,
+    kpis.router,
+    traces.router,
     oauth_routes.public,
-    portal.router,
+    sso_routes.router,
+    sso_routes.operators,
+    oauth2.router,
+    login.router,
+    sessions.router,
     probes.router,
 )
 
@@ -75,14 +90,17 @@ class MethodNotAllowed(NetraError):
     status = 405
 
 
-def create_app(netra: Netra, *, dev: bool = False) -> Gate:
-    """The ASGI application over an entered Netra. `dev` opens `/metrics` to everybody."""
-    edge = Edge.over(netra, dev=dev)
-    return Gate(edge, create_routes())
+def create_app(netra: Netra, *, dev: bool = False, guests: tuple[Guest, ...] = (), doctor: Doctor | None = None) -> Gate:
+    """The ASGI application over an entered Netra. `dev` opens `/metrics` to everybody.
+
+    `guests` add routes beside the API's own, behind the same gate: the dashboard's. `doctor` is what their page of settings asks.
+    """
+    edge = Edge.over(netra, dev=dev, doctor=doctor)
+    return Gate(edge, create_routes(guests))
 
 
 @cache
-def create_routes() -> FastAPI:
+def create_routes(guests: tuple[Guest, ...] = ()) -> FastAPI:
     """What stands behind the gate, made once: it holds no state, each request brings its `Access`."""
     routes = FastAPI(
         title="Netra",
@@ -95,6 +113,8 @@ def create_routes() -> FastAPI:
     )
     for router in ROUTERS:
         routes.include_router(router)
+    for mount in guests:
+        mount(routes)
     routes.add_exception_handler(NetraError, _known)
     routes.add_exception_handler(RequestValidationError, _invalid)
     routes.add_exception_handler(HTTPException, _http)

@@ -41,6 +41,7 @@ class Principal:
     actor: str
     scopes: frozenset[str]
     key_id: bytes = b""
+    expires_us: int | None = None
 
     @property
     def is_operator(self) -> bool:
@@ -104,7 +105,7 @@ class Authenticator:
         key = await self._verdicts.get(hashed)
         if key is None or not key.is_valid(self._clock.wall_us()):
             raise AuthenticationFailed
-        return Principal(key.tenant, key.actor, frozenset(key.scopes), key.id)
+        return Principal(key.tenant, key.actor, frozenset(key.scopes), key.id, key.expires_us)
 
     def forget(self) -> None:
         """A key was changed here."""

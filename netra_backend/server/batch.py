@@ -10,8 +10,8 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
-from ..batch import store
-from ..batch.service import MOST_PARTITIONS, failure_of, status_of
+from ..batch import schedules, store
+from ..batch.service import HIGHEST_PRIORITY, MOST_BEFORE, MOST_PARTITIONS, failure_of, status_of
 from ..batch.states import FINISHED
 from ..kernel.ids import from_text
 from ..storage.transaction import Tx
@@ -26,6 +26,8 @@ KEEP_ALIVE_S: Final = 10.0
 """A comment is sent where nothing else was for so long, so that a proxy does not take the stream for dead."""
 
 RunRef = Annotated[str, Path(description="A run's id, `run_...`.", max_length=64)]
+ScheduleRef = Annotated[str, Path(description="A schedule's name.", max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+AfterName = Annotated[str, Query(max_length=200, description="The name of the last schedule that is known.")]
 After = Annotated[str | None, Query(max_length=64, description="`partition:offset` of the last dead letter that is known.")]
 AfterRun = Annotated[str | None, Query(max_length=64, description="The id of the last run that is known.")]
 
@@ -39,6 +41,23 @@ class RunIn(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
     key: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
     partitions: Annotated[int, Field(ge=1, le=MOST_PARTITIONS)] | None = None
+    priority: Annotated[int, Field(ge=-HIGHEST_PRIORITY, le=HIGHEST_PRIORITY, description="Higher ones go first.")] | None = None
+    after: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=MOST_BEFORE)] = Field(
+        default_factory=list, description="Runs that must be completed before this one begins."
+    )
+
+
+class ScheduleIn(BaseModel):
+    """When runs of a job are started by themselves."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    cron: Annotated[str, Field(max_length=200, description="crontab's five fields, such as `0 3 * * mon-fri`, or `@daily`.")]
+    zone: Annotated[str, Field(max_length=64, description="The time zone (IANA) in which they are read.")] = "UTC"
+    params: dict[str, Any] = Field(default_factory=dict)
+    partitions: Annotated[int, Field(ge=1, le=MOST_PARTITIONS)] | None = None
+    priority: Annotated[int, Field(ge=-HIGHEST_PRIORITY, le=HIGHEST_PRIORITY)] | None = None
 
 
 @router.post("/runs", operation_id="netra.batch.start", status_code=201)
@@ -47,7 +66,7 @@ async def start_run(caller: Caller, body: RunIn) -> Response:
     batch = caller.edge.netra.batch
 
     async def make(tx: Tx) -> tuple[bytes, dict[str, Any]]:
-        run = await batch.start(tx, body.job, body.params, body.key, partitions=body.partitions)
+        run = await batch.start(tx, body.job, body.params, body.key, partitions=body.partitions, priority=body.priority, after=body.after)
         run_id = from_text("run", run)
         return run_id, await again(tx, run_id)
 
@@ -121,6 +140,40 @@ async def rerun_run(caller: Caller, run: RunRef) -> Response:
     """Process a finished run's dead letters again, as a child run. Asked twice it is one child run."""
     child = await caller.write(store.rerun, from_text("run", run))
     return answer(await _shown(caller, child), 201)
+
+
+@router.put("/schedules/{name}", operation_id="netra.batch.put-schedule")
+async def put_schedule(caller: Caller, name: ScheduleRef, body: ScheduleIn) -> Response:
+    """Start runs of a job at the times of a crontab expression, or change the schedule of that name. Each time gives one run."""
+    batch = caller.edge.netra.batch
+
+    async def make(tx: Tx) -> dict[str, Any]:
+        return await batch.schedule(
+            tx, name, body.job, body.cron, body.params, zone=body.zone, partitions=body.partitions, priority=body.priority
+        )
+
+    return answer(await caller.write(make))
+
+
+@router.get("/schedules", operation_id="netra.batch.schedules")
+async def list_schedules(caller: Caller, limit: Limit = DEFAULT_LIMIT, after: AfterName = "") -> Response:
+    """Schedules in the order of their names; `after` continues behind one."""
+    found = await caller.read(schedules.listed, after, limit + 1)
+    data = [each.shape() for each in found[:limit]]
+    return answer({"data": data, "after": data[-1]["name"] if data else after, "done": len(found) <= limit})
+
+
+@router.get("/schedules/{name}", operation_id="netra.batch.schedule")
+async def get_schedule(caller: Caller, name: ScheduleRef) -> Response:
+    """One schedule, when it fires next, and its last run."""
+    return answer((await caller.read(schedules.get, name)).shape())
+
+
+@router.delete("/schedules/{name}", operation_id="netra.batch.remove-schedule", status_code=204)
+async def remove_schedule(caller: Caller, name: ScheduleRef) -> Response:
+    """End a schedule; runs that it has started go on."""
+    await caller.write(schedules.remove, name)
+    return Response(status_code=204)
 
 
 async def _decided(caller: Access, run: str, event: str) -> Response:

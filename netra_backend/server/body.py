@@ -17,6 +17,9 @@ Headers = Mapping[bytes, bytes]
 BODY_MAX: Final = 1024 * 1024
 """Bytes that any route but the two of ingest takes."""
 
+FORM_MAX: Final = 64 * 1024
+"""Bytes of a form, at the token endpoint and its sibling."""
+
 _MOST_OF_A_KEY: Final = 256
 _NDJSON: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines"})
 """No registered type; these are what clients send."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
 
 from .auth import Authenticator
 from .directory import Directory
@@ -11,6 +14,12 @@ from .metrics import Gauges
 
 if TYPE_CHECKING:
     from ..netra import Netra
+
+Doctor = Callable[[], Awaitable[Sequence[Mapping[str, str]]]]
+"""Tells what `netra doctor` finds: `{"name", "state", "detail", "fix"}` for each check."""
+
+Guest = Callable[[FastAPI], None]
+"""Adds routes of its own."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,8 +32,9 @@ class Edge:
     gauges: Gauges
     dev: bool = False
     draining: bool = False
+    doctor: Doctor | None = None
 
     @classmethod
-    def over(cls, netra: Netra, *, dev: bool = False) -> Edge:
+    def over(cls, netra: Netra, *, dev: bool = False, doctor: Doctor | None = None) -> Edge:
         """The edge of an entered Netra."""
-        return cls(netra, Authenticator(netra), Directory(netra), Gauges(netra), dev)
+        return cls(netra, Authenticator(netra), Directory(netra), Gauges(netra), dev, doctor=doctor)

@@ -15,7 +15,7 @@ import orjson
 
 from ..errors import InvalidInput, NetraError, Unavailable, UsageError
 from ..webhooks.errors import QuotaExceeded
-from .pages import HEADERS, error_page
+from .page import error_page
 
 SVIX_PREFIXES: Final = tuple(
     f"/api/v1/{part}" for part in ("app", "auth", "background-task", "event-type", "health", "operational-webhook", "stats")
@@ -37,6 +37,20 @@ class PermissionDenied(NetraError):
     code = "permission_denied"
     status = 403
     fix = "Use an operator's key, or one with the scope that the detail names."
+
+
+class InsecureTransport(PermissionDenied):
+    """Pages are not shown over a connection that others can read."""
+
+    code = "insecure_transport"
+    fix = (
+        "Serve TLS (netra serve --tls-certificate FILE --tls-key FILE), or stand behind a proxy that does and names itself: it sets "
+        "X-Forwarded-Proto, and NETRA_TRUSTED_PROXIES holds its address. On the machine itself http://127.0.0.1 and "
+        "http://localhost are shown as they are."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("this is plain http, and not from the machine itself")
 
 
 class MalformedBody(UsageError):
@@ -110,7 +124,7 @@ def is_svix(path: str) -> bool:
 
 def is_page(path: str) -> bool:
     """Whether this path is read in a browser."""
-    return path.startswith("/ui/")
+    return path == "/ui" or path.startswith("/ui/")
 
 
 def status_of(error: NetraError) -> int:
@@ -130,8 +144,6 @@ def render(error: NetraError, path: str, trace_id: str) -> tuple[int, list[tuple
         headers.append((b"retry-after", RETRY_AFTER_S))
     elif isinstance(error, QuotaExceeded):
         headers.append((b"retry-after", b"%d" % ceil(error.retry_after_s)))
-    if is_page(path):
-        headers += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     return status, headers, body
 
 

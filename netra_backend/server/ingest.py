@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .body import Receive, Send
 
 MOST_MESSAGES: Final = 10_000
-TURN: Final = 128
+TURN: Final = 16
 """Messages of a batch that are read before others have their turn on the loop."""
 
 _BATCH_KEY: Final = "batch·{key}·{index}"

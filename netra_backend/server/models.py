@@ -70,6 +70,7 @@ def check_headers(given: dict[str, str]) -> dict[str, str]:
     return given
 
 
+ConnectionName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/]+$")]
 Uid = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.-]{1,256}$")]
 Text = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -137,6 +138,12 @@ class ApplicationPatch(Body):
         return _named(self, {"throttle_rate": "rate_limit"}, keep=("name", "metadata"))
 
 
+class EndpointAuth(Body):
+    """How requests to an endpoint are authorised: with the access token of this connection of the vault, as bearer."""
+
+    connection: ConnectionName
+
+
 class EndpointUpsert(Body):
     """All of an endpoint but its secret and its headers."""
 
@@ -151,6 +158,7 @@ class EndpointUpsert(Body):
     ordering: Ordering | None = None
     filter: Filter | None = None
     retry_schedule: RetrySchedule | None = None
+    auth: EndpointAuth | None = None
 
     def changes(self) -> dict[str, Any]:
         """Every column, for an update that replaces; a uid that is not named stays."""
@@ -166,6 +174,7 @@ class EndpointUpsert(Body):
             "ordering": self.ordering or "none",
             "filter": self.filter,
             "schedule": self.retry_schedule,
+            "auth": _connection(self.auth),
         }
         return found if "uid" in self.model_fields_set else _without_uid(found)
 
@@ -192,12 +201,14 @@ class EndpointPatch(Body):
     ordering: Ordering | None = None
     filter: Filter | None = None
     retry_schedule: RetrySchedule | None = None
+    auth: EndpointAuth | None = None
 
     def changes(self) -> dict[str, Any]:
-        """The columns that were named; null clears uid, rate, filters and schedule and leaves the others unchanged."""
+        """The columns that were named; null clears uid, rate, filters, schedule and auth and leaves the others unchanged."""
         renamed = {"throttle_rate": "rate_limit", "retry_schedule": "schedule"}
         found = _named(self, renamed, keep=("url", "description", "disabled", "metadata", "ordering"))
-        return {name: _tuple(value) if name in {"event_types", "channels"} else value for name, value in found.items()}
+        made = {name: _tuple(value) if name in {"event_types", "channels"} else value for name, value in found.items()}
+        return {**made, "auth": _connection(self.auth)} if "auth" in made else made
 
 
 class SecretRotate(Body):
@@ -341,6 +352,10 @@ def _without_uid(columns: dict[str, Any]) -> dict[str, Any]:
 def _named(model: BaseModel, renamed: dict[str, str], *, keep: tuple[str, ...]) -> dict[str, Any]:
     found = {name: getattr(model, name) for name in model.model_fields_set}
     return {renamed.get(name, name): value for name, value in found.items() if not (value is None and name in keep)}
+
+
+def _connection(auth: EndpointAuth | None) -> str | None:
+    return None if auth is None else auth.connection
 
 
 def _tuple(values: list[str] | None) -> tuple[str, ...] | None:

@@ -1,29 +1,23 @@
-"""Routes of our own: tenants, audit entries. Errors are problem+json (RFC 9457)."""
+"""Routes of our own: tenants. Errors are problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import orjson
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
-from ..kernel.ids import from_text, to_text
-from ..kernel.scope import Scope
-from ..storage import audit_append, tenants
-from ..storage.statements import Row
+from ..kernel.ids import to_text
+from ..storage import tenants
 from ..storage.tenants import Tenant
 from ..storage.transaction import Tx
-from .access import Access
 from .models import Metadata, Name, Rate, Uid
 from .pagination import CREATED, DEFAULT_LIMIT, FIRST, LAST, Asked, Iterator, Limit, Window, page
 from .render import timestamp
 from .routing import Caller, answer, once
 
 router: Final = APIRouter(prefix="/api/v1", tags=["Netra"])
-
-After = Annotated[str | None, Query(max_length=64, description="The id of the last entry that is known.")]
 
 
 class TenantIn(BaseModel):
@@ -66,18 +60,6 @@ async def get_tenant(caller: Caller) -> Response:
     return answer(tenant_out(caller.tenant))
 
 
-@router.get("/tenants/{tenant}/audit", operation_id="netra.audit.list")
-async def list_audit(caller: Caller, limit: Limit = DEFAULT_LIMIT, after: After = None) -> Response:
-    """A tenant's audit entries by id; `after` continues behind one."""
-    return answer(await _audit(caller, caller.scope, limit, after))
-
-
-@router.get("/audit", operation_id="netra.audit.list-installation")
-async def list_own_audit(caller: Caller, limit: Limit = DEFAULT_LIMIT, after: After = None) -> Response:
-    """The audit entries of what belongs to the installation: operators' keys, event types."""
-    return answer(await _audit(caller, caller.system_scope, limit, after))
-
-
 def tenant_out(tenant: Tenant) -> dict[str, Any]:
     """One tenant."""
     return {
@@ -90,33 +72,6 @@ def tenant_out(tenant: Tenant) -> dict[str, Any]:
         "created_at": timestamp(tenant.created_us),
         "updated_at": timestamp(tenant.updated_us),
     }
-
-
-async def _audit(caller: Access, scope: Scope, limit: int, after: str | None) -> dict[str, Any]:
-    start = from_text("aud", after) if after is not None else b""
-    rows: list[Row] = await caller.read(_entries, start, limit + 1, scope=scope)
-    data = [_entry_out(row) for row in rows[:limit]]
-    return {"data": data, "after": data[-1]["id"] if data else after, "done": len(rows) <= limit}
-
-
-def _entry_out(row: Row) -> dict[str, Any]:
-    id_, at_us, actor, action, table, target, outcome, trace_id, before, after = row
-    return {
-        "id": to_text("aud", id_),
-        "at": timestamp(at_us),
-        "actor": actor,
-        "action": action,
-        "table": table or None,
-        "target": target,
-        "outcome": outcome,
-        "trace_id": trace_id or None,
-        "before": None if before is None else orjson.Fragment(before),
-        "after": None if after is None else orjson.Fragment(after),
-    }
-
-
-async def _entries(tx: Tx, after: bytes, limit: int) -> list[Row]:
-    return await tx.all(audit_append.Q.list_audit_entries, after=after, limit=limit)
 
 
 async def _tenants(tx: Tx, window: Window[tuple[int, bytes]]) -> list[Tenant]:

@@ -30,6 +30,8 @@ LinkToken = Annotated[str, Path(description="What the link ends with.", max_leng
 ConnectionName = Annotated[str, Path(description="A connection's name.", max_length=128)]
 After = Annotated[str, Query(max_length=128, description="The name of the last one that is known.")]
 Text = Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Secret = Annotated[str, Field(min_length=1, max_length=16 * 1024, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+$")]  # or a key, in lines
+Key = Annotated[str, Field(min_length=1, max_length=16 * 1024, pattern=r"^[\x09\x0a\x0d\x20-\x7e]+$")]
 Token = Annotated[str, Field(min_length=1, max_length=16 * 1024, pattern=r"^[\x20-\x7e]+$")]
 
 
@@ -44,6 +46,20 @@ class EndpointsIn(BaseModel):
     device: Text | None = None
 
 
+class AssertionIn(BaseModel):
+    """What the client signs to be given a token (RFC 7523 section 2.1). An empty `subject` leaves that claim out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: Key
+    key_id: Text | None = None
+    issuer: Text | None = None
+    subject: Annotated[str, Field(max_length=2048, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
+    audience: Text | None = None
+    lifetime_s: Annotated[int, Field(ge=1, le=300)] | None = None
+    claims: dict[str, Any] = Field(default_factory=dict)
+
+
 class ClientIn(BaseModel):
     """What a tenant is registered as at a provider."""
 
@@ -53,14 +69,15 @@ class ClientIn(BaseModel):
     kind: Literal["api_key"] | None = None
     provider: Text | None = None
     parameters: Annotated[dict[Text, Text], Field(max_length=8)] = Field(default_factory=dict)
-    client_secrets: Annotated[list[Text], Field(max_length=2)] = Field(default_factory=list)
+    client_secrets: Annotated[list[Secret], Field(max_length=2)] = Field(default_factory=list)
     issuer: Text | None = None
     endpoints: EndpointsIn = Field(default_factory=EndpointsIn)
-    auth: Annotated[str, Field(pattern="^(basic|post|none)$")] | None = None
+    auth: Annotated[str, Field(pattern="^(basic|post|none|private_key_jwt)$")] | None = None
     scopes: Annotated[list[Text], Field(max_length=200)] = Field(default_factory=list)
     replay_window_s: Annotated[int, Field(ge=0, le=10**9)] | None = None
     default_lifetime_s: Annotated[int, Field(ge=0, le=10**9)] | None = None
     idle_s: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    assertion: AssertionIn | None = None
 
 
 class TokensIn(BaseModel):
@@ -84,7 +101,7 @@ class ConnectionIn(BaseModel):
 
     name: Name
     client: Name
-    grant: Literal["authorization_code", "link", "device_code", "client_credentials"] = "authorization_code"
+    grant: Literal["authorization_code", "link", "device_code", "client_credentials", "jwt_bearer"] = "authorization_code"
     tokens: TokensIn | None = None
     redirect_uri: Text | None = None
 
@@ -123,7 +140,7 @@ async def make_connection(caller: Caller, request: Request, body: ConnectionIn) 
 
     Without tokens: where to send the user (`authorize_url`, `expires_at`), who comes back to this server's `/oauth/callback`; 200. `grant`
     may ask for a `link` to be sent to him (`url`), for a `device_code` that he types (`user_code`, `verification_uri`), or for a token
-    by the client's own right (`client_credentials`, 201).
+    by the client's own right (`client_credentials`, 201), or by what its registration's `assertion` signs (`jwt_bearer`, 201).
     """
     public = caller.edge.netra.settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
     here = public.rstrip("/") + "/oauth"
@@ -131,8 +148,8 @@ async def make_connection(caller: Caller, request: Request, body: ConnectionIn) 
     with _vault(caller) as vault:
         if body.tokens is None:
             match body.grant:
-                case "client_credentials":
-                    return answer(await vault.own(None, body.name, body.client), 201)
+                case "client_credentials" | "jwt_bearer":
+                    return answer(await vault.own(None, body.name, body.client, body.grant), 201)
                 case "device_code":
                     return answer(await vault.device(None, body.name, body.client))
                 case "link":

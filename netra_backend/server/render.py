@@ -130,6 +130,7 @@ def endpoint_out(endpoint: Endpoint, health: EndpointHealth | None = None) -> di
         "ordering": endpoint.ordering,
         "filter": endpoint.filter,
         "retrySchedule": shown(endpoint.schedule),
+        "auth": {"connection": endpoint.auth} if endpoint.auth is not None else None,
         "createdAt": timestamp(endpoint.created_us),
         "updatedAt": timestamp(endpoint.updated_us),
         **({} if health is None else {"breaker": _breaker_out(health)}),

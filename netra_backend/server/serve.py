@@ -12,7 +12,9 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import uvicorn
@@ -21,6 +23,7 @@ import uvloop
 from ..errors import CannotStart
 from .app import create_app
 from .auth import ensure_operator_key
+from .edge import Doctor, Guest
 from .gate import Gate
 from .protocol import CappedProtocol
 
@@ -46,16 +49,20 @@ async def serve(
     on_ready: Callable[[str], None],
     drain_s: float = DRAIN_S,
     until: asyncio.Event | None = None,
+    guests: tuple[Guest, ...] = (),
+    doctor: Doctor | None = None,
 ) -> None:
     """Serve until a signal, or until `until` is set; `on_ready` gets the URL once connections are accepted.
 
-    Port 0 takes a free one. `CannotStart` where the address is not to be had. `dev` opens `/metrics`.
+    Port 0 takes a free one. `CannotStart` where the address is not to be had, or the certificate cannot be used. `dev` opens `/metrics`.
+    `guests` and `doctor` are for `create_app`.
     """
+    certificate = check_certificate(netra.settings.tls_certificate, netra.settings.tls_key)
     listener = listen(host, port)
     try:
-        app = create_app(netra, dev=dev)
+        app = create_app(netra, dev=dev, guests=guests, doctor=doctor)
         await app.edge.authenticator.pepper()
-        server = _Server(_config(app, drain_s), app, lambda: on_ready(url_of(listener, host)))
+        server = _Server(_config(app, drain_s, certificate), app, lambda: on_ready(url_of(listener, host, tls=certificate is not None)))
         watch = asyncio.create_task(server.stop_when(until)) if until is not None else None
         await server.serve(sockets=[listener])
         if watch is not None:
@@ -83,15 +90,41 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket, host: str) -> str:
+Certificate = tuple[Path, Path]
+"""The files of the certificate and of its key, which may be one."""
+
+
+def check_certificate(certificate: Path | None, key: Path | None) -> Certificate | None:
+    """The two files once they are known to be of use; None where TLS is not asked for."""
+    if certificate is None:
+        return None
+    files = (certificate, key or certificate)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files, password=_no_passphrase)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise CannotStart(
+            f"the certificate {certificate} and the key {files[1]} cannot be used: {error}",
+            fix="Give --tls-certificate and --tls-key files in PEM that belong together; the key without a passphrase.",
+        ) from error
+    return files
+
+
+def _no_passphrase() -> str:
+    """Nobody is there to be asked for one."""
+    return ""
+
+
+def url_of(listener: socket.socket, host: str, *, tls: bool = False) -> str:
     """Where clients reach it."""
     name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{listener.getsockname()[1]}"
+    return f"{'https' if tls else 'http'}://{name}:{listener.getsockname()[1]}"
 
 
-def _config(app: Gate, drain_s: float) -> uvicorn.Config:
+def _config(app: Gate, drain_s: float, certificate: Certificate | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        ssl_certfile=certificate[0] if certificate else None,
+        ssl_keyfile=certificate[1] if certificate else None,
         http=CappedProtocol,
         ws="none",
         lifespan="off",

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
 
+from ..kernel import debugging
 from ..kernel.clock import Clock
 
 K = TypeVar("K", bound=Hashable)
@@ -46,6 +47,7 @@ class ShortCache(Generic[K, V]):
         self._pending.clear()
 
     async def _fetch(self, key: K) -> V:
+        debugging.unwatched()  # whoever asks meanwhile is given the same answer
         task = asyncio.current_task()
         until = self._monotonic() + MAX_AGE_S  # from before the look-up: the answer may be as old as its question
         try:

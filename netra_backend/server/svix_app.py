@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from ..kernel.ids import to_text, try_from_text
 from ..kernel.scope import check_tenant
+from ..observability.debug import store as debug
 from ..storage import api_keys, tenants
 from ..storage.tenants import Tenant
 from ..storage.transaction import Tx
@@ -121,11 +122,12 @@ async def _upsert(tx: Tx, reference: str, body: ApplicationIn) -> tuple[Tenant, 
 async def _delete(tx: Tx, tenant: str) -> None:
     """Endpoints first: each one's end cancels what is due for it, and raises the version that fan-outs are checked by.
 
-    The tenant's keys end with it: afterwards nobody could revoke them.
+    The tenant's keys end with it: afterwards nobody could revoke them. So do its debug sessions, with what they have recorded.
     """
     while found := await endpoints.page(tx, FIRST, _AT_ONCE):
         for endpoint in found:
             await endpoints.bury(tx, endpoint.text_id)
     await tx.execute(endpoints.Q.bump_version)
+    await debug.end_all(tx)
     await api_keys.revoke_all(tx, tx.tenant)
     await tenants.bury(tx, tenant)

@@ -14,8 +14,8 @@ from ..kernel.scope import Scope
 from ..storage import api_keys
 from ..storage.api_keys import PORTAL
 from ..storage.transaction import Tx
+from . import sessions
 from .access import Access
-from .errors import PermissionDenied
 from .message_in import application_of
 from .models import PortalAccess, PortalExpiry
 from .routing import Caller, answer, no_content
@@ -46,7 +46,7 @@ async def app_portal_access(caller: Caller, request: Request, body: PortalAccess
 @router.post("/logout", operation_id="v1.authentication.logout", status_code=204)
 async def logout(caller: Caller) -> Response:
     """End the portal link whose key this request carries; other keys are refused."""
-    await end_session(caller)
+    await sessions.end(caller)
     return no_content()
 
 
@@ -57,15 +57,6 @@ async def expire_all(caller: Caller, body: PortalExpiry | None = None) -> Respon
     await caller.write(_expire, wanted.session_ids, wanted.expiry)
     caller.edge.authenticator.forget()
     return no_content()
-
-
-async def end_session(access: Access) -> None:
-    """Revoke the portal link's key that was used."""
-    principal = access.principal
-    if PORTAL not in principal.scopes:
-        raise PermissionDenied("only the key of a portal link can be logged out")
-    await access.write(api_keys.revoke, principal.tenant, principal.key_id, scope=Scope(principal.tenant, principal.actor, access.trace))
-    access.edge.authenticator.forget()
 
 
 async def _scope(access: Access, body: PortalAccess) -> Scope:

@@ -23,6 +23,7 @@ from .render import endpoint_out
 from .routing import Caller, answer, no_content, once
 
 router: Final = APIRouter(prefix="/api/v1/app/{app_id}/endpoint", tags=["Endpoint"])
+READS_TOKENS: Final = "connection:token"
 
 
 @router.get("", operation_id="v1.endpoint.list")
@@ -43,6 +44,7 @@ async def create_endpoint(caller: Caller, body: EndpointIn) -> Response:
 
     async def make(tx: Tx) -> tuple[bytes, Endpoint]:
         made = await create(tx, caller.edge.netra.sealer, body)
+        check_right(caller, None, made)
         return made.id, made
 
     async def again(tx: Tx, ref: bytes) -> Endpoint:
@@ -64,7 +66,14 @@ async def update_endpoint(caller: Caller, endpoint_id: str, body: EndpointUpsert
     """Replace an endpoint, or make it (201) where the path is a uid that none has. Secret and headers stay."""
     check_tenant(endpoint_id)
     sealer = caller.edge.netra.sealer
-    endpoint, made = await caller.write(upsert, sealer, endpoint_id, body)
+
+    async def put(tx: Tx) -> tuple[Endpoint, bool]:
+        before = await _find(tx, endpoint_id)
+        found = await upsert(tx, sealer, endpoint_id, body)
+        check_right(caller, before, found[0])
+        return found
+
+    endpoint, made = await caller.write(put)
     changed(caller)
     return answer(endpoint_out(*await caller.read(find, endpoint.text_id)), 201 if made else 200)
 
@@ -72,7 +81,14 @@ async def update_endpoint(caller: Caller, endpoint_id: str, body: EndpointUpsert
 @router.patch("/{endpoint_id}", operation_id="v1.endpoint.patch")
 async def patch_endpoint(caller: Caller, endpoint_id: str, body: EndpointPatch) -> Response:
     """Change what is named of an endpoint."""
-    endpoint = await caller.write(endpoints.update, endpoint_id, body.changes())
+
+    async def patch(tx: Tx) -> Endpoint:
+        before = await endpoints.get(tx, endpoint_id)
+        after = await endpoints.update(tx, endpoint_id, body.changes())
+        check_right(caller, before, after)
+        return after
+
+    endpoint = await caller.write(patch)
     changed(caller)
     return answer(endpoint_out(*await caller.read(find, endpoint.text_id)))
 
@@ -120,6 +136,12 @@ async def rotate_secret(caller: Caller, endpoint_id: str, body: SecretRotate | N
     key, replayed = await once(caller, caller.scope, "POST /app/{app_id}/endpoint/{endpoint_id}/secret/rotate", make, again)
     changed(caller)
     return answer({"key": told(key)}, replayed=replayed)
+
+
+def check_right(access: Access, before: Endpoint | None, after: Endpoint) -> None:
+    """Who has a connection's token sent to a place of his choice can read it there: that takes the scope that reading it takes."""
+    if after.auth is not None and (before is None or (before.url, before.auth) != (after.url, after.auth)):
+        access.require(READS_TOKENS)
 
 
 def changed(access: Access) -> None:

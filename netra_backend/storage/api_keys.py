@@ -19,7 +19,7 @@ import orjson
 from ..errors import InvalidInput, NotFound
 from ..kernel.ids import to_text
 from ..kernel.scope import SYSTEM_TENANT
-from .audit_append import audit_append
+from .audit_append import audit_append, fingerprint
 from .statements import Row, Statements
 from .transaction import Tx
 
@@ -35,9 +35,12 @@ SCOPES: Final = (
     "webhooks:replay",
     "webhooks:rotate",
     "webhooks:manage",
+    "token:exchange",
+    "token:impersonate",
 )
 """What a tenant's key may be given. `tenant` is everything but the two disclosures of secrets, `webhooks:*` a part of that:
-to look, to send again, to rotate an endpoint's secret, to change endpoints."""
+to look, to send again, to rotate an endpoint's secret, to change endpoints. `token:*` are rights at the token endpoint alone: to act for
+somebody and be seen to, and to come as somebody."""
 PORTAL: Final = "portal"
 """Marks the key of a portal link among a tenant's keys; it gives no right, and only such a key can log itself out."""
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -109,13 +112,14 @@ async def create(
         raise InvalidInput(f"no scope is called {unknown[0]!r}", fix=f"Choose among {', '.join(SCOPES)}.")
     secret = new_secret(tx.runtime.chance.token(SECRET_BYTES), operator=tenant == SYSTEM_TENANT)
     key = ApiKey(tenant, tx.new_id(), name, tuple(scopes), tx.now_us, expires_us, None)
-    facts = {"name": name, "scopes": list(scopes), "expires_us": expires_us}
+    hash_ = keyed_hash(pepper, secret)
+    facts = {"name": name, "scopes": list(scopes), "expires_us": expires_us, "hash": fingerprint(hash_)}
     entry = await audit_append(tx, "api_key.create", key.id, table=TABLE, after=facts, tenant=tenant)
     await tx.execute(
         Q.insert_api_key,
         tenant=tenant,
         id=key.id,
-        hash=keyed_hash(pepper, secret),
+        hash=hash_,
         name=name,
         scopes=orjson.dumps(list(scopes)).decode(),
         now_us=tx.now_us,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from ..errors import NetraError
@@ -15,6 +16,9 @@ from .statements import Statements
 from .transaction import Tx
 
 POLL_S: Final = 0.1
+LEAST_GAP_S: Final = 0.05
+"""Somebody in a hurry is waited for no longer than that: each turn is a durable commit, and moves all that is there."""
+
 SEEK_LEAD_S: Final = 1.0
 TRIM_EVERY_S: Final = 60.0
 KEEP_US: Final = 24 * 3600 * 1_000_000
@@ -34,6 +38,11 @@ class LogLeader:
 
     def __init__(self, database: Database, membership: Membership, runtime: Runtime) -> None:
         self.leads = False
+        self.on_sequenced: list[Callable[[], None]] = []
+        """Called on the loop when rows have been given their numbers by this process."""
+
+        self._hurry = asyncio.Event()
+        self._turned_at = float("-inf")
         self._database = database
         self._membership = membership
         self._runtime = runtime
@@ -43,11 +52,18 @@ class LogLeader:
     def start(self) -> None:
         """Begin, in the background."""
         self._task = asyncio.create_task(self._run())
+        self._database.on_wake.append(self.hurry)
+
+    def hurry(self) -> None:
+        """Something was committed that somebody waits for."""
+        self._hurry.set()
 
     async def stop(self) -> None:
         """End, and give the lead back if it is ours."""
         if self._task is None:
             return
+        if self.hurry in self._database.on_wake:
+            self._database.on_wake.remove(self.hurry)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         if self.leads:
@@ -73,7 +89,20 @@ class LogLeader:
                 self._runtime.log.warning("the log's leader could not work: %s", error)
             except Exception:
                 self._runtime.log.exception("the log's leader could not work")
-            await self._runtime.clock.sleep(POLL_S if self.leads else SEEK_LEAD_S)
+            await (self._pause() if self.leads else self._runtime.clock.sleep(SEEK_LEAD_S))
+
+    async def _pause(self) -> None:
+        """Until the next poll, or until somebody is in a hurry and the last turn is not too near."""
+        clock = self._runtime.clock
+        left_s = self._turned_at + LEAST_GAP_S - clock.monotonic()
+        await clock.sleep(max(0.001, min(left_s, LEAST_GAP_S)))
+        waits = [asyncio.ensure_future(clock.sleep(POLL_S - LEAST_GAP_S)), asyncio.ensure_future(self._hurry.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def _seek(self) -> None:
         if not self._membership.quiet:
@@ -81,6 +110,7 @@ class LogLeader:
             self._version = -1
 
     async def _lead(self) -> None:
+        self._hurry.clear()
         version = self._database.version()
         if version != self._version and not self._membership.quiet:
             await self.drain()
@@ -89,6 +119,10 @@ class LogLeader:
     async def _sequence(self) -> None:
         moved = await self._database.write(log.sequence, self._membership.id, BATCH, scope=_SCOPE)
         self.leads = moved is not None
+        if moved:
+            self._turned_at = self._runtime.clock.monotonic()
+            for tell in self.on_sequenced:
+                tell()
 
     async def _trim(self) -> None:
         before_us = self._runtime.clock.wall_us() - KEEP_US

@@ -20,6 +20,9 @@ from .transaction import Tx
 
 Q = Statements(__package__)
 
+WAKING: Final = frozenset({"cache"})
+"""Streams whose readers in other processes wait for the number: until then each of them loads anew what was invalidated."""
+
 SEQUENCED: Final = declare("storage.log_sequenced_before_commit", "outbox rows are moved to the log, nothing is committed")
 
 
@@ -45,6 +48,8 @@ async def sequence(tx: Tx, node: bytes, limit: int) -> int | None:
         first = (last[0] if last else 0) - len(rows) + 1
         numbered = [(stream, number, *row) for number, row in enumerate(rows, first)]
         await tx.execute(Q.insert_log, rows=numbered)
+    if not WAKING.isdisjoint(by_stream):
+        tx.wake_others()
     if taken:
         tx.runtime.failpoints.hit(SEQUENCED)
     return len(taken)

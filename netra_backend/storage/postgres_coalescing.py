@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from ..errors import OutcomeUnknown
+from ..kernel import debugging
 from .errors import DatabaseUnreachable
 from .jobs import UNIT_WEIGHT, BatchVerb, Job, settle_all
 
@@ -50,6 +51,7 @@ class Coalescing:
             await asyncio.wait(self._tasks)
 
     async def _work(self, verb: BatchVerb) -> None:
+        debugging.unwatched()  # it was begun by one caller and serves all
         waiting = self._waiting[verb]
         while unit := _take(waiting):
             await self._unit(verb, unit)

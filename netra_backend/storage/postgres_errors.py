@@ -1,12 +1,13 @@
-"""asyncpg's errors in Netra's own words, and which of them leave a commit in doubt."""
+"""asyncpg's errors in Netra's own words, and which of them leave a commit in doubt.
+
+asyncpg itself is imported where one of its errors is looked at: a process on SQLite needs the rest of this, and not that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
-
-import asyncpg
 
 from ..errors import NetraError, OutcomeUnknown, Unavailable
 from ..kernel.setting_types import mask_url
@@ -81,6 +82,8 @@ def is_of_the_connection(error: BaseException) -> bool:
     """Whether it is the connection that failed. asyncpg's own confusion at a server's last words is one of these."""
     if state_of(error) or isinstance(error, ValueError):
         return False
+    import asyncpg
+
     return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
@@ -96,6 +99,8 @@ def is_certainly_undone(error: BaseException) -> bool:
     """
     if isinstance(error, DatabaseUnreachable) or {state_of(error), state_of(error.__cause__)} & NOT_COMMITTED:
         return True
+    import asyncpg
+
     if isinstance(error, asyncpg.InternalClientError) and str(error).startswith(NOT_SENT):
         return True
     return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR" and state_of(error)[:2] != "08"
@@ -106,5 +111,7 @@ def may_run_again(met: Sequence[BaseException]) -> bool:
     state = state_of(met[-1].__cause__ or met[-1])
     if state in AGAIN:
         return True
+    import asyncpg
+
     once = state == UNIQUE or isinstance(met[-1], DatabaseUnreachable) or isinstance(met[-1].__cause__, asyncpg.InvalidCachedStatementError)
     return once and len(met) == 1 and not isinstance(met[-1], OutcomeUnknown)

@@ -124,8 +124,8 @@ select count(*), coalesce(sum(case when root_id = :root_id then 1 else 0 end), 0
 
 -- name: insert_audit_entry
 insert into netra_audit_entry
-  (tenant, id, at_us, actor, action, target_table, target, outcome, trace_id, span_id, before, after)
-values (:tenant, :id, :at_us, :actor, :action, :target_table, :target, :outcome, :trace_id, :span_id, :before, :after);
+  (tenant, id, at_us, actor, action, target_table, target, outcome, trace_id, span_id, before, after, personal)
+values (:tenant, :id, :at_us, :actor, :action, :target_table, :target, :outcome, :trace_id, :span_id, :before, :after, :personal);
 
 -- name: list_audit_entries
 select id, at_us, actor, action, target_table, target, outcome, trace_id, before, after
@@ -239,6 +239,38 @@ where (tenant, route, key) in (
   select i.tenant, i.route, i.key from netra_idempotency i where i.created_us < :before_us order by i.created_us limit :limit
 );
 
+-- name: insert_spans
+-- fleet: spans of several tenants are stored together; each row carries its tenant
+insert into netra_span (tenant, trace_id, span_id, parent, link_trace, link_span, part, name, start_us, end_us, status, ref)
+select r.tenant, r.trace_id, r.span_id, r.parent, r.link_trace, r.link_span, r.part, r.name, r.start_us, r.end_us, r.status, r.ref
+from rows(:rows, tenant text, trace_id text, span_id text, parent text, link_trace text, link_span text, part text, name text,
+  start_us int, end_us int, status text, ref text) as r
+where true
+on conflict (tenant, trace_id, span_id) do nothing;
+
+-- name: insert_own_spans
+insert into netra_span (tenant, trace_id, span_id, parent, link_trace, link_span, part, name, start_us, end_us, status, ref)
+select r.tenant, r.trace_id, r.span_id, r.parent, r.link_trace, r.link_span, r.part, r.name, r.start_us, r.end_us, r.status, r.ref
+from rows(:rows, tenant text, trace_id text, span_id text, parent text, link_trace text, link_span text, part text, name text,
+  start_us int, end_us int, status text, ref text) as r
+where r.tenant = :tenant
+on conflict (tenant, trace_id, span_id) do nothing;
+
 -- name: outbox_has_rows
 -- fleet: the log's leader looks for rows of every tenant
 select 1 from netra_outbox limit 1;
+
+-- name: insert_debug_marks
+insert into netra_debug_mark (tenant, ref, session_id)
+select :tenant, r.ref, r.session_id from rows(:rows, ref uuid, session_id uuid) as r
+where true;
+
+-- name: insert_debug_mark_rows
+-- fleet: coalesced ingest; each row carries its tenant
+insert into netra_debug_mark (tenant, ref, session_id)
+select r.tenant, r.ref, r.session_id from rows(:rows, tenant text, ref uuid, session_id uuid) as r
+where true
+order by r.tenant, r.ref, r.session_id;
+
+-- name: debug_marks_of
+select session_id from netra_debug_mark where tenant = :tenant and ref = :ref;

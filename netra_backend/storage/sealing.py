@@ -23,6 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..errors import CannotStart, NetraError
+from ..kernel import debugging
 from ..kernel.chance import Chance
 from ..kernel.scope import SYSTEM_TENANT
 from .statements import Statements
@@ -148,6 +149,7 @@ class Sealer:
 
     async def seal(self, tx: Tx, tenant: str, place: Place, secret: bytes) -> bytes:
         """The sealed form of `secret` for exactly this tenant and place."""
+        debugging.held(secret)
         version, key = await self._newest(tx, tenant)
         nonce = tx.runtime.chance.token(NONCE_BYTES)
         sealed = AESGCM(key).encrypt(nonce, secret, place.additional_data(tenant, version))
@@ -161,9 +163,11 @@ class Sealer:
         key = await self._key(tx, tenant, version)
         nonce, body = sealed[_HEAD : _HEAD + NONCE_BYTES], sealed[_HEAD + NONCE_BYTES :]
         try:
-            return AESGCM(key).decrypt(nonce, body, place.additional_data(tenant, version))
+            secret = AESGCM(key).decrypt(nonce, body, place.additional_data(tenant, version))
         except InvalidTag as error:
             raise CannotUnseal(f"{place.table}.{place.field} of tenant {tenant} does not open") from error
+        debugging.held(secret)
+        return secret
 
     async def derive(self, tx: Tx, tenant: str, purpose: str) -> bytes:
         """A key for one purpose that outlives every re-wrap: from the tenant's first data key."""

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast
 from urllib.parse import unquote
@@ -54,7 +54,7 @@ _CODES: Final[Mapping[int, type[NetraError]]] = {
 class Connection(Protocol):
     """What the engine needs of a connection; every method raises the errors of `storage.errors`."""
 
-    def run(self, sql: str, params: Mapping[str, Any] = ...) -> list[Row]:
+    def run(self, sql: str, params: Mapping[str, Any] | Sequence[Any] = ...) -> list[Row]:
         """Run one statement to its end and return its rows."""
         ...
 
@@ -93,7 +93,7 @@ class ApswConnection:
             raise _translated(error, getattr(error, "extendedresult", 0)) from error
         self._cursor = self._connection.cursor()
 
-    def run(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
+    def run(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Row]:
         """See `Connection.run`."""
         try:
             return cast("list[Row]", self._cursor.execute(sql, params).fetchall())
@@ -148,7 +148,7 @@ class InterpreterConnection:
             raise _translated(error, getattr(error, "sqlite_errorcode", 0)) from error
         self._cursor = self._connection.cursor()
 
-    def run(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
+    def run(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Row]:
         """See `Connection.run`."""
         try:
             return self._cursor.execute(sql, params or {}).fetchall()

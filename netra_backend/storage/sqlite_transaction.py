@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import Unavailable, UsageError
@@ -10,7 +10,7 @@ from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
 from .errors import Corrupt, Interrupted
 from .sqlite_drivers import Connection
-from .statements import Row, Statement
+from .statements import PIECE, Row, Statement
 from .transaction import Emission, StoreFunction, Tx
 
 
@@ -34,6 +34,8 @@ class SqliteTx(Tx):
 
     async def execute(self, statement: Statement, **params: Any) -> int:
         """See `Tx.execute`."""
+        if statement.in_pieces and len(rows := params[next(iter(statement.tables))]) >= PIECE:
+            return self._insert(statement, params, rows)
         self.run(statement, params)
         return self.connection.changes()
 
@@ -64,6 +66,24 @@ class SqliteTx(Tx):
         except Exception as error:
             self.failed = error
             raise
+
+    def _insert(self, statement: Statement, params: dict[str, Any], rows: Sequence[Row]) -> int:
+        """A long list piece by piece; the transaction's savepoint makes one of them."""
+        self.require_whole()
+        inserted, table = 0, next(iter(statement.tables))
+        bound = self._bound(statement, params)
+        whole = len(rows) - len(rows) % PIECE
+        try:
+            for start in range(0, whole, PIECE):
+                self.connection.run(statement.in_pieces, statement.bind_piece(bound, rows[start : start + PIECE]))
+                inserted += self.connection.changes()
+        except Exception as refused:
+            self.failed = refused
+            raise
+        if whole < len(rows):
+            self.run(statement, {**params, table: rows[whole:]})
+            inserted += self.connection.changes()
+        return inserted
 
     def changes(self) -> int:
         """Rows changed by the last statement."""

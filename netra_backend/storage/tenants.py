@@ -43,7 +43,8 @@ class Tenant:
 
     def facts(self) -> dict[str, Any]:
         """What an audit entry says of it."""
-        return {key: value for key, value in asdict(self).items() if key in {"uid", "name", "metadata", "rate_limit"}}
+        facts = {key: value for key, value in asdict(self).items() if key in {"uid", "name", "metadata", "rate_limit"}}
+        return {"id": self.app_id, **facts}
 
 
 def _tenant(row: Row) -> Tenant:

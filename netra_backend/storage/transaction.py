@@ -98,6 +98,13 @@ class Tx(ABC):
         """
         self._after_rollback.append(callback)
 
+    def after_let_go(self, callback: Callable[[], None]) -> None:  # noqa: B027  (only some adopted ones are told)
+        """Run `callback` when a caller's framework drops an adopted transaction without telling of its commit. On any thread.
+
+        That is a rollback, or a commit whose hooks were not run: whoever must know looks at the database. Few frameworks tell, and a
+        transaction of our own has `after_rollback`: nothing may depend on this but time.
+        """
+
     def undone(self) -> list[Callable[[], None]]:
         """What runs after a rollback, once."""
         callbacks, self._after_rollback = self._after_rollback, []

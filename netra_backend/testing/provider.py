@@ -10,6 +10,9 @@ is a first grant), answers until SIGTERM or `--max-seconds`, and exits 0. Profil
 - `500`, `503`, ...: that status, nothing was done; `503-after`: the same after rotating; `429`: with Retry-After 1;
 - `delay:S`: the answer comes S seconds late; `garbage`: a success that is no JSON, after rotating; `slow`: a byte every 50 ms.
 
+Who signs for a token (RFC 7523 section 2.1) must be trusted first: `/control` takes `{"trusted": {issuer: keys}}`, each keys a JSON Web
+Key Set.
+
 Paths: /token, /authorize (a code at once, no page), /device, /revoke, /userinfo (200 or 401), /.well-known/oauth-authorization-server and
 /.well-known/openid-configuration; for tests /grant (a new grant), /stats (every token request), /control (another fault or profile).
 """
@@ -24,18 +27,24 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 import orjson
 
 from ..kernel.clock import SystemClock
+from ..oauth.errors import TokenRejected
+from ..oauth.jws import decoded, strict_json
+from ..oauth.validation import validate
 from .grants import PROFILES, Grants
 
 CLIENT_ID: Final = "netra"
 SECRETS: Final = ("secret-a",)
 DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
+JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+SIGNED_BY: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA")
+LONGEST_ASSERTION_S: Final = 300
 _SLOW_S: Final = 0.05
 _Answer = tuple[int, dict[str, str], bytes]
 
@@ -66,7 +75,9 @@ class Fault:
 class Provider:
     """The server inside the caller's event loop: `async with Provider("strict", "drop@1") as provider: ... provider.url`.
 
-    `devices` says of each device code what is answered: an error, or `approved` for a grant, once. `requests` has a line per token
+    `devices` says of each device code what is answered: an error, or `approved` for a grant, once. `trusted` has the public keys of each
+    issuer whose assertions are taken (RFC 7523), `asserted` the claims of those that were: each `jti` once, for five minutes at most, for
+    this server's token endpoint or its issuer alone. `requests` has a line per token
     request: grant, number of the refresh token that came, newest number then, status, and whether the answer was `lost`.
     `most_in_flight` is the most of them that were under way at once.
     """
@@ -92,6 +103,8 @@ class Provider:
         self._in_flight: dict[str, int] = {}
         self._codes: dict[str, dict[str, str]] = {}
         self.devices: dict[str, str] = {}
+        self.trusted: dict[str, Any] = {}
+        self.asserted: list[Mapping[str, Any]] = []
         self.device_lifetime_s: float = 600
         self.device_interval_s: float = 5
         self._host, self._port = host, port
@@ -189,6 +202,8 @@ class Provider:
             self.grants.profile = asked["profile"]
         if "secrets" in asked:
             self.secrets = tuple(asked["secrets"])
+        if "trusted" in asked:
+            self.trusted = asked["trusted"]
         if "revoke" in asked:
             self.grants.revoke_token(asked["revoke"])
         return _json({})
@@ -201,7 +216,7 @@ class Provider:
             "revocation_endpoint": self.url + "/revoke",
             "device_authorization_endpoint": self.url + "/device",
             "response_types_supported": ["code"],
-            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", DEVICE_CODE],
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", DEVICE_CODE, JWT_BEARER],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
@@ -257,7 +272,8 @@ class Provider:
         line["lost"] = line["lost"] or writer.transport.is_closing()
 
     def _traded(self, fields: dict[str, str], form: dict[str, str]) -> _Answer:
-        if not self._knows(fields, form):
+        signs = form.get("grant_type") == JWT_BEARER and "authorization" not in fields and not form.keys() & {"client_id", "client_secret"}
+        if not signs and not self._knows(fields, form):
             return _json({"error": "invalid_client"}, 401)
         now = self._clock.monotonic()
         if form.get("grant_type") == "refresh_token":
@@ -266,11 +282,34 @@ class Provider:
             answer = self._redeemed(form, now)
         elif form.get("grant_type") == "client_credentials":
             answer = {name: value for name, value in self.grants.new(now).items() if name != "refresh_token"}
+        elif form.get("grant_type") == JWT_BEARER:
+            return self._signed_for(form.get("assertion", ""), now)
         elif form.get("grant_type") == DEVICE_CODE:
             return self._device_asked(form.get("device_code", ""), now)
         else:
             return _json({"error": "unsupported_grant_type"}, 400)
         return _json(answer) if answer is not None else _json({"error": "invalid_grant"}, 400)
+
+    def _signed_for(self, assertion: str, now: float) -> _Answer:
+        """RFC 7523 section 3: whatever is wrong with an assertion is `invalid_grant`, with the reason in words."""
+        try:
+            issuer = _issuer_of(assertion)
+            claims = validate(
+                assertion,
+                issuer=issuer,
+                audience=(self.url + "/token", self.url),
+                keys=self.trusted.get(issuer, []),
+                algorithms=SIGNED_BY,
+                leeway_s=0,
+                max_lifetime_s=LONGEST_ASSERTION_S,
+                required=("sub", "iat", "jti"),
+            )
+        except TokenRejected as error:
+            return _json({"error": "invalid_grant", "error_description": error.detail}, 400)
+        if any((each["iss"], each["jti"]) == (claims["iss"], claims["jti"]) for each in self.asserted):
+            return _json({"error": "invalid_grant", "error_description": "this jti came before"}, 400)
+        self.asserted.append(dict(claims))
+        return _json({name: value for name, value in self.grants.new(now).items() if name != "refresh_token"})
 
     def _device_begun(self) -> _Answer:
         code = f"device-{len(self.devices) + 1}"
@@ -308,6 +347,15 @@ class Provider:
             name, _, secret = base64.b64decode(given).decode().partition(":")
             name, secret = unquote_plus(name), unquote_plus(secret)
         return name == CLIENT_ID and secret in self.secrets
+
+
+def _issuer_of(assertion: str) -> str:
+    """Who says that he signed it: by that his keys are found, and nothing else is believed before the signature is checked."""
+    try:
+        claims = strict_json(decoded(assertion.split(".")[1].encode()))
+        return str(claims["iss"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise TokenRejected("malformed") from error
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> _Answer:

@@ -17,7 +17,7 @@ import orjson
 from ..errors import Conflict, InvalidInput, NotFound
 from ..kernel.ids import to_text, try_from_text
 from ..kernel.scope import SYSTEM_TENANT
-from ..storage.audit_append import audit_append
+from ..storage.audit_append import audit_append, fingerprint
 from ..storage.sealing import Place, Sealer
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
@@ -34,6 +34,7 @@ DISABLED: Final = "endpoint.disabled"
 LIVE_SECRETS: Final = 5
 """How many keys of an endpoint sign at once, the newest included."""
 ROTATION_OVERLAP_S: Final = 24 * 3600
+_THIS_HOST: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _EVENT_TYPE: Final = re.compile(r"[a-zA-Z0-9_.\-]{1,256}\Z")
 
 
@@ -58,11 +59,23 @@ def check_url(url: str) -> str:
     return url
 
 
+def check_auth(endpoint: Endpoint) -> None:
+    """A bearer token goes over TLS only (RFC 6750 section 5.3), or stays on this host."""
+    if endpoint.auth is None:
+        return
+    if endpoint.tenant == SYSTEM_TENANT:
+        raise InvalidInput("an operational endpoint has no tenant whose connection it could use", fix="Give the credential as a header.")
+    parts = urlsplit(endpoint.url)
+    if parts.scheme != "https" and parts.hostname not in _THIS_HOST:
+        raise InvalidInput("an access token is not sent in the clear", fix="Give an https URL, or no `auth`.")
+
+
 async def create(tx: Tx, sealer: Sealer, endpoint: Endpoint, secret: str | None, kind: KeyKind = "hmac") -> Endpoint:
     """Add an endpoint and its first signing key: `secret` (`whsec_...` or `whsk_...`), or one of this kind that is made here."""
     if endpoint.uid is not None and await tx.one(Q.endpoint_by_uid, uid=endpoint.uid) is not None:
         raise Conflict(f"an endpoint with the uid {endpoint.uid!r} exists already")
     made = replace(endpoint, tenant=tx.tenant, id=tx.new_id(), created_us=tx.now_us, updated_us=tx.now_us)
+    check_auth(made)
     entry = await audit_append(tx, "endpoint.create", made.id, table=TABLE, after=_facts(made))
     await tx.execute(Q.insert_endpoint, id=made.id, now_us=tx.now_us, audit_id=entry, **_columns(made))
     await _add_secret(tx, sealer, made.id, _key(tx, secret, kind))
@@ -74,13 +87,14 @@ async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint
     """Change what `changes` names."""
     before = await get_to_change(tx, reference)
     after = replace(before, **changes, updated_us=tx.now_us)
+    check_auth(after)
     if after.uid is not None and after.uid != before.uid and await tx.one(Q.endpoint_by_uid, uid=after.uid) is not None:
         raise Conflict(f"an endpoint with the uid {after.uid!r} exists already")
     entry = await audit_append(tx, "endpoint.update", before.id, table=TABLE, before=_facts(before), after=_facts(after))
     await tx.execute(Q.update_endpoint, id=before.id, now_us=tx.now_us, audit_id=entry, **_columns(after))
     await tx.execute(Q.bump_version)
     if (before.url, before.disabled) != (after.url, after.disabled):  # what was known is of another receiver, or settled by somebody
-        await tx.execute(Q.reset_health, endpoint_id=before.id)
+        await tx.execute(Q.reset_health, endpoint_id=before.id, now_us=tx.now_us)
     if after.disabled and not before.disabled:
         report(tx, DISABLED, tx.tenant, before.id, trigger="manual", reason=f"disabled by {tx.scope.actor}", since_us=None)
     return after
@@ -94,7 +108,7 @@ async def disable(tx: Tx, tenant: str, endpoint_id: bytes, reason: str, *, since
     entry = await audit_append(tx, "endpoint.disable", endpoint_id, table=TABLE, before={"disabled": 0}, after=after, tenant=tenant)
     await tx.execute(Q.disable_endpoint, tenant=tenant, id=endpoint_id, now_us=tx.now_us, audit_id=entry)
     await tx.execute(Q.bump_version, tenant=tenant)
-    await tx.execute(Q.reset_health, tenant=tenant, endpoint_id=endpoint_id)
+    await tx.execute(Q.reset_health, tenant=tenant, endpoint_id=endpoint_id, now_us=tx.now_us)
     tx.emit("events", {"type": "endpoint.disabled", "endpoint": endpoint_id.hex(), "reason": reason}, tenant)
     report(tx, DISABLED, tenant, endpoint_id, trigger="automatic", reason=reason, since_us=since_us)
     return True
@@ -106,7 +120,7 @@ async def bury(tx: Tx, reference: str) -> Endpoint:
     entry = await audit_append(tx, "endpoint.delete", gone.id, table=TABLE, before=_facts(gone))
     await tx.execute(Q.bury_endpoint, id=gone.id, now_us=tx.now_us, audit_id=entry)
     await tx.execute(Q.bump_version)
-    await tx.execute(Q.reset_health, endpoint_id=gone.id)
+    await tx.execute(Q.reset_health, endpoint_id=gone.id, now_us=tx.now_us)
     return gone
 
 
@@ -218,7 +232,8 @@ async def changed(tx: Tx, known: Sequence[tuple[str, int]]) -> list[str]:
 async def _add_secret(tx: Tx, sealer: Sealer, endpoint_id: bytes, key: bytes) -> None:
     secret_id = tx.new_id()
     sealed = await sealer.seal(tx, tx.tenant, _place(secret_id), key)
-    entry = await audit_append(tx, "endpoint.secret.create", secret_id, table=SECRET_TABLE, after={"endpoint": endpoint_id.hex()})
+    after = {"endpoint": endpoint_id.hex(), "sealed": fingerprint(sealed)}
+    entry = await audit_append(tx, "endpoint.secret.create", secret_id, table=SECRET_TABLE, after=after)
     await tx.execute(Q.insert_secret, id=secret_id, endpoint_id=endpoint_id, sealed=sealed, now_us=tx.now_us, audit_id=entry)
 
 
@@ -234,7 +249,7 @@ def _place(secret_id: bytes) -> Place:
 def endpoint_of(row: Row) -> Endpoint:
     """An endpoint from its row, in the column order of the queries."""
     tenant, id_, uid, url, description, types, channels, disabled, rate_limit, metadata, headers, *rest = row
-    ordering, filter_, created, updated, schedule = rest
+    ordering, filter_, created, updated, schedule, auth = rest
     return Endpoint(
         tenant,
         id_,
@@ -252,6 +267,7 @@ def endpoint_of(row: Row) -> Endpoint:
         ordering or "none",
         filter_,
         schedule,
+        auth,
     )
 
 
@@ -269,12 +285,14 @@ def _columns(endpoint: Endpoint) -> dict[str, Any]:
         "ordering": None if endpoint.ordering == "none" else endpoint.ordering,
         "filter": endpoint.filter,
         "schedule": endpoint.schedule,
+        "auth": endpoint.auth,
     }
 
 
 def _facts(endpoint: Endpoint) -> dict[str, Any]:
-    """What an audit entry says of an endpoint; header values may be credentials, so only their names."""
-    return {**_columns(endpoint), "headers": sorted(endpoint.headers)}
+    """What an audit entry says of an endpoint; header values may be credentials, so only their names and a fingerprint."""
+    columns = _columns(endpoint)
+    return {**columns, "headers": sorted(endpoint.headers), "headers_sha256": fingerprint(columns["headers"])}
 
 
 async def create_event_type(tx: Tx, event_type: EventType) -> EventType:
@@ -323,7 +341,9 @@ async def event_types(tx: Tx, at: str, limit: int, *, with_archived: bool = Fals
 
 
 async def _audit_event_type(tx: Tx, verb: str, event_type: EventType) -> bytes:
-    facts = {key: value for key, value in _type_columns(event_type).items() if key != "schemas"}
+    columns = _type_columns(event_type)
+    schemas = columns.pop("schemas")
+    facts = {**columns, "schemas_sha256": None if schemas is None else fingerprint(schemas)}
     return await audit_append(tx, f"event_type.{verb}", event_type.name, table=EVENT_TYPE_TABLE, after=facts, tenant=SYSTEM_TENANT)
 
 

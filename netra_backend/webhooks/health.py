@@ -6,17 +6,20 @@
 * A gate (Retry-After) needs no such care and must not be lost to a lost swap (W4): of several the latest holds.
 * The probe is a swap as well: see `probes.py`.
 
+* What the breaker was before stands beside it in a few words, the newest first, for whoever looks (`turns`): each statement that changes
+  the phase puts one in front, and what is past the column's 2,000 characters falls off.
+
 A healthy endpoint has no row that anybody must look at, and is never written here. How long one has been failing, and what
 follows from that, is `failing.py`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from ..kernel.failpoints import declare
-from ..resilience.circuit_breaker import Breaker
+from ..resilience.circuit_breaker import Breaker, Phase
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
 from . import endpoints
@@ -30,6 +33,15 @@ SETTLED: Final = declare("webhooks.health_written_before_commit", "a breaker or 
 
 Lane = tuple[str, bytes]
 """(tenant, endpoint id)."""
+
+_PHASES: Final[Mapping[str, Phase]] = {"c": "closed", "h": "half_open", "o": "open"}
+
+
+class Turn(NamedTuple):
+    """A phase that a breaker came into, and when."""
+
+    phase: Phase
+    at_us: int
 
 
 async def settle(tx: Tx, news: Sequence[News]) -> None:
@@ -81,6 +93,13 @@ async def unwell(tx: Tx, after: Lane) -> list[tuple[Lane, EndpointHealth]]:
 async def health_of(tx: Tx, lanes: Collection[Lane]) -> dict[Lane, EndpointHealth]:
     """How those endpoints stand; one that is not in the answer was always well."""
     return dict(_health(row) for row in await tx.all(Q.health_of, rows=sorted(lanes)))
+
+
+async def turns(tx: Tx, endpoint_id: bytes) -> list[Turn]:
+    """The last hundred and more changes of an endpoint's breaker, the newest first."""
+    row = await tx.one(Q.turns_of, endpoint_id=endpoint_id)
+    *whole, _ = (row[0] or "" if row else "").split(",")  # the last one may have been cut off
+    return [Turn(_PHASES[each[0]], int(each[1:])) for each in whole]
 
 
 async def with_health(tx: Tx, found: Sequence[Endpoint]) -> list[tuple[Endpoint, EndpointHealth]]:

@@ -24,7 +24,7 @@ import orjson
 from ..errors import KeyReused, NetraError
 from ..kernel.failpoints import declare
 from ..kernel.scope import TraceContext
-from ..storage import idempotency, nodes
+from ..storage import debug_marks, idempotency, nodes
 from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
 from . import lines
@@ -76,6 +76,7 @@ class Intake:
     node: bytes = b""
     strict: bool = False
     handed: bool = False
+    debug: tuple[bytes, ...] = ()
 
     def claims(self) -> Iterable[tuple[str, str]]:
         """(route, key) of what makes this message unique; the request's own key first."""
@@ -173,6 +174,9 @@ async def _store(tx: Tx, items: Sequence[Intake], hand_over: HandOver | None) ->
         return []
     messages = [_message(item, tx.now_us) for item in items]
     await tx.execute(Q.insert_messages, rows=sorted(_message_row(message, item.new) for item, message in zip(items, messages, strict=True)))
+    marks = [(item.tenant, item.id, session) for item in items for session in item.debug]
+    if marks:
+        await debug_marks.mark_rows(tx, marks)
     tx.runtime.failpoints.hit(MESSAGES_WRITTEN)
     living = await _living(tx, items) if hand_over is not None and tx.own else set()
     places = await _places(tx, items)

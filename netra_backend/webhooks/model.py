@@ -24,7 +24,7 @@ MOST_MATCHES: Final = 1000
 class Endpoint:
     """Where one tenant wants messages sent. `event_types` and `channels` of None take everything.
 
-    `schedule` is its own retry schedule, as `schedules.check` returns it.
+    `schedule` is its own retry schedule, as `schedules.check` returns it. `auth` names the connection whose access token goes along.
     """
 
     tenant: str
@@ -43,6 +43,7 @@ class Endpoint:
     ordering: Ordering = "none"
     filter: str | None = None
     schedule: str | None = None
+    auth: str | None = None
 
     def line_of(self, ordering_key: str | None) -> str | None:
         """Which line a message of this key stands in here; None where it waits for nobody."""

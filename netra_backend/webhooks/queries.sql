@@ -22,9 +22,9 @@ where coalesce(v.version, 0) <> r.version;
 -- name: insert_endpoint
 insert into netra_endpoint
   (tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter,
-   schedule, created_us, updated_us, audit_id)
+   schedule, auth, created_us, updated_us, audit_id)
 values (:tenant, :id, :uid, :url, :description, :event_types, :channels, :disabled, :rate_limit, :metadata, :headers, :ordering, :filter,
-   :schedule, :now_us, :now_us, :audit_id);
+   :schedule, :auth, :now_us, :now_us, :audit_id);
 
 -- name: hold_endpoint
 update netra_endpoint set updated_us = updated_us where tenant = :tenant and id = :id;
@@ -39,7 +39,7 @@ update netra_endpoint set disabled = 1, updated_us = :now_us, audit_id = :audit_
 update netra_endpoint
 set uid = :uid, url = :url, description = :description, event_types = :event_types, channels = :channels,
     disabled = :disabled, rate_limit = :rate_limit, metadata = :metadata, headers = :headers,
-    ordering = :ordering, filter = :filter, schedule = :schedule,
+    ordering = :ordering, filter = :filter, schedule = :schedule, auth = :auth,
     updated_us = :now_us, audit_id = :audit_id
 where tenant = :tenant and id = :id and deleted_us is null;
 
@@ -48,21 +48,21 @@ update netra_endpoint set deleted_us = :now_us, updated_us = :now_us, audit_id =
 where tenant = :tenant and id = :id and deleted_us is null;
 
 -- name: endpoint_by_id
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule, auth
 from netra_endpoint where tenant = :tenant and id = :id and deleted_us is null;
 
 -- name: endpoint_by_uid
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule, auth
 from netra_endpoint where tenant = :tenant and uid = :uid and deleted_us is null;
 
 -- name: list_endpoints
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule, auth
 from netra_endpoint
 where tenant = :tenant and deleted_us is null and (created_us, id) > (:created_us, :id)
 order by created_us, id limit :limit;
 
 -- name: list_endpoints_back
-select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule
+select tenant, id, uid, url, description, event_types, channels, disabled, rate_limit, metadata, headers, ordering, filter, created_us, updated_us, schedule, auth
 from netra_endpoint
 where tenant = :tenant and deleted_us is null and (created_us, id) < (:created_us, :id)
 order by created_us desc, id desc limit :limit;
@@ -209,6 +209,20 @@ select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, 
 from rows(:rows, tenant text, id uuid) as r
 join netra_message m on m.tenant = r.tenant and m.id = r.id;
 
+-- name: standing_of_messages
+-- fleet: KPIs ask why messages of several tenants have not arrived; each row carries its tenant
+select d.tenant, d.message_id, d.endpoint_id, d.state, d.number, d.reason, coalesce(h.phase, 'closed')
+from rows(:rows, tenant text, id uuid) as r
+join netra_delivery d on d.tenant = r.tenant and d.message_id = r.id
+left join netra_endpoint_health h on h.tenant = d.tenant and h.endpoint_id = d.endpoint_id;
+
+-- name: parked_endpoints
+-- fleet: KPIs ask which endpoints of several tenants are parked; each row carries its tenant
+select h.tenant, h.endpoint_id from rows(:rows, tenant text) as r
+join netra_endpoint_health h on h.tenant = r.tenant
+where (h.phase <> 'closed' or h.slow_limit > 0 or h.gate_us > 0 or h.failing_since_us is not null) and h.phase <> 'closed'
+order by h.tenant, h.endpoint_id;
+
 -- name: event_ids
 -- fleet: operational events name messages of several tenants; each row carries its tenant
 select m.tenant, m.id, m.event_id
@@ -315,7 +329,9 @@ where netra_endpoint_health.tenant = r.tenant and netra_endpoint_health.endpoint
 -- fleet: coalesced acknowledgement; each row carries its tenant
 update netra_endpoint_health
 set phase = r.phase, since_us = r.since_us, until_us = r.until_us, openings = r.openings, slow_limit = r.slow_limit,
-    credit = r.credit, prober = r.prober
+    credit = r.credit, prober = r.prober,
+    turns = case when netra_endpoint_health.phase = r.phase then netra_endpoint_health.turns
+      else substr(substr(r.phase, 1, 1) || cast(r.since_us as text) || ',' || coalesce(netra_endpoint_health.turns, ''), 1, 2000) end
 from rows(:rows, tenant text, endpoint_id uuid, was_phase text, was_since_us int, was_until_us int, was_openings int,
   was_slow_limit int, was_credit int, phase text, since_us int, until_us int, openings int, slow_limit int, credit int,
   prober uuid?) as r
@@ -328,7 +344,9 @@ where netra_endpoint_health.tenant = r.tenant and netra_endpoint_health.endpoint
 -- fleet: one process takes the probes of several endpoints; each row carries its tenant
 -- Only with something to send, only by a node that lives, and only if the breaker still stands as it was seen.
 update netra_endpoint_health
-set phase = 'half_open', since_us = r.since_us, until_us = r.until_us, prober = :node
+set phase = 'half_open', since_us = r.since_us, until_us = r.until_us, prober = :node,
+    turns = case when netra_endpoint_health.phase = 'half_open' then netra_endpoint_health.turns
+      else substr('h' || cast(r.since_us as text) || ',' || coalesce(netra_endpoint_health.turns, ''), 1, 2000) end
 from rows(:rows, tenant text, endpoint_id uuid, was_phase text, was_since_us int, was_until_us int, since_us int,
   until_us int) as r
 where netra_endpoint_health.tenant = r.tenant and netra_endpoint_health.endpoint_id = r.endpoint_id
@@ -343,7 +361,8 @@ returning netra_endpoint_health.tenant, netra_endpoint_health.endpoint_id;
 
 -- name: give_up_probes
 -- fleet: probes are given up that nobody sends; each row carries its tenant
-update netra_endpoint_health set phase = 'open', until_us = :now_us, prober = null
+update netra_endpoint_health set phase = 'open', until_us = :now_us, prober = null,
+  turns = substr('o' || cast(cast(:now_us as bigint) as text) || ',' || coalesce(turns, ''), 1, 2000)
 where phase = 'half_open'
   and (prober = :node or not exists (select 1 from netra_node n where n.id = netra_endpoint_health.prober))
   and (tenant, endpoint_id) in
@@ -377,10 +396,14 @@ select h.tenant, h.endpoint_id, h.phase, h.since_us, h.until_us, h.openings, h.s
 from rows(:rows, tenant text, endpoint_id uuid) as r
 join netra_endpoint_health h on h.tenant = r.tenant and h.endpoint_id = r.endpoint_id;
 
+-- name: turns_of
+select turns from netra_endpoint_health where tenant = :tenant and endpoint_id = :endpoint_id;
+
 -- name: reset_health
 update netra_endpoint_health
 set phase = 'closed', since_us = 0, until_us = 0, openings = 0, slow_limit = 0, credit = 0, prober = null, gate_us = 0,
-    failing_since_us = null, failed_us = null, failing_us = null, failures = null, warned = null
+    failing_since_us = null, failed_us = null, failing_us = null, failures = null, warned = null,
+    turns = case when phase = 'closed' then turns else substr('c' || cast(cast(:now_us as bigint) as text) || ',' || coalesce(turns, ''), 1, 2000) end
 where tenant = :tenant and endpoint_id = :endpoint_id and (phase <> 'closed' or slow_limit > 0 or gate_us > 0 or failing_since_us is not null);
 
 -- name: count_unwell
@@ -652,7 +675,7 @@ order by a.id limit :limit;
 -- name: destinations_of_message
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
   e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
-  e.ordering, e.filter, e.created_us, e.updated_us, e.schedule
+  e.ordering, e.filter, e.created_us, e.updated_us, e.schedule, e.auth
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id > :after
 order by d.endpoint_id limit :limit;
@@ -660,7 +683,7 @@ order by d.endpoint_id limit :limit;
 -- name: destinations_of_message_back
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
   e.tenant, e.id, e.uid, e.url, e.description, e.event_types, e.channels, e.disabled, e.rate_limit, e.metadata, e.headers,
-  e.ordering, e.filter, e.created_us, e.updated_us, e.schedule
+  e.ordering, e.filter, e.created_us, e.updated_us, e.schedule, e.auth
 from netra_delivery d join netra_endpoint e on e.tenant = d.tenant and e.id = d.endpoint_id
 where d.tenant = :tenant and d.message_id = :message_id and d.endpoint_id < :after
 order by d.endpoint_id desc limit :limit;
@@ -705,7 +728,7 @@ group by outcome;
 
 -- name: queued_deliveries
 -- As far as the limit: whether a tenant has so many waiting, not how many more.
-select count(*) from (select 1 from netra_delivery where tenant = :tenant and state = 'due' limit :limit) as q;
+select count(*), min(q.due_us) from (select due_us from netra_delivery where tenant = :tenant and state = 'due' limit :limit) as q;
 
 -- name: queue_due
 -- fleet: the gauges of the whole installation; one pass over the partial index of what is due

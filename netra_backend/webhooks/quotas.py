@@ -29,8 +29,13 @@ MOST_TENANTS: Final = 10_000
 
 async def queued(tx: Tx, most: int) -> int:
     """How many deliveries of the tenant are due, now or later; `most` where there are more."""
+    return (await waiting(tx, most))[0]
+
+
+async def waiting(tx: Tx, most: int) -> tuple[int, int | None]:
+    """The same, and when the earliest of those that were counted is or was due."""
     row = await tx.one(Q.queued_deliveries, limit=most)
-    return int(row[0]) if row else 0
+    return (int(row[0]), row[1]) if row else (0, None)
 
 
 class Quotas:

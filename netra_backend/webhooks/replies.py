@@ -43,6 +43,11 @@ class Said:
     abort: bool = False
 
 
+def parked(again_s: float) -> Said:
+    """Nothing was asked, for something on our side is missing that every attempt needs: the endpoint waits."""
+    return Said(Outcome.NOT_SENT, again_s, gates=True)
+
+
 def read_error(error: EgressError) -> Said:
     """What a request without an answer says."""
     return Said(Outcome.NOT_SENT if error.kind in NOT_SENT else Outcome.FAILURE)

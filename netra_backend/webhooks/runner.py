@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final
 
 from ..errors import NetraError, OutcomeUnknown, Unavailable
+from ..kernel.rounds import Rounds
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
 from ..storage.database import Database
@@ -56,24 +57,20 @@ class Runner:
         self._snapshots = snapshots
         self._walking: dict[_Key, asyncio.Task[None]] = {}
         self._stopping = False
-        self._version = -1
-        self._looked_at = 0.0
-        self._wake = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
+        cannot = "tasks could not be looked for"
+        self._rounds = Rounds(runtime, self._look, cannot, LOOK_EVERY_S, changes=database.version, anyway_s=LOOK_ANYWAY_S)
 
     async def start(self) -> None:
         """Look at once, then keep looking in the background."""
         self._membership.on_new_life.append(self._begin_again)
-        self._membership.on_reaped.append(self._look_soon)
-        self._database.on_wake.append(self._wake.set)
-        self._loop = asyncio.create_task(self._look_forever())
+        self._membership.on_reaped.append(self._rounds.again)
+        self._database.on_wake.append(self._rounds.wake)
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Claim nothing more, finish the pages that are being written, give the tasks back."""
         self._stopping = True
-        self._wake.set()
-        if self._loop is not None:  # to the end of its look: a claim that is cut would leave a lease that nobody works under
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._rounds.finish()
         await asyncio.gather(*self._walking.values(), return_exceptions=True)
 
     def _begin_again(self) -> None:
@@ -81,30 +78,9 @@ class Runner:
         for walk in self._walking.values():
             walk.cancel()
         self._walking = {}
-        self._look_soon()
-
-    def _look_soon(self) -> None:
-        self._version = -1
-        self._wake.set()
-
-    async def _look_forever(self) -> None:
-        while not self._stopping:
-            self._wake.clear()
-            try:
-                await self._look()
-            except NetraError as error:
-                self._runtime.log.warning("tasks could not be looked for: %s", error)
-            except Exception:
-                self._runtime.log.exception("tasks could not be looked for")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
-                    await self._wake.wait()
+        self._rounds.again()
 
     async def _look(self) -> None:
-        now, version = self._runtime.clock.monotonic(), self._database.version()
-        if version == self._version and now - self._looked_at < LOOK_ANYWAY_S:
-            return
-        self._version, self._looked_at = version, now
         for tenant, task_id in await self._database.read(tasks.claimable, self._membership.id, scope=_SCOPE):
             if self._stopping or self._membership.quiet or len(self._walking) >= AT_ONCE:
                 return
@@ -122,7 +98,7 @@ class Runner:
     def _ended(self, key: _Key, walk: asyncio.Task[None]) -> None:
         if self._walking.get(key) is walk:
             del self._walking[key]
-        self._look_soon()
+        self._rounds.again()
 
     async def _work(self, task: Task, node: bytes, scope: Scope) -> None:
         try:

@@ -6,6 +6,9 @@ receiver has the message, and forgetting that would send it twice.
 
 Nothing starts while the node is quiet (its last committed beat is too old), because others may have taken the rows.
 
+An endpoint with `auth` is sent the access token of that connection, asked for at each attempt. Where none can be had nothing is sent, no
+attempt is burned, and the endpoint is parked, so that a backlog is not taken up and put back delivery by delivery.
+
 What an attempt says about its endpoint (`replies.py`) is known to `breakers` before the slot is free again, and is written
 in the acknowledgement's transaction.
 """
@@ -14,15 +17,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from ..errors import NetraError, OutcomeUnknown, Unavailable
+from ..kernel import debugging
 from ..kernel.backoff import Schedule
+from ..kernel.bearers import Bearers, NoBearers
+from ..kernel.debugging import Watch, any_session, watching
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
-from ..kernel.scope import SYSTEM_TENANT
+from ..kernel.scope import SYSTEM_TENANT, Scope, TraceContext
+from ..kernel.spans import continued
 from ..resilience.circuit_breaker import Outcome as Health
 from ..resilience.egress import Egress, EgressError, Reply
 from ..storage.database import Database
@@ -47,7 +54,16 @@ _OURS: Final = frozenset({
     "content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature", "svix-id", "svix-timestamp", "svix-signature",
     ATTEMPT_HEADER,
 })  # fmt: skip
+TRACE_SWITCH: Final = "netra.trace"
+"""The member of an endpoint's metadata that has `traceparent` sent along, if it is `on`."""
+
 _NOTHING_SENT: Final = replies.Said(Health.NOT_SENT)
+
+TOKEN_AGAIN_S: Final = 10.0
+"""How soon the vault is asked again for a token that it could not get for the moment."""
+
+HIDDEN: Final = "[token]"
+"""Stands in what is kept of an answer for the access token that came with the request, which some receivers send back."""
 
 BEFORE_ATTEMPT: Final = declare("webhooks.before_attempt", "a delivery is leased and in memory, no request was made")
 AFTER_ATTEMPT: Final = declare("webhooks.after_attempt_before_ack", "the receiver has answered, the table does not know")
@@ -64,6 +80,7 @@ class _Made:
     status: int = 0
     response: str = ""
     error: EgressError | None = None
+    error_words: str = ""
 
 
 class Sender:
@@ -77,6 +94,7 @@ class Sender:
         membership: Membership,
         snapshots: Snapshots,
         egress: Egress,
+        bearers: Bearers | None = None,
     ) -> None:
         self.breakers = Breakers(database, runtime, settings, membership)
         self.breakers.changed = self._changed
@@ -92,6 +110,7 @@ class Sender:
         self._membership = membership
         self._snapshots = snapshots
         self._egress = egress
+        self._bearers = bearers or NoBearers()
         self._tasks: set[asyncio.Task[None]] = set()
         self._rests: dict[Lane, asyncio.Task[None]] = {}
 
@@ -115,6 +134,7 @@ class Sender:
 
     async def _rest(self, lane: Lane, wait_s: float) -> None:
         """Go on with a lane whose next attempt has to wait, or whose limit is not known yet."""
+        debugging.unwatched()  # begun by another lane's work
         try:
             if self.paces.knows(lane) or not await self.learn([lane]):
                 await self._runtime.clock.sleep(wait_s)
@@ -157,6 +177,20 @@ class Sender:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _deliver(self, delivery: Delivery) -> None:
+        with watching(await self._listener(delivery)):
+            await self._deliver_it(delivery)
+
+    async def _listener(self, delivery: Delivery) -> Watch | None:
+        """Who debugs this delivery: what its message's maker was watched by, or what selects its endpoint or trace."""
+        if not any_session:
+            return None
+        message, endpoint = delivery.message, delivery.endpoint_id
+        snapshot = self._snapshots.peek(message.tenant)
+        known = snapshot.endpoints.get(endpoint) if snapshot is not None else None
+        facts = {"endpoint": (to_text("ep", endpoint), *([known.uid] if known is not None and known.uid else ()))}
+        return await self._runtime.debug.pick_up(Scope(message.tenant, "webhooks", message.trace), message.id, facts)
+
+    async def _deliver_it(self, delivery: Delivery) -> None:
         tenant, _, endpoint_id = delivery.key
         began = self._runtime.clock.monotonic()
         try:
@@ -210,8 +244,13 @@ class Sender:
         keys = _live(snapshot.secrets.get(endpoint.id, ()), now_us)
         if not keys:
             return self._unsent(delivery, now_us, verdicts.refused(delivery, now_us, "the endpoint has no live secret"))
+        try:
+            token = await self._token(delivery, endpoint)
+        except NetraError as error:
+            return self._parked(delivery, f"no token of the connection {endpoint.auth!r}: {error} {error.fix}".strip(), error)
         self._runtime.failpoints.hit(BEFORE_ATTEMPT)
-        made = await self._request(delivery, endpoint, keys)
+        self._runtime.uses.note(endpoint.tenant, "webhooks", "endpoint.secret.use", endpoint.id.hex())
+        made = await self._request(delivery, endpoint, keys, token)
         self._runtime.failpoints.hit(AFTER_ATTEMPT)
         verdict = self._judge(delivery, made, schedules.of_delivery(self._settings.schedule, by_type, endpoint, delivery))
         news = self.breakers.note((endpoint.tenant, endpoint.id), made.said, made.started_us)
@@ -222,7 +261,24 @@ class Sender:
         lane = (delivery.message.tenant, delivery.endpoint_id)
         return Outcome(delivery, None, verdict, self.breakers.note(lane, _NOTHING_SENT, now_us))
 
-    async def _request(self, delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes]) -> _Made:
+    async def _token(self, delivery: Delivery, endpoint: Endpoint) -> str | None:
+        """The access token that goes along, None where the endpoint wants none."""
+        if endpoint.auth is None:
+            return None
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                return await self._bearers.bearer(Scope(endpoint.tenant, "webhooks", delivery.message.trace), endpoint.auth)
+        except TimeoutError as error:
+            raise Unavailable("it is being renewed, and that takes long") from error
+
+    def _parked(self, delivery: Delivery, reason: str, error: NetraError) -> Outcome:
+        """Nothing was sent, and nothing is until the token may be there."""
+        again_s = TOKEN_AGAIN_S if isinstance(error, Unavailable) else verdicts.REFUSED_AGAIN_S
+        now_us = self._runtime.clock.wall_us()
+        news = self.breakers.note((delivery.message.tenant, delivery.endpoint_id), replies.parked(again_s), now_us)
+        return Outcome(delivery, None, verdicts.refused(delivery, now_us, reason, again_s), news)
+
+    async def _request(self, delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes], token: str | None) -> _Made:
         clock = self._runtime.clock
         attempt_id, started_us, began = self._runtime.ids.new(), clock.wall_us(), clock.monotonic()
         body = delivery.message.payload.encode()
@@ -230,16 +286,20 @@ class Sender:
             reply = await self._egress.request(
                 "POST",
                 endpoint.url,
-                headers=_headers(delivery, endpoint, keys, attempt_id, started_us // 1_000_000, body, self._brands),
+                headers=[
+                    *_headers(delivery, endpoint, keys, token, attempt_id, started_us // 1_000_000, body, self._brands),
+                    *_trace_header(delivery, endpoint, attempt_id, started_us),
+                ],
                 body=body,
                 tenant=delivery.message.tenant,
                 timeout_s=self._settings.timeout_s,
                 connect_timeout_s=self._settings.connect_timeout_s,
             )
         except EgressError as error:
-            return _Made(attempt_id, started_us, int((clock.monotonic() - began) * 1e6), replies.read_error(error), error=error)
+            took_us, said = int((clock.monotonic() - began) * 1e6), replies.read_error(error)
+            return _Made(attempt_id, started_us, took_us, said, error=error, error_words=_without(f"{error.detail} {error.fix}", token))
         said = replies.read(reply, clock.wall_us())
-        return _Made(attempt_id, started_us, int(reply.duration_s * 1e6), said, reply.status, _readable(reply))
+        return _Made(attempt_id, started_us, int(reply.duration_s * 1e6), said, reply.status, _readable(reply, token))
 
     def _judge(self, delivery: Delivery, made: _Made, schedule: Schedule) -> Verdict:
         now_us, said, error = self._runtime.clock.wall_us(), made.said, made.error
@@ -257,7 +317,7 @@ class Sender:
     def _record(self, delivery: Delivery, endpoint: Endpoint, made: _Made, verdict: Verdict) -> Attempt:
         burned = verdict.number > delivery.number
         outcome = "delivered" if verdict.state == "delivered" else "failed" if burned else "refused"
-        error = _storable(f"{made.error.detail} {made.error.fix}".strip()) if made.error is not None else ""
+        error = _storable(made.error_words.strip())
         return Attempt(
             delivery.message.tenant,
             delivery.message.id,
@@ -274,7 +334,7 @@ class Sender:
             made.response,
             endpoint.url,
             late=False,
-            trace=replace(delivery.message.trace, span_id=made.id[8:].hex()),
+            trace=_trace_of(delivery, made.id, made.started_us),
         )
 
     async def _acknowledge(self, outcome: Outcome) -> bool:
@@ -296,7 +356,16 @@ class Sender:
 
     def _count(self, outcome: Outcome) -> None:
         state = outcome.verdict.state
-        self._runtime.metrics.count("netra_webhook_deliveries_total", outcome="failed" if state == "due" else state)
+        metrics, result = self._runtime.metrics, "failed" if state == "due" else state
+        metrics.count("netra_webhook_deliveries_total", outcome=result)
+        metrics.count("netra_tenant_deliveries_total", outcome=result, tenant=outcome.delivery.message.tenant)
+        if outcome.attempt is not None:
+            metrics.observe("netra_webhook_attempt_seconds", outcome.attempt.duration_us / 1_000_000)
+
+
+def _trace_of(delivery: Delivery, attempt_id: bytes, started_us: int) -> TraceContext:
+    """Where the attempt stands: in its message's trace while that is fresh, else in one of its own."""
+    return continued(delivery.message.trace, started_us - delivery.message.created_us, attempt_id)[0]
 
 
 def _takes(endpoint: Endpoint | None, delivery: Delivery) -> bool:
@@ -310,13 +379,22 @@ def _live(secrets: Sequence[Secret], now_us: int) -> list[bytes]:
 
 
 def _headers(
-    delivery: Delivery, endpoint: Endpoint, keys: Sequence[bytes], attempt_id: bytes, timestamp_s: int, body: bytes, brands: Sequence[str]
+    delivery: Delivery,
+    endpoint: Endpoint,
+    keys: Sequence[bytes],
+    token: str | None,
+    attempt_id: bytes,
+    timestamp_s: int,
+    body: bytes,
+    brands: Sequence[str],
 ) -> list[tuple[str, str]]:
     """The endpoint's own and ours; what a receiver verifies by stands there once for each brand."""
+    ours = _OURS if token is None else _OURS | {"authorization"}
     message_id = to_text("msg", delivery.message.id)
     signed = {"id": message_id, "timestamp": str(timestamp_s), "signature": signature_header(keys, message_id, timestamp_s, body)}
     return [
-        *((name, value) for name, value in endpoint.headers.items() if name.lower() not in _OURS),
+        *((name, value) for name, value in endpoint.headers.items() if name.lower() not in ours),
+        *([] if token is None else [("authorization", f"Bearer {token}")]),
         ("content-type", "application/json"),
         ("user-agent", USER_AGENT),
         *((f"{brand}-{name}", value) for brand in brands for name, value in signed.items()),
@@ -324,9 +402,33 @@ def _headers(
     ]
 
 
-def _readable(reply: Reply) -> str:
+def _trace_header(delivery: Delivery, endpoint: Endpoint, attempt_id: bytes, started_us: int) -> list[tuple[str, str]]:
+    """The attempt's position (W3C Trace Context), only where the tenant has turned that on: it tells a stranger what belongs together."""
+    if endpoint.metadata.get(TRACE_SWITCH) != "on":
+        return []
+    return [("traceparent", _trace_of(delivery, attempt_id, started_us).traceparent)]
+
+
+def _readable(reply: Reply, token: str | None) -> str:
     """The head of a response body as text."""
-    return _storable(reply.body[:RESPONSE_KEPT].decode("utf-8", "replace"))
+    if token is None:
+        return _storable(reply.body[:RESPONSE_KEPT].decode("utf-8", "replace"))
+    return _storable(_without(reply.body.decode("utf-8", "replace"), token)[:RESPONSE_KEPT])
+
+
+def _without(text: str, token: str | None) -> str:
+    """A text that may quote what the receiver sent, without the token that it was sent; also where the quotation is cut short."""
+    if token is None:
+        return text
+    text = text.replace(token, HIDDEN)
+    for length in range(min(len(token) - 1, len(text)), _LEAST_TOLD, -1):
+        if text.endswith(token[:length]):
+            return text[:-length] + HIDDEN
+    return text
+
+
+_LEAST_TOLD: Final = 8
+"""So many characters of a token at the end of a text tell nothing of it."""
 
 
 def _storable(text: str) -> str:

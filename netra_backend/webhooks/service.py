@@ -152,7 +152,7 @@ class Webhooks(Operators):
             if only is not None and only not in snapshot.endpoints:
                 raise NotFound("the endpoint was deleted just now")
             taken: Counter[Lane] = Counter()
-            items = [self._intake(tx.tenant, new, snapshot, tx.scope.trace, self._room(taken, own=tx.own), only) for new in news]
+            items = [self._intake(tx.scope, new, snapshot, self._room(taken, own=tx.own), only) for new in news]
             answers = await self._ingest(tx, items)
             if not any(isinstance(answer, StaleSnapshot) for answer in answers):  # all are, or none: one tenant, one version
                 return [_accepted(answer).message.id for answer in answers]
@@ -272,7 +272,7 @@ class Webhooks(Operators):
         return replace(new, body_hash=intake.content_hash(new))
 
     async def _store(self, news: Sequence[NewMessage], scope: Scope, snapshot: Snapshot) -> list[Answer]:
-        items = [self._intake(scope.tenant, new, snapshot, scope.trace, self._reserve) for new in news]
+        items = [self._intake(scope, new, snapshot, self._reserve) for new in news]
         weight = max(len(items), sum(len(item.targets) for item in items) * MESSAGES_AT_ONCE // DELIVERIES_AT_ONCE)
         try:
             if len(items) == 1:
@@ -282,10 +282,9 @@ class Webhooks(Operators):
         finally:
             self._settle(items)
 
-    def _intake(
-        self, tenant: str, new: NewMessage, snapshot: Snapshot, trace: TraceContext, room: Room, only: bytes | None = None
-    ) -> Intake:
+    def _intake(self, scope: Scope, new: NewMessage, snapshot: Snapshot, room: Room, only: bytes | None = None) -> Intake:
         message_id = self._runtime.ids.new()
+        tenant, trace = scope.tenant, scope.trace
         if not trace.trace_id:  # nobody traces the caller: the message begins a trace of its own
             trace = TraceContext(self._runtime.ids.new().hex(), message_id[8:].hex())
         targets = []
@@ -305,6 +304,7 @@ class Webhooks(Operators):
             trace,
             self._membership.id,
             self.settings.svix_strict,
+            debug=scope.debug,
         )
 
     def _reserve(self, key: Key) -> bool:

@@ -61,6 +61,7 @@ DECISIONS: Final = {
         "ordering",
         "filter",
         "schedule",
+        "auth",
         "deleted_us",
     ),
     "netra_endpoint_secret": ("endpoint_id", "sealed", "expires_us", "deleted_us"),

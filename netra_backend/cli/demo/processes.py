@@ -78,6 +78,11 @@ class Child:
         """The process's id."""
         return self._running.pid
 
+    def check(self) -> None:
+        """Raise if it has ended by itself."""
+        if (code := self._running.returncode) is not None:
+            raise CannotStart(f"{self._command[2]} ended with {code}", fix=f"Read {self._log}.")
+
     def signal(self, number: signal.Signals) -> None:
         """Send one signal, if it is still there."""
         if self._running.returncode is None:

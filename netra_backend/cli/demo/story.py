@@ -5,7 +5,8 @@
 2. the producer sends; with half of the messages acknowledged, SIGKILL ends the server
 3. a second server takes over the same data at the same port; the producer repeats what was not acknowledged
 4. the hanging receiver is healed at once, the flaky one when everything is acknowledged
-5. when every receiver has everything, or time is up, all are stopped and the ledgers are compared
+5. when every receiver has everything, the second act is played beside the same server (`second_act.py`)
+6. when that is over, or time is up, all are stopped and the ledgers are compared
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ...resilience.egress import Egress
 from ...webhooks.keys import SECRET_BYTES, encode_secret
 from ..output import NO, Output
 from ..rest import RestClient
-from . import verdict
+from . import second_act, verdict
 from .engines import NETRA, Engine
 from .flights import EVENT_TYPE, Event, delayed_flights
 from .ledgers import Book, Watch
@@ -51,7 +52,7 @@ RECEIVERS: Final = {
 }
 """The flaky one answers 503 for four seconds, then 500; both bad ones answer 200 from SIGUSR1 on."""
 
-ENDS_AFTER_S: Final = 100.0
+ENDS_AFTER_S: Final = 165.0
 TELL_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.1
 
@@ -59,10 +60,11 @@ LOOK_EVERY_S: Final = 0.1
 class Story:
     """One run of the demo, in the folder `out`."""
 
-    def __init__(self, output: Output, out: Path, flights: int, engine: Engine) -> None:
+    def __init__(self, output: Output, out: Path, flights: int, rows: int, engine: Engine) -> None:
         self._output = output
         self._out = out.absolute()
         self._flights = flights
+        self._rows = rows
         self._engine = engine
         self._runtime = Runtime()
         self._clock = self._runtime.clock
@@ -95,6 +97,7 @@ class Story:
             self._engine.clear()
             shutil.rmtree(self._out)
         self._out.mkdir(parents=True, exist_ok=True)
+        second_act.prepare(self._out, self._rows)
         events = delayed_flights(self._flights)
         with Book(self._out / "input.ndjson") as book:
             book.add(*({"event_id": event.id, "sha256": event.sha256} for event in events))
@@ -108,7 +111,7 @@ class Story:
         self._say(f"a receiver that fails is parked for {BREAKER_OPEN} at first (the demo's own settings)")
 
     async def _act(self, events: list[Event]) -> None:
-        self._note("began", schedule=SCHEDULE, timeout=TIMEOUT, events=len(events))
+        self._note("began", schedule=SCHEDULE, timeout=TIMEOUT, events=len(events), rows=self._rows)
         secrets = {name: encode_secret(self._runtime.chance.token(SECRET_BYTES)) for name in RECEIVERS}
         if done := await self._engine.prepare(self._stack):
             self._say(done)
@@ -119,9 +122,8 @@ class Story:
         url = str(server.said[-1]["url"])
         key = self._keep_key(server)
         egress = await self._stack.enter_async_context(self._client(url))
-        await self._make_endpoints(
-            RestClient(egress, url, key), {name: str(child.said[-1]["url"]) for name, child in receivers.items()}, secrets
-        )
+        rest = RestClient(egress, url, key)
+        await self._make_endpoints(rest, {name: str(child.said[-1]["url"]) for name, child in receivers.items()}, secrets)
         producer = Producer(egress, self._clock, f"{url}/api/v1/app/{TENANT}", key, self._acks, len(events) // 2)
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(self._tell_progress(producer, len(events)))
@@ -134,10 +136,20 @@ class Story:
             self._heal("flaky", receivers)
             await self._until(lambda: all(watch.look() >= len(events) for watch in self._watches.values()))
             telling.cancel()
+        second = self._second_act(rest)
+        await second.play()
         for child in (server, *workers):
             self._note("stopped", exit_code=await child.stop())
         for receiver in receivers.values():
             await receiver.stop()
+        await second.check_trail()
+
+    def _second_act(self, rest: RestClient) -> second_act.SecondAct:
+        async def egress(url: str) -> Egress:
+            return await self._stack.enter_async_context(self._client(url))
+
+        stage = second_act.Stage(self._out, self._environ(), self._stack, self._clock, rest, egress, self._say, self._note)
+        return second_act.SecondAct(stage, encode_secret(self._runtime.chance.token(SECRET_BYTES)), self._rows)
 
     async def _receiver(self, name: str, secret: str) -> Child:
         ledger = self._out / f"receiver-{name}.ndjson"
@@ -158,11 +170,15 @@ class Story:
         return child
 
     async def _netra(self, log: str, *words: str) -> Child:
+        child = Child(NETRA, (*words, "--dev"), self._out / log, self._environ())
+        return await self._stack.enter_async_context(child)
+
+    def _environ(self) -> dict[str, str]:
+        """What every process of Netra is told."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("NETRA_")}
         chosen = {"NETRA_WEBHOOKS_SCHEDULE": SCHEDULE, "NETRA_WEBHOOKS_TIMEOUT": TIMEOUT, "NETRA_WEBHOOKS_IN_FLIGHT": IN_FLIGHT}
         chosen |= {"NETRA_WEBHOOKS_BREAKER_OPEN": BREAKER_OPEN}
-        child = Child(NETRA, (*words, "--dev"), self._out / log, inherited | chosen | self._engine.environ)
-        return await self._stack.enter_async_context(child)
+        return inherited | chosen | self._engine.environ
 
     def _keep_key(self, server: Child) -> str:
         """The operator's key, printed once by the first server: kept so that the data can be looked at afterwards."""

@@ -23,6 +23,7 @@ from ...storage.sqlite_drivers import DriverName, has_wal_reset_bug, library_ver
 from ...storage.sqlite_restore import interrupted_restore
 from ...storage.transaction import Tx
 from ..session import operator
+from . import audit
 from .checks import Check, judged
 
 BACKWARDS_US: Final = 2_000_000
@@ -105,7 +106,7 @@ def _library(driver: DriverName) -> Check:
 
 async def _common(database: Database, settings: Settings, runtime: Runtime) -> list[Check]:
     living: list[Node] = await database.read(nodes.living, scope=operator())
-    checks = [await _nodes(database, living, settings, runtime), _clock(living, runtime)]
+    checks = [await _nodes(database, living, settings, runtime), _clock(living, runtime), await audit.look(database, settings)]
     if settings.operator_key is None:
         has_key = await database.read(api_keys.has_operator_key, scope=Scope(SYSTEM_TENANT))
         advice = "`netra serve` makes one at its first start, `netra key create --operator` another."

@@ -24,12 +24,12 @@ async def set_(place: Place, name: Annotated[str, typer.Argument(metavar="NAME",
 
     The file is a JSON object with `client_id`, `client_secrets` (one, or two while one is being changed), and `provider` (see `netra oauth
     providers`), `issuer` or `endpoints` (`token`, `authorize`, `revoke`, `device`); `parameters` of the provider; `auth`, `scopes`,
-    `replay_window_s`, `default_lifetime_s` and `idle_s` if they differ.
+    `replay_window_s`, `default_lifetime_s` and `idle_s` if they differ; `assertion` (with `key`) for `connect --by jwt-bearer`.
     """
     registration = read_object(file)
     async with entered(place) as door:
         shown = await door.set_client(name, registration)
-    place.output.document(shown, f"{name} is registered; {shown['client_secrets']} secrets are sealed")
+    place.output.document(shown, f"{name} is registered; secrets sealed: {shown['client_secrets']}")
 
 
 @command(clients, "list", TENANT)

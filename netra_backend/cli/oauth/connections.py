@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import webbrowser
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from enum import Enum
 from typing import Annotated, Any, Final
 
@@ -10,8 +14,9 @@ import typer
 from ..options import TENANT, Place, command
 from ..output import NO, OK, iso
 from . import app
+from .callback import Callback
 from .clients import File, read_object
-from .door import entered
+from .door import LocalDoor, entered
 
 LOOK_EVERY_S: Final = 0.5
 
@@ -23,6 +28,7 @@ class Way(Enum):
     LINK = "link"
     DEVICE = "device"
     OWN = "client-credentials"
+    SIGNED = "jwt-bearer"
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The connection's name.")]
@@ -52,18 +58,28 @@ async def connect(
     client: Annotated[str, typer.Argument(metavar="CLIENT", help="The registration to connect with.")],
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The connection's name; the client's if left out.")] = None,
     redirect_uri: Annotated[
-        str | None, typer.Option("--redirect-uri", metavar="URL", help="Where the user comes back to; the server's /oauth/callback.")
+        str | None,
+        typer.Option("--redirect-uri", metavar="URL", help="Where the user comes back to; the server, or this command while it waits."),
     ] = None,
-    by: Annotated[Way, typer.Option("--by", help="An address, a link to send, a code to type, or its own right.")] = Way.ADDRESS,
+    by: Annotated[
+        Way, typer.Option("--by", help="An address, a link to send, a code to type, its own right, or what it signs.")
+    ] = Way.ADDRESS,
     wait: Annotated[float, typer.Option("--wait", metavar="S", help="Seconds to wait for the user; 0 only prints the address.")] = 300,
+    open_: Annotated[bool, typer.Option("--open", help="Open the address in this host's browser, too.")] = False,
 ) -> int:
-    """Print where a user connects, and wait until it is done; exit 1 if it is not."""
+    """Send a user to a provider and wait for him.
+
+    Prints where he connects, and how the connection stands in the end; exit 1 if it is not made. Without --server he comes back to this
+    command itself, at an address of this host: his browser must run here, and the provider must allow such addresses.
+    """
     from ...kernel.clock import SystemClock
 
     clock = SystemClock()
-    async with entered(place) as door:
-        if by is Way.OWN:
-            made = await door.own(name or client, client)
+    async with entered(place) as door, AsyncExitStack() as stack:
+        if by is Way.ADDRESS and redirect_uri is None and wait and isinstance(door, LocalDoor):
+            redirect_uri = (await stack.enter_async_context(Callback(door.finish))).url
+        if by in {Way.OWN, Way.SIGNED}:
+            made = await door.own(name or client, client, by.value.replace("-", "_"))
             place.output.event(made, _words(made))
             return OK
         if by is Way.ADDRESS:
@@ -71,8 +87,11 @@ async def connect(
         else:
             begun = await (door.link if by is Way.LINK else door.device)(name or client, client)
         place.output.event(begun, _asked(begun))
+        if open_ and (address := begun.get("authorize_url") or begun.get("url") or begun.get("verification_uri")):
+            webbrowser.open(address)
         if not wait:
             return OK
+        stack.enter_context(_spinner(place, f"waiting for the user of {name or client}"))
         shown = await door.status(name or client)
         before = shown["generation"]
         ends = clock.monotonic() + wait
@@ -82,7 +101,23 @@ async def connect(
                 break
             await clock.sleep(LOOK_EVERY_S)
     place.output.event(shown, _words(shown))
-    return OK if shown["generation"] > before else NO
+    if shown["generation"] > before:
+        return OK
+    if shown["state"] != "failed":
+        place.output.note(f"nobody came back within {wait:g} s; send him again, and wait for longer with --wait")
+    return NO
+
+
+@contextmanager
+def _spinner(place: Place, words: str) -> Iterator[None]:
+    """That something is being waited for, where a person looks."""
+    if place.as_json or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(words):
+        yield
 
 
 @command(app, "list", TENANT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -44,8 +44,8 @@ class Door(Protocol):
         """What the user types, and where."""
         ...
 
-    async def own(self, name: str, client: str) -> Shape:
-        """The connection by the client's own right."""
+    async def own(self, name: str, client: str, grant: str) -> Shape:
+        """The connection by the client's own right, or by what it signs."""
         ...
 
     async def status(self, name: str) -> Shape:
@@ -89,10 +89,15 @@ class LocalDoor:
         return await self._vault.import_(None, name, client, tokens)
 
     async def connect(self, name: str, client: str, redirect_uri: str | None) -> Shape:
-        """See `Door.connect`. Nobody listens here, so the address that the user comes back to must be named."""
+        """See `Door.connect`. Nobody listens here once the command has ended, so where it does not wait the address must be named."""
         if redirect_uri is None:
-            raise UsageError("no address is named that the user comes back to", fix="Give --redirect-uri, or ask a server with --server.")
+            fix = "Give --redirect-uri, ask a server with --server, or wait for the user (no --wait 0)."
+            raise UsageError("no address is named that the user comes back to", fix=fix)
         return await self._vault.connect(None, name, client, redirect_uri)
+
+    async def finish(self, answer: Mapping[str, str]) -> Shape:
+        """A user came back with this."""
+        return await self._vault.callback(answer)
 
     async def link(self, name: str, client: str) -> Shape:
         """See `Door.link`. Nobody listens here who could open it."""
@@ -102,9 +107,9 @@ class LocalDoor:
         """See `Door.device`."""
         return await self._vault.device(None, name, client)
 
-    async def own(self, name: str, client: str) -> Shape:
+    async def own(self, name: str, client: str, grant: str) -> Shape:
         """See `Door.own`."""
-        return await self._vault.own(None, name, client)
+        return await self._vault.own(None, name, client, grant)
 
     async def status(self, name: str) -> Shape:
         """See `Door.status`. No worker runs here, so a device's code is asked for when somebody looks."""
@@ -172,9 +177,9 @@ class RemoteDoor:
         """See `Door.device`."""
         return await self._made(name, client, "device_code")
 
-    async def own(self, name: str, client: str) -> Shape:
+    async def own(self, name: str, client: str, grant: str) -> Shape:
         """See `Door.own`."""
-        return await self._made(name, client, "client_credentials")
+        return await self._made(name, client, grant)
 
     async def _made(self, name: str, client: str, grant: str) -> Shape:
         found: Shape = await self._client.post(*self._path, "connections", body={"name": name, "client": client, "grant": grant})

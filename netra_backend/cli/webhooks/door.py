@@ -29,6 +29,7 @@ class NewEndpoint:
     ordering: Ordering
     filter: str | None
     schedule: str | None = None
+    connection: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,11 @@ async def add(
     ordering: Annotated[Ordering, typer.Option("--ordering", help="What comes in one line, if anything.")] = "none",
     filter_: Annotated[str | None, typer.Option("--filter", metavar="EXPR", help="Only messages such as data.amount > 9.")] = None,
     schedule: Annotated[str | None, typer.Option("--schedule", metavar="S", help="Its own retries: 5s,5m,1h, or a preset's name.")] = None,
+    connection: Annotated[str | None, typer.Option("--connection", metavar="NAME", help="Send with this connection's token.")] = None,
 ) -> None:
     """Add an endpoint and print what a receiver verifies by: its secret, or its public key."""
     async with entered(place) as door:
-        made = await door.add_endpoint(NewEndpoint(url, uid, event_type or (), secret, key_kind, ordering, filter_, schedule))
+        made = await door.add_endpoint(NewEndpoint(url, uid, event_type or (), secret, key_kind, ordering, filter_, schedule, connection))
     place.output.document(made, f"{made['id']} takes messages; it verifies them with {made['secret']}")
 
 

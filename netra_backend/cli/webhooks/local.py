@@ -171,6 +171,7 @@ def _described(tenant: str, wanted: NewEndpoint) -> Endpoint:
         ordering=wanted.ordering,
         filter=check_filter(wanted.filter) if wanted.filter is not None else None,
         schedule=schedules.check(wanted.schedule) if wanted.schedule is not None else None,
+        auth=wanted.connection,
     )
 
 

@@ -111,6 +111,7 @@ class RemoteDoor:
             "ordering": wanted.ordering,
             "filter": wanted.filter,
             "retrySchedule": wanted.schedule,
+            "auth": {"connection": wanted.connection} if wanted.connection is not None else None,
         }
         body = {name: value for name, value in given.items() if value is not None}
         made: Shape = await self._client.post(*self._app, "endpoint", body=body)

@@ -14,6 +14,8 @@ class Driver(ABC):
     """One caller's connection. A synchronous kind never suspends in any of these."""
 
     asynchronous: ClassVar[bool] = False
+    drops_hooks: ClassVar[bool] = False
+    """Whether the framework lets go of what `on_commit` was given at a rollback, and not before."""
     recipe: ClassVar[str]
     """How its user begins a transaction."""
 

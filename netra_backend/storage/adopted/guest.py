@@ -171,6 +171,7 @@ class AsyncSqlalchemySession(Sqlalchemy):
 class DjangoConnection(Guest):
     """`django.db.connection`, inside `transaction.atomic()`."""
 
+    drops_hooks = True
     recipe = "with transaction.atomic():"
 
     async def _resolve(self) -> Any:

@@ -73,6 +73,11 @@ class AdoptedTx(Tx, ABC):
         self._inside: object = None
         self._entered = False
         self._failed: NetraError | None = None
+        self._after_let_go: list[Callable[[], None]] = []
+
+    def after_let_go(self, callback: Callable[[], None]) -> None:
+        """See `Tx.after_let_go`."""
+        self._after_let_go.append(callback)
 
     async def all(self, statement: Statement, **params: Any) -> list[Row]:
         """See `Tx.all`."""
@@ -113,7 +118,9 @@ class AdoptedTx(Tx, ABC):
                 self._emissions = []
                 self._after_commit = []
                 self._after_rollback = []
-        self.driver.on_commit(self._host.wake)
+                let_go, self._after_let_go = self._after_let_go, []
+        watched = let_go and self.driver.drops_hooks
+        self.driver.on_commit(_Hook(self._host.wake, let_go) if watched else self._host.wake)
 
     @abstractmethod
     async def _check_engine(self) -> None:
@@ -271,3 +278,18 @@ class AdoptedTx(Tx, ABC):
     def _require_whole(self) -> None:
         if self._failed is not None:
             raise self._failed
+
+
+class _Hook:
+    """What a framework is given to call after the commit. One that it drops uncalled tells that there was none."""
+
+    def __init__(self, wake: Callable[[], None], let_go: list[Callable[[], None]]) -> None:
+        self._wake = wake
+        self._let_go = let_go
+
+    def __call__(self) -> None:
+        self._let_go = []
+        self._wake()
+
+    def __del__(self) -> None:
+        run_callbacks(self._let_go)

@@ -17,8 +17,8 @@ from netra_backend.storage.statements import parse
 from ..support.postgres import OWNER
 from ..support.storage import ACME, SYSTEM, connected, query
 
-FREE_COLUMNS = {"created_us", "updated_us"}
-"""Columns of an audited table that record when, not what: a change of them alone is no decision."""
+FREE_COLUMNS = {"created_us", "updated_us", "granted_us", "ended_us", "actor", "ended_by", "dropped", "last_seq"}
+"""Columns of an audited table that record when, by whom or how much, not what: a change of them alone is no decision."""
 
 COLUMNS = {
     "sqlite": """-- name: columns
@@ -77,7 +77,7 @@ update netra_audit_entry set actor = 'nobody';
 -- name: entry_delete
 delete from netra_audit_entry;
 -- name: entry_replaced
-insert or replace into netra_audit_entry select tenant, id, at_us, 'nobody', action, target_table, target, outcome, trace_id, span_id, before, after from netra_audit_entry;
+insert or replace into netra_audit_entry select tenant, id, at_us, 'nobody', action, target_table, target, outcome, trace_id, span_id, before, after, personal from netra_audit_entry;
 -- name: use_delete
 delete from netra_audit_use;
 -- name: use_update
@@ -267,7 +267,10 @@ async def test_every_audited_table_has_its_reference_and_its_triggers(schema):
 
 
 def _asks_for_a_tombstone(sql):
-    return "old.deleted_us is null" in sql or "execute function netra_audit_tombstone()" in sql
+    """Or refuses every deletion, of a table whose rows stay."""
+    functions = "execute function netra_audit_tombstone()", "execute function netra_audit_never_deleted()"
+    said = "old.deleted_us is null", "is never deleted", *functions
+    return any(words in sql for words in said)
 
 
 def _watched(sql):

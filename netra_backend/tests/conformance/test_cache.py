@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
@@ -16,7 +16,8 @@ from netra_backend.resilience.single_flight import FlightOfItself
 from netra_backend.storage import log
 
 from ..support.adopting import settings_of
-from ..support.storage import SYSTEM, database_url, eventually
+from ..support.cache.race import raised, version_of
+from ..support.storage import SYSTEM, database_url, eventually, let_run
 
 
 @asynccontextmanager
@@ -194,6 +195,26 @@ async def test_many_callers_of_a_cold_key_cause_one_load(netra):
     assert source.reads == 1
 
 
+async def test_no_more_loads_than_were_allowed_are_in_progress(engine, prepared):
+    async with opened(engine, prepared, 1, cache_loads=3) as (netra,):
+        inside, most, go_on = [], [], asyncio.Event()
+
+        async def load():
+            inside.append(1)
+            most.append(len(inside))
+            await go_on.wait()
+            inside.pop()
+            return 1
+
+        with netra.scope(tenant="acme"):
+            asking = [asyncio.create_task(netra.cache.get_or_load(f"k{number}", load, ttl=60)) for number in range(10)]
+            await eventually(lambda: len(inside) == 3)
+            await let_run(50)
+            go_on.set()
+            assert await asyncio.gather(*asking) == [1] * 10
+        assert max(most) == 3
+
+
 async def test_a_key_is_its_tenants_own_and_without_a_tenant_there_is_none(netra):
     source = Source()
     await source.get(netra)
@@ -224,6 +245,33 @@ async def test_a_value_that_is_set_replaces_the_one_of_every_process_and_a_delet
     assert await one.cache.get("k", "nothing") == "nothing"
 
 
+async def test_of_two_processes_that_set_a_key_at_once_the_last_in_the_log_keeps_its_value_and_the_other_none(both):
+    one, two = both
+    for each in both:
+        await each.cache.position()  # follows the log from now on
+    for first, second in ((one, two), (two, one)):
+        tokens = [await each.write(begin_set, each, tenant="acme") for each in (first, second)]
+        for each, token, value in ((first, tokens[0], "first"), (second, tokens[1], "second")):
+            await each.cache.end_set(token, {"k": value, "other": value}, ttl=60)
+        assert [await each.cache.get("k") for each in (first, second)] == [None, "second"]
+
+
+async def begin_set(tx, netra):
+    return await netra.cache.begin_set(tx, "k", "other")
+
+
+async def test_many_are_set_by_one_event_and_a_touched_one_has_another_ttl_and_its_dependencies(netra):
+    await netra.cache.set_many({"a": 1, "b": 2}, ttl=5, depends_on=["org:7"])
+    assert netra.cache.node.applied == 1
+    assert not await netra.cache.touch("none", ttl=60)
+    assert await netra.cache.touch("a", ttl=1000)
+    kept = await netra.cache.kept("a")
+    assert (kept.value, kept.deps, 800 < kept.left_s <= 1000) == (1, ("org:7",), True)
+    await netra.write(invalidate, netra)
+    assert await netra.cache.get_many(["a", "b"]) == {}
+    assert await netra.cache.kept("a") is None
+
+
 async def test_inside_a_held_transaction_what_is_kept_is_served_and_nothing_is_loaded(netra):
     source = Source()
     await source.get(netra)
@@ -242,7 +290,7 @@ async def test_a_process_that_cannot_look_serves_nothing_once_its_lease_has_ende
             netra.cache.node.lease_until = 0.0
             netra.database.read = refused
             assert await source.get(netra) == 1
-            assert source.reads == 2
+            assert (source.reads, netra.cache.tiers()["bypassed"]) == (2, 1)
             del netra.database.read
             await netra.cache.follower.look()
             assert (await source.get(netra), source.reads) == (1, 2)
@@ -427,3 +475,66 @@ async def test_the_tier_keeps_to_its_limit_and_nothing_heavier_than_a_tenth(engi
             assert node.tier.used_bytes <= 1 << 20
         assert node.tier.evictions > 1000
         assert node.fill("acme|heavy", Value("x" * 200_000, frozenset(), 1e12, 1e12), node.begin(0)) is None
+
+
+async def test_what_is_kept_reflects_every_transaction_up_to_its_position(both):
+    """C2: what was read before an event is never kept under the position behind it, however long the load took."""
+    one, two = both
+    source, reading, go_on = Source(), asyncio.Event(), asyncio.Event()
+
+    async def slow():
+        value = await source.read()
+        reading.set()
+        await go_on.wait()
+        return value
+
+    await two.cache.position()
+    loading = asyncio.create_task(two.cache.get_or_load("card", slow, ttl=60, depends_on=["org:7"]))
+    await reading.wait()
+    await one.write(invalidate, one, "org:8", tenant="acme")
+    await eventually(lambda: has_applied(two, 1))
+    before = two.cache.node.begin(two.cache.monotonic())
+    go_on.set()
+    await loading
+    entry = two.cache.node.tier.entries["acme|card"]
+    assert entry.p == 0 < before.p  # as of when its load began, and not as of when it was kept
+    source.value = 2
+    await one.write(invalidate, one, tenant="acme")
+    await eventually(lambda: has_applied(two, 2))
+    assert await source.get(two) == 2
+    assert two.cache.node.tier.entries["acme|card"].p == 2
+
+
+async def has_applied(netra, count):
+    await netra.cache.follower.look()
+    return netra.cache.node.applied >= count
+
+
+async def test_at_rest_each_hit_in_each_process_is_what_the_database_says(both):
+    """C11, with events of several writers at once, rolled back ones among them, while both processes load."""
+    keys = [f"k{number}" for number in range(6)]
+
+    async def read(netra, key):
+        return await netra.cache.get_or_load(key, lambda: netra.database.read(version_of, key, scope=SYSTEM), ttl="1h")
+
+    async def write(netra, number):
+        for at in range(8):
+            with suppress(KeyError):
+                await netra.write(raised_or_not, netra, keys[(number + at) % len(keys)], at % 4 == 3, tenant="acme")
+            await read(both[at % 2], keys[at % len(keys)])
+
+    await asyncio.gather(*(write(netra, number) for number, netra in enumerate([*both, *both])))
+    await eventually(lambda: drained(both))
+    for netra in both:
+        await netra.cache.follower.look()
+        for key in keys:
+            await read(netra, key)
+        truth = {key: await netra.database.read(version_of, key, scope=SYSTEM) for key in keys}
+        assert await netra.cache.get_many(keys) == truth
+        assert sum(truth.values()) == 4 * 6
+
+
+async def raised_or_not(tx, netra, key, fails):
+    await raised(tx, netra, key)
+    if fails:
+        raise KeyError

@@ -26,13 +26,13 @@ FAR_US = 10**18
 READS = {
     "store.client_named", "store.client_of", "store.client_of_connection", "store.clients", "store.connection_named",
     "store.connection_and_client", "store.connections", "store.current", "store.due", "store.generations", "store.spool_key",
-    "flows.found", "flows.get", "flows.look", "flows.overdue", "flows.due_polls",
+    "flows.found", "flows.get", "flows.look", "flows.overdue", "flows.due_polls", "flows.ended",
 }  # fmt: skip
 HERE = {
     "store.set_client", "store.import_grant", "store.replace", "store.fail", "store.begin", "store.send_again", "store.give_up",
     "store.doubt", "store.reject", "store.commit", "store.revoke", "store.note_reading",
     "flows.begin", "flows.consume", "flows.commit", "flows.end", "flows.expire", "flows.follow", "flows.take_poll",
-    "flows.poll_later",
+    "flows.poll_later", "flows.trim",
 }  # fmt: skip
 """`replace` and `fail` are steps of verbs that are here, `note_reading` inserts one row with an id of its own."""
 
@@ -161,7 +161,7 @@ async def test_an_attempt_is_given_up_once(pair):
     lease = await a_lease(pair[0])
 
     async def give_up(tx):
-        return await store.give_up(tx, SEALER, lease, 60.0, keep_intent=False)
+        return await store.give_up(tx, SEALER, lease, 60.0, keep_intent=False, tried=[("http://one/token", "connect")])
 
     found = await both(pair, give_up)
     assert [(each.holder, each.attempt_fp) for each in found] == [(None, None)] * 2
@@ -244,8 +244,16 @@ async def test_a_devices_code_is_asked_for_by_one(pair):
 async def test_a_codes_tokens_are_committed_once(pair):
     flow = await a_flow(pair[0])
     await pair[0].write(flows.consume, SEALER, flow, scope=ACME)
-    found = await both(pair, flows.commit, SEALER, flow, grant(1))
+    connection = (await pair[0].read(flows.get, SEALER, flow, scope=ACME)).connection
+    found = await both(pair, flows.commit, SEALER, flow, connection, grant(1))
     assert [(each.state, each.generation) for each in found] == [("active", 1)] * 2
+
+
+async def test_a_way_that_ended_is_deleted_once_and_one_that_is_open_is_not(pair):
+    flow = await a_flow(pair[0])
+    assert await both(pair, flows.trim, [flow]) == [0, 0]
+    await pair[0].write(flows.end, SEALER, flow, "failed", "one", scope=ACME)
+    assert sorted(await both(pair, flows.trim, [flow])) == [0, 1]
 
 
 async def test_a_way_ends_once(pair):

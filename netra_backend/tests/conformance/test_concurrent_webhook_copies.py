@@ -23,21 +23,25 @@ OPERATOR = system_scope("operator")
 PACKAGE = Path(__file__).parents[2]
 
 READS = {
-    "api_keys.by_hash", "api_keys.has_operator_key", "api_keys.page", "endpoints.changed", "endpoints.current_snapshot",
+    "api_keys.by_hash", "debug_marks.of", "api_keys.has_operator_key", "api_keys.page", "endpoints.changed", "endpoints.current_snapshot",
     "endpoints.event_types", "endpoints.get", "endpoints.get_event_type", "endpoints.live_secrets", "endpoints.page",
     "endpoints.public_keys", "lines.waiting_heads",
-    "endpoints.snapshot", "health.counts", "health.health_of", "health.unwell", "health.with_health", "log.cursor", "log.last_seq", "log.read_after", "nodes.is_live", "nodes.living", "search.attempts_of_endpoint", "search.attempts_of_message", "search.destinations",
+    "endpoints.snapshot", "health.counts", "health.health_of", "health.turns", "health.unwell", "health.with_health", "log.cursor", "log.last_seq", "log.read_after", "meta.known_install_id", "nodes.is_live", "nodes.living", "search.attempts_of_endpoint", "search.attempts_of_message", "search.destinations",
     "search.messages", "search.messages_by_id", "search.messages_of_endpoint", "search.outcomes_of_endpoint", "search.queue", "search.states_of_endpoint", "store.attempt", "store.attempts_of_endpoint",
     "store.attempts_of_message", "store.dead_letters", "store.deliveries", "store.delivery", "store.due_lanes", "store.message",
     "store.message_of_event_id", "store.messages", "store.owned_by", "store.owners", "retention.next_tenant", "retention.next_tenant_with_lines",
-    "expunge.next_tenant_to_erase", "operators.dead_filter", "quotas.queued", "tasks.claimable", "tasks.get", "tasks.look", "tasks.page", "tasks.page_of_all",
+    "expunge.next_tenant_to_erase", "operators.dead_filter", "quotas.queued", "quotas.waiting", "tasks.claimable", "tasks.get", "tasks.look", "tasks.page", "tasks.page_of_all",
     "tasks.tenant_of", "tasks.writers_in_progress", "tenants.by_name", "tenants.find", "tenants.get", "tenants.name_is_free", "tenants.page",
 }  # fmt: skip
 ELSEWHERE = {
+    "spans.append": "part of every case that is traced: a row of its own, under a new id",
+    "spans.put": "test_traces: a span that is stored already stays as it is",
     "api_keys.create": "test_concurrent_copies: two keys made at once are two",
     "api_keys.end_portal": "loops over api_keys.expire, which is a case",
     "api_keys.revoke_all": "loops over api_keys.revoke, which is a case",
     "audit_append.audit_append": "part of every case that changes an audited row",
+    "debug_marks.mark": "test_concurrent_debug_copies: as mark_rows, for rows of one tenant",
+    "debug_marks.mark_rows": "test_concurrent_debug_copies: two rows marked at once have each its own",
     "endpoints.create": "test_webhook_endpoints: two creations at once with one uid make one endpoint",
     "endpoints.update": "test_webhook_endpoints: two updates at once both happen",
     "endpoints.bury": "test_webhook_endpoints: two deletions at once find one endpoint",

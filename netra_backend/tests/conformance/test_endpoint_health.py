@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from netra_backend.kernel.scope import Scope
 from netra_backend.resilience.circuit_breaker import CLOSED, Breaker
 from netra_backend.storage.audit_append import Q as AUDIT
 from netra_backend.storage.outbox import Q as OUTBOX
@@ -159,6 +160,38 @@ async def test_the_prober_gets_the_one_delivery_that_was_due_for_longest(databas
     assert await health_of(database, endpoint) == wanted(endpoint, node)[2]
     assert [(await row(database, endpoint, message)).state for message in messages] == ["leased", "due", "due"]
     assert await claimed(database, await live_node(database), endpoint) == []
+
+
+async def test_each_change_of_the_phase_is_kept_with_its_time_whoever_makes_it_and_nothing_else_is(database):
+    endpoint, node = await opened(database), await live_node(database)
+    await due(database, endpoint, 2)
+    await take(database, node, wanted(endpoint, node))
+    await database.write(probes.give_up, [lane_of(endpoint)], node, scope=SYSTEM)
+    found = await turns_of(database, endpoint)
+    assert found == [("open", found[0].at_us), ("half_open", 5_000), ("open", 1_000)]
+    given_up = (await health_of(database, endpoint)).breaker
+    slow = Breaker(since_us=9_000, openings=1, limit=1)
+    await settle(database, news(endpoint, EndpointHealth(given_up), EndpointHealth(slow)))
+    await settle(database, news(endpoint, EndpointHealth(slow), EndpointHealth(replace(slow, limit=2))))
+    assert (await turns_of(database, endpoint))[0] == ("closed", 9_000)
+    await settle(database, news(endpoint, EndpointHealth(replace(slow, limit=2)), EndpointHealth(FOR_EVER)))
+    await database.write(endpoints.disable, *lane_of(endpoint), "it was asked for", scope=SYSTEM)
+    assert [each.phase for each in await turns_of(database, endpoint)] == ["closed", "open", "closed", "open", "half_open", "open"]
+
+
+async def test_of_a_breaker_that_turns_without_end_the_newest_hundred_are_kept(database):
+    endpoint, before = await endpoint_of(database), WELL
+    for number in range(1, 131):
+        after = EndpointHealth(Breaker("open" if number % 2 else "closed", 10**15 + number, 2**60))
+        await settle(database, news(endpoint, before, after))
+        before = after
+    found = await turns_of(database, endpoint)
+    assert 100 <= len(found) < 130
+    assert [each.at_us - 10**15 for each in found] == [*range(130, 130 - len(found), -1)]
+
+
+async def turns_of(database, endpoint):
+    return await database.read(health.turns, endpoint.id, scope=Scope(endpoint.tenant, "tester"))
 
 
 async def test_of_two_processes_at_once_one_takes_the_probe(pair):

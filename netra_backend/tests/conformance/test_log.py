@@ -339,3 +339,18 @@ async def test_what_an_error_kept_in_the_outbox_is_sequenced_without_another_com
             await leader._lead()
         await leader._lead()
         assert await database.read(log.last_seq, "events", scope=SYSTEM) == 1
+
+
+async def test_a_leader_that_is_hurried_without_end_stops_when_it_is_told(database):
+    """A cancellation may come at any of its waits, also while it clears away the one before."""
+    async with member(database) as node:
+        for turns in range(12):
+            leader = LogLeader(database, node, Runtime())
+            leader.leads = True
+            leader.start()
+            for _ in range(turns):
+                await asyncio.sleep(0.0005)
+                leader.hurry()
+            async with asyncio.timeout(20):
+                await leader.stop()
+            assert leader.hurry not in database.on_wake

@@ -31,6 +31,12 @@ insert into a values (';');
 """
 
 
+A_CONNECTION = """insert into netra_connection
+  (tenant, id, name, client, state, generation, fence, attempt_at, attempts, failures, created_us, updated_us, kind)
+values (:tenant, :id, :name, x'00', 'active', 1, 0, 0, 0, 0, 1, 1, :kind)"""
+KINDS = {"a": None, "b": "client_credentials", "c": "api_key"}
+
+
 def connected(engine, folder):
     return new_database(engine, folder)._connect()
 
@@ -71,6 +77,27 @@ async def test_several_that_migrate_at_once_apply_each_migration_once(engine, tm
     databases = [new_database(engine, tmp_path) for _ in range(4)]
     applied = await asyncio.gather(*(asyncio.to_thread(database.migrate) for database in databases))
     assert sorted(migration.number for done in applied for migration in done) == [m.number for m in migrations("sqlite")]
+
+
+def test_connections_keep_their_kind_when_its_column_is_made_anew(engine, tmp_path, monkeypatch):
+    """0027: SQLite changes no check in place."""
+    before = [each for each in migrations("sqlite") if each.number < 27]
+    with monkeypatch.context() as patched:
+        patched.setattr(migrate, "migrations", lambda _: before)
+        assert new_database(engine, tmp_path).migrate() == before
+    connection = connected(engine, tmp_path)
+    connection.run("pragma foreign_keys = off")
+    connection.run("drop trigger netra_connection_audit_insert")  # nobody decides anything here
+    for name, kind in KINDS.items():
+        connection.run(A_CONNECTION, {"tenant": "acme", "id": name.encode(), "name": name, "kind": kind})
+    connection.close()
+    assert [each.number for each in new_database(engine, tmp_path).migrate()][:1] == [27]
+    connection = connected(engine, tmp_path)
+    assert dict(connection.run("select name, kind from netra_connection where tenant = :tenant", {"tenant": "acme"})) == KINDS
+    connection.run("pragma foreign_keys = off")
+    with pytest.raises(DatabaseError):
+        connection.run(A_CONNECTION, {"tenant": "acme", "id": b"e", "name": "e", "kind": "other"})
+    connection.close()
 
 
 def test_a_migration_that_fails_leaves_nothing_of_itself(engine, tmp_path, monkeypatch):

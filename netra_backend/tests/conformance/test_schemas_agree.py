@@ -20,6 +20,8 @@ ONLY_SQLITE = {
 ONLY_POSTGRES = {
     ("netra_audit_entry", "netra_audit_entry_stays_whole"): "truncate fires no delete trigger; SQLite has no truncate",
     ("netra_audit_use", "netra_audit_use_stays_whole"): "as above",
+    ("netra_audit_tile", "netra_audit_tile_stays_whole"): "as above",
+    ("netra_audit_page", "netra_audit_page_stays_whole"): "as above",
 }
 
 

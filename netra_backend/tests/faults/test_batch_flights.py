@@ -15,9 +15,9 @@ from examples.flights.__main__ import rows_of, unpack
 from examples.flights.tables import TABLES
 
 from ..support.batches import BatchWorld
+from ..support.places import place_of
 from ..support.world import TENANT
 from ..support.zygote import until
-from .test_batch_kills import place_of
 
 ROWS = int(os.environ.get("NETRA_FLIGHT_ROWS", "2500"))
 """Of 336,776; `make soak PART=batch` asks for all."""

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from ..support.batches import ENDED, LINGERED_S, BatchWorld
-from ..support.places import Shared
+from ..support.places import Shared, place_of
+from ..support.world import TENANT
 from ..support.zygote import until
 from .test_kills import FAILPOINTS
 
-OF_BATCHES = [name for name in FAILPOINTS if name.startswith("batch.")]
+OF_SCHEDULES = [name for name in FAILPOINTS if name.startswith("batch.schedule_")]
+OF_BATCHES = [name for name in FAILPOINTS if name.startswith("batch.") and name not in OF_SCHEDULES]
 NTH = {
     "batch.planned_before_commit": 1,
     "batch.claimed_before_commit": 1,
@@ -28,14 +30,6 @@ ITEMS = 600
 KILLS = int(os.environ.get("NETRA_KILLS", "10"))
 """Random kills per cell; `make soak PART=batch` asks for more."""
 SEED = int(os.environ.get("NETRA_KILL_SEED", "1"))
-
-
-def place_of(engine, request):
-    """Where such a world keeps its data; None for its own file."""
-    if engine == "sqlite":
-        return None
-    server = request.getfixturevalue("postgres_server")
-    return Shared(server, server.create_database())
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -71,6 +65,36 @@ def test_a_process_killed_at_a_failpoint_loses_and_doubles_nothing(world, failpo
     world.children.remove(victim)
     world.start()
     world.verify(run, ITEMS)
+
+
+@pytest.mark.parametrize("failpoint", [name for name in OF_BATCHES if name != "batch.released_before_commit"])
+def test_four_processes_killed_at_a_failpoint_lose_and_double_nothing(world, failpoint):
+    """Every one of them dies there the first time that it comes by, as far as the run lasts."""
+    world.kill_all()
+    run = world.begin(2 * ITEMS, f"four at {failpoint}", partitions=8)
+    for _ in range(4):
+        world.start(f"{failpoint}=kill")
+    until(lambda: world.deaths(), f"nobody dies at {failpoint}")
+    world.fill(4)
+    world.verify(run, 2 * ITEMS)
+
+
+@pytest.mark.parametrize("failpoint", OF_SCHEDULES)
+def test_a_process_killed_while_it_fires_a_schedule_leaves_one_run_for_the_time(world, failpoint):
+    world.kill_all()
+    victim = world.start(f"{failpoint}=kill")
+    world.client.ask("schedule_now", tenant=TENANT, name=failpoint, job="numbers", params={"n": ITEMS})
+    assert victim.died() == 9, victim.last_words()
+    world.children.remove(victim)
+    world.fill(2)
+
+    def fired():
+        return [run["run"] for run in world.client.ask("runs", tenant=TENANT) if run["key"].startswith(f"cron:{failpoint}:")]
+
+    until(fired, "it is fired by another one")
+    (run,) = fired()
+    world.verify(run, ITEMS)
+    assert fired() == [run]
 
 
 def return_of_a_partition(world):
@@ -193,13 +217,34 @@ def test_a_paused_run_does_no_work_and_goes_on_where_it_stood(small_world):
     world.verify(run, ITEMS)
 
 
-def test_a_server_that_ends_every_connection_costs_no_item(zygote, tmp_path, postgres_server):
-    """What a restart of PostgreSQL does to the processes, five times in one run."""
+@pytest.mark.parametrize("how", ["fast", "immediate", "terminated"])
+def test_a_server_that_comes_and_goes_costs_no_item(zygote, tmp_path, postgres_server, how):
+    """PostgreSQL restarted, crashed, or with every connection ended, in the middle of a run: the same processes go on."""
     with closing(BatchWorld(zygote, tmp_path, Shared(postgres_server, postgres_server.create_database()))) as world:
         world.fill(2)
-        n = 3 * ITEMS
+        n, bouts = 3 * ITEMS, 5 if how == "terminated" else 2
         run = world.begin(n, "cut", partitions=2)
-        for cut in range(1, 6):
-            until(lambda: world.has_come(run, n * cut // 8), f"it goes on after {cut - 1} cuts", 60)  # noqa: B023
-            postgres_server.terminate_backends(world.place.name)
+        for bout in range(1, bouts + 1):
+            until(lambda: world.has_come(run, n * bout // (bouts + 2)), f"it goes on after {bout - 1} times", 60)  # noqa: B023
+            if how == "terminated":
+                postgres_server.terminate_backends(world.place.name)
+            else:
+                postgres_server.restart(how)
         world.verify(run, n)
+        assert [child.has_ended() for child in world.children] == [False, False]
+
+
+def test_processes_stopped_past_their_lease_at_any_moment_lose_and_double_nothing(small_world, request):
+    """SIGSTOP whenever it is, SIGCONT once it was declared dead; on SQLite it may hold the one writer, and then nobody can do that."""
+    world, chance = small_world, random.Random(f"{SEED}/{request.node.name}")
+    world.fill(2)
+    n = 6 * ITEMS
+    run = world.begin(n, "stopped", partitions=2)
+    for bout in range(1, 4):
+        until(lambda: world.has_come(run, n * bout // 6 + chance.randrange(100)), f"it goes on after {bout - 1} stops", 60)  # noqa: B023
+        sleeper = chance.choice(world.children)
+        life = sleeper.ask("node")
+        sleeper.freeze()
+        world.declared_dead(life)
+        sleeper.thaw()
+    world.verify(run, n)

@@ -24,7 +24,7 @@ import netra_backend
 from netra_backend.kernel.failpoints import CATALOGUE
 
 from ..support.ledgers import Counts
-from ..support.places import Shared
+from ..support.places import Shared, place_of
 from ..support.world import TENANT, World
 from ..support.zygote import Child, Died, until
 
@@ -37,8 +37,11 @@ DECLARED = {
 }
 FAILPOINTS = sorted(name for names in DECLARED.values() for name in names)
 """Read from the source: importing everything at collection would take longer than the kills."""
-OF_WEBHOOKS = [name for name in FAILPOINTS if not name.startswith(("batch.", "oauth.", "webhooks.task_"))]
-"""What this scenario reaches; those of batches, of operators' tasks and of the vault have files of their own."""
+OF_WEBHOOKS = [
+    name for name in FAILPOINTS if not name.startswith(("audit.", "batch.", "oauth.", "sso.", "debug.", "kpi.", "webhooks.task_"))
+]
+"""What this scenario reaches; those of the audit trail, batches, KPIs, debug sessions, operators' tasks, the vault and
+single sign-on have files of their own."""
 
 KILLS = int(os.environ.get("NETRA_KILLS", "3"))
 """Random kills per cell; `make soak PART=webhooks` asks for more."""
@@ -63,14 +66,6 @@ def world(request, zygote, tmp_path_factory):
     with closing(World(zygote, tmp_path_factory.mktemp("world"), place=place_of(engine, request))) as world:
         world.processes = int(processes)
         yield world
-
-
-def place_of(engine, request):
-    """Where such a world keeps its data; None for its own file."""
-    if engine == "sqlite":
-        return None
-    server = request.getfixturevalue("postgres_server")
-    return Shared(server, server.create_database())
 
 
 def settled(world: World) -> Counts:

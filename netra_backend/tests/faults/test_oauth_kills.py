@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
+from joserfc.jwk import ECKey
 
-from ..support.places import Shared
+from ..support.places import place_of
 from ..support.vault_world import TENANT, TTL_S, VaultWorld
 from ..support.zygote import Died, until
 from .test_kills import FAILPOINTS
 
-OF_THE_VAULT = [name for name in FAILPOINTS if name.startswith("oauth.") and not name.startswith("oauth.code_")]
+OF_WAYS = ("oauth.code_", "oauth.link_", "oauth.device_", "oauth.flows_")
+OF_THE_VAULT = [name for name in FAILPOINTS if name.startswith("oauth.") and not name.startswith(OF_WAYS)]
 OF_CODES = ["oauth.code_consumed_before_commit", "oauth.code_before_send", "oauth.spooled_before_commit"]
+OF_DEVICES = ["oauth.device_turn_before_commit", "oauth.device_turn_before_ask", "oauth.spooled_before_commit"]
 AFTER_A_FAULT = {
     "oauth.answered_before_noted": "503",
     "oauth.given_up_before_commit": "429@1",
@@ -23,15 +28,15 @@ AFTER_A_FAULT = {
 }
 """What the provider must do for a failpoint to be reached."""
 
-KILLS = int(os.environ.get("NETRA_KILLS", "5"))
+REACHED_BY_A_SUCCESS = [
+    "oauth.leased_before_commit",
+    "oauth.intent_before_send",
+    "oauth.spooled_before_commit",
+    "oauth.granted_before_commit",
+    "oauth.committed_before_unspooled",
+]
+KILLS = int(os.environ.get("NETRA_KILLS", "10"))
 SEED = int(os.environ.get("NETRA_KILL_SEED", "1"))
-
-
-def place_of(engine, request):
-    if engine == "sqlite":
-        return None
-    server = request.getfixturevalue("postgres_server")
-    return Shared(server, server.create_database())
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -63,6 +68,31 @@ def test_a_process_killed_at_a_failpoint_loses_no_grant(world, failpoint, profil
     stats = provider.ask("stats")
     assert stats["superseded"] == []
     assert stats["most_in_flight"] == 1
+
+
+@pytest.mark.parametrize("failpoint", ["oauth.intent_before_send", "oauth.spooled_before_commit", "oauth.granted_before_commit"])
+def test_a_process_killed_while_it_asks_by_an_assertion_leaves_a_connection_that_goes_on(world, failpoint):
+    """The same protocol: the next process commits what was read, or signs anew; no assertion is sent twice."""
+    provider = world.provider("strict")
+    key = ECKey.generate_key("P-256")
+    provider.ask("control", trusted={"service": key.as_dict(private=False)})
+    signs = {"key": json.dumps(key.as_dict(private=True)), "issuer": "service"}
+    first = world.start()
+    first.ask("register", tenant=TENANT, registration=provider.ask("registration", changes={"client_secrets": [], "assertion": signs}))
+    assert first.ask("own", tenant=TENANT, name="service", grant="jwt_bearer")["generation"] == 2
+    world.stop(first)
+    victim = world.start(f"{failpoint}=kill")
+    victim.tell("refresh", tenant=TENANT, name="service")
+    world.died(victim)
+    survivor = world.start()
+    token = until(lambda: (found := survivor.ask("refresh", tenant=TENANT, name="service")).get("access_token") and found, "a token")
+    assert not token["stale"]
+    assert survivor.ask("status", tenant=TENANT, name="service")["state"] == "active"
+    stats = provider.ask("stats")
+    assert {line["status"] for line in stats["requests"]} == {200}
+    assert stats["most_in_flight"] == 1
+    answers = len(stats["requests"])
+    assert token["generation"] - 1 == answers  # each answer that was read is a generation
 
 
 def test_a_successor_that_was_read_is_committed_by_the_next_start(world):
@@ -165,7 +195,47 @@ def test_random_kills_lose_no_grant(world, profile, request):
     assert not token["stale"]
     status = survivor.ask("status", tenant=TENANT, name="user")
     assert status["state"] == "active"
-    assert provider.ask("stats")["most_in_flight"] <= 2  # one that was killed may still be answered when the next one asks
+    stats = provider.ask("stats")
+    assert stats["most_in_flight"] <= 2  # one that was killed may still be answered when the next one asks
+    evidence(request, KILLS, stats, status["generation"], lost=int(status["state"] != "active" or token["stale"]))
+
+
+@pytest.mark.parametrize("profile", ["strict", "access-dies"])
+def test_random_kills_at_failpoints_lose_no_grant_of_a_provider_that_takes_no_token_twice(world, profile, request):
+    """Every successor that was read is the parent of the next: as many generations as answers, and no token sent twice."""
+    chance = random.Random(f"{SEED}/{request.node.name}")
+    provider = world.provider(profile, lifetime_s=3600)
+    world.connect(provider, "user")
+    for _ in range(KILLS):
+        victim = world.start(f"{chance.choice(REACHED_BY_A_SUCCESS)}@{chance.randint(1, 3)}=kill")
+        until(lambda: _died_of(victim), "it died of a refresh")  # noqa: B023
+        until(victim.has_ended, "it is gone")
+        world.children.remove(victim)
+    survivor = world.start()
+    token = survivor.ask("refresh", tenant=TENANT, name="user")
+    assert not token["stale"]
+    stats = provider.ask("stats")
+    answers = sum(line["status"] == 200 for line in stats["requests"])
+    assert (stats["superseded"], stats["most_in_flight"], answers) == ([], 1, token["generation"] - 1)
+    evidence(request, KILLS, stats, token["generation"], lost=answers + 1 - token["generation"])
+
+
+def evidence(request, kills, stats, generation, lost):
+    """For the soak: what this cell did."""
+    path = os.environ.get("NETRA_EVIDENCE")
+    if path:
+        cell = request.node.name.partition("[")[2].rstrip("]")
+        facts = {"kills": kills, "requests": len(stats["requests"]), "generation": generation, "lost": lost}
+        with Path(path).open("a") as file:
+            file.write(json.dumps({"cell": cell, **facts, "superseded": len(stats["superseded"])}) + "\n")
+
+
+def _died_of(victim):
+    try:
+        victim.ask("refresh", tenant=TENANT, name="user")
+    except Died:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("failpoint", OF_CODES)
@@ -189,6 +259,56 @@ def test_a_process_killed_while_it_redeems_a_code_sends_it_once_at_most(world, f
     sent = [line["grant"] for line in provider.ask("stats")["requests"]]
     assert len(sent) == len(set(sent)) == 1
     renewed(survivor, "new", {2})
+
+
+def registered(world):
+    """A provider, and a process that is registered there."""
+    provider = world.provider("strict")
+    provider.ask("approve")
+    first = world.start()
+    first.ask("register", tenant=TENANT, registration=provider.ask("registration", changes={}))
+    return provider, first
+
+
+def test_a_link_is_not_used_up_by_a_process_that_is_killed_before_it_sent_its_user_on(world):
+    """O12."""
+    provider, first = registered(world)
+    token = first.ask("link", tenant=TENANT, name="new")
+    world.stop(first)
+    victim = world.start("oauth.link_followed_before_commit=kill")
+    victim.tell("follow", token=token)
+    world.died(victim)
+    survivor = world.start()
+    answer = provider.ask("consent", url=survivor.ask("follow", token=token))
+    assert survivor.ask("follow", token=token)["error"] == "LinkUsed"
+    assert survivor.ask("callback", answer=answer)["state"] == "active"
+    renewed(survivor, "new", {2})
+
+
+def asked_of(victim):
+    """Whether it has died of what it was asked to do, once the code's interval was over."""
+    try:
+        victim.ask("poll")
+    except Died:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("failpoint", OF_DEVICES)
+def test_a_process_killed_while_it_asks_for_a_devices_code_loses_no_grant(world, failpoint):
+    """O13: one code, one grant, whoever asks for it in the end."""
+    provider, first = registered(world)
+    first.ask("device", tenant=TENANT, name="tv")
+    provider.ask("approve")
+    world.stop(first)
+    victim = world.start(f"{failpoint}=kill")
+    until(lambda: asked_of(victim), "it asked, and died of it", 30)
+    until(victim.has_ended, "it is gone")
+    world.children.remove(victim)
+    survivor = world.start()
+    until(lambda: survivor.ask("poll") is not None and survivor.ask("status", tenant=TENANT, name="tv")["state"] == "active", "a grant", 30)
+    assert [line["status"] for line in provider.ask("stats")["requests"]] == [200]
+    renewed(survivor, "tv", {2})
 
 
 def _refresh_until_one_is_sent(world, provider):

@@ -8,7 +8,7 @@ import pytest
 
 from netra_backend.storage.lock_holder import write_lock_holder
 
-from ..support.places import File, Shared
+from ..support.places import File, place_of
 from ..support.world import TTL_S, World
 from ..support.zygote import until
 
@@ -20,10 +20,7 @@ PROCESSES = 3
 @pytest.fixture(params=["sqlite", "postgres"])
 def sick_world(request, zygote, tmp_path):
     """Three processes and one receiver that fails; a probe has a minute, so that only a death ends it sooner."""
-    place = None
-    if request.param == "postgres":
-        server = request.getfixturevalue("postgres_server")
-        place = Shared(server, server.create_database())
+    place = place_of(request.param, request)
     options = {
         "webhooks_timeout": "30s",
         "webhooks_breaker_failures": 2,

@@ -277,7 +277,7 @@ async def test_beside_a_database_that_is_open_no_restore_begins_and_beside_a_res
 
 def test_a_full_disk_leaves_the_old_database_and_nothing_else(engine, file, tmp_path):
     """Where nothing can be mounted, the disk is large enough and the restore succeeds."""
-    with mounted(MIB) as folder:
+    with mounted(4 * MIB) as folder:
         folder = folder or tmp_path / "small"
         folder.mkdir(exist_ok=True)
         database = make(folder, "old", engine)

@@ -115,12 +115,19 @@ async def test_a_caller_cancelled_at_any_await_loses_nothing_that_is_in_the_tabl
 async def test_a_process_reaped_before_its_group_begins_hands_nothing_to_its_own_sender(tmp_path, netra, receiver):
     endpoint = await add_endpoint(netra, receiver.url)
     await netra.webhooks.snapshots.get(TENANT)
-    handed = []
+    handed, submitted, submit = [], asyncio.Event(), netra.database.writer.submit
+
+    def noticed(job, lane="normal"):
+        submit(job, lane)
+        if job.weight:  # a message; other jobs of the process wait for the lock as well
+            submitted.set()
+
+    netra.database.writer.submit = noticed
     arm(netra, "webhooks.after_commit_before_handover", lambda: handed.append(1))
     async with platform(tmp_path) as peer:
         async with peer.database.transaction(SYSTEM) as tx:
             sending = asyncio.create_task(accept(netra, {"n": 1}), context=contextvars.Context())  # not inside the peer's transaction
-            await eventually(lambda: not netra.database.writer._idle and not netra.database.writer._lanes["normal"])
+            await submitted.wait()
             await nodes.remove(tx, former := netra.membership.id)
         answer = await sending
         assert isinstance(answer, Accepted)

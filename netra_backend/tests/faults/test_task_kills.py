@@ -9,9 +9,10 @@ from contextlib import closing
 
 import pytest
 
+from ..support.places import place_of
 from ..support.world import TENANT, World
 from ..support.zygote import Died, until
-from .test_kills import FAILPOINTS, evidence, place_of
+from .test_kills import FAILPOINTS, evidence
 
 OF_TASKS = [name for name in FAILPOINTS if name.startswith("webhooks.task_")]
 NTH = {"webhooks.task_page_written": 2, "webhooks.task_moved_before_commit": 2}

@@ -9,6 +9,10 @@ import pytest
 import pytest_asyncio
 
 from netra_backend.errors import InvalidInput, KeyReused
+from netra_backend.kernel.ids import to_text
+from netra_backend.kernel.scope import Scope
+from netra_backend.observability.audit.reading import Filter
+from netra_backend.observability.audit.verifying import verify_receipt
 from netra_backend.storage.adopted.errors import OneTenant
 from netra_backend.webhooks.errors import PayloadTooLarge
 from netra_backend.webhooks.keys import decode_secret
@@ -165,6 +169,31 @@ async def test_one_event_id_is_one_message_whoever_sends_it(kind):
         last = await house.netra.webhooks.send(tx, "order.made", {"ref": "2"}, event_id="sent")
     assert (first, later) == (again, last)
     assert house.place.query(f"select count(*) from netra_message where tenant = '{tenant}'") == [(2,)]
+
+
+async def test_an_entry_and_an_event_of_the_callers_own_stand_if_and_only_if_that_commits(kind):
+    """A1. The entry comes into the tenant's log, and its receipt holds."""
+    shop, house = kind
+    tenant, netra = house.new_tenant(), house.netra
+    for end in (shop.rollback, shop.commit):
+        await shop.begin()
+        await shop.order(f"{tenant}-1")
+        tx = netra.adopt(shop.guest, tenant=tenant)
+        entry = await shop.record(netra, tx, "order.approve", f"{tenant}-1", after={"state": "approved"}, personal={"by": "ada"})
+        assert await shop.tell(netra, tx, "order.approved", {"order": 1}, "1")
+        await end()
+        if end == shop.rollback:
+            assert house.rows_of(tenant) == {}
+    scope = Scope(tenant, "tester")
+    await netra.audit.settle(scope)
+    (found,) = await netra.audit.search(scope, Filter(action="order.approve"))
+    personal = await netra.audit.personal(scope, entry)
+    assert (to_text("aud", found.id), found.after, personal["data"]) == (entry, {"state": "approved"}, {"by": "ada"})
+    receipt = await netra.audit.prove(scope, entry)
+    assert verify_receipt(receipt.text.encode(), (await netra.audit.log(scope)).vkey.text).ok
+    await shop.begin()
+    assert not await shop.tell(netra, netra.adopt(shop.guest, tenant=tenant), "order.approved", {"order": 1}, "1")
+    await shop.rollback()
 
 
 async def test_the_scopes_trace_and_tenant_arrive_in_the_message(kind):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 
+import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from netra_backend import Netra
 from netra_backend.cache import valkey
 from netra_backend.errors import CannotStart
 
 from ..support.adopting import settings_of
+from ..support.cache.network import SimulatedServer
 from ..support.cache.server import Server
 from ..support.places import File, Shared
 from ..support.storage import eventually
@@ -41,8 +45,8 @@ def _patient(request, monkeypatch):
 
 
 @asynccontextmanager
-async def opened(place, tmp_path, server, count, **settings):
-    options = {**settings_of(tmp_path), "disk_reserve_bytes": 0, "cache_url": server.url, "cache_lease": "60s", **settings}
+async def opened(place, tmp_path, server, count):
+    options = {**settings_of(tmp_path), "disk_reserve_bytes": 0, "cache_url": server.url, "cache_lease": "60s"}
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(Netra(place.url, workers=False, environ={}, **options)) for _ in range(count)]
         stack.enter_context(nodes[0].scope(tenant="acme"))
@@ -112,7 +116,9 @@ async def test_a_value_filled_late_is_refused_by_the_tier_itself(nodes):
     source = Source()
     await source.get(one)
     found = await one.cache.shared.read("acme|card", one.cache.node.begin(0))
+    await two.cache.follower.look()
     late = two.cache.node.begin(0)
+    assert await two.cache.shared.fill("acme|card", found, late)
     await change(source, one)
     assert not await two.cache.shared.fill("acme|card", found, late)
     assert await one.cache.shared.read("acme|card", one.cache.node.begin(0)) is None
@@ -195,3 +201,72 @@ async def test_a_server_that_evicts_keys_without_a_ttl_is_refused(tmp_path):
         with pytest.raises(CannotStart, match="allkeys-lru"):
             async with opened(File(tmp_path / "netra.db"), tmp_path, server, 1):
                 pass
+
+
+async def test_a_tier_that_answers_more_slowly_than_loading_is_passed_by_until_a_probe_is_quick(nodes):
+    shared = nodes[0].cache.shared
+    slow, quick = [0.02] * valkey.JUDGED, [0.001] * valkey.JUDGED
+    nodes[0].cache.stats.load_p50_s = 1.0  # to load takes longer still: nothing is wrong
+    give(shared, slow)
+    assert shared._breaker.state.phase == "closed"
+    shared._times_s.clear()
+    nodes[0].cache.stats.load_p50_s = 0.01
+    give(shared, quick)
+    assert shared._breaker.state.phase == "closed"
+    give(shared, [*quick[3:], *slow[:3]])
+    assert shared._breaker.state.phase == "open"
+    assert await shared.read("acme|card", nodes[0].cache.node.begin(0)) is None
+    await eventually(lambda: answering(nodes[0]))
+
+
+def give(shared, times_s):
+    """As if answers had taken so long."""
+    for took_s in times_s:
+        if shared._breaker.try_begin():
+            shared._finish(shared._judged(took_s))
+
+
+CALLS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("apply"), st.sampled_from(["h1", "h1", "h2"]), st.integers(1, 6), st.integers(0, 3), st.sampled_from([0, 0, 0, 1])
+        ),
+        st.tuples(st.just("fill"), st.sampled_from("abc"), st.integers(0, 8), st.sampled_from(["current", "current", "another"])),
+        st.tuples(st.just("read"), st.sampled_from("abc")),
+    ),
+    max_size=40,
+)
+
+
+@given(calls=CALLS)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_model_of_the_tier_answers_as_its_scripts_do(server, calls):
+    client = server.client()
+    client.flushall()
+    real = {name: client.register_script(getattr(valkey, name)) for name in ("READ", "FILL", "APPLY")}
+    model = SimulatedServer(lambda: 0.0)
+    keys = {name: [f"t:{{n}}:{end}" for end in ("m", "i", f"e:{name}")] for name in "abc"}
+    epoch = "none"
+    for number, (what, *more) in enumerate(calls):
+        if what == "apply":
+            history, first, count, anew = more
+            events = orjson.dumps([["abc"[(first + at) % 3]] for at in range(count)])
+            args = [history, f"life {number}", first, events, first + count - 1, anew, 2]
+            answer = real["APPLY"](keys=keys["a"][:2], args=args)
+            assert answer == model.apply(keys["a"], args)
+            epoch = answer[0].decode()
+        elif what == "fill":
+            name, p, whose = more
+            args = [
+                epoch if whose == "current" else whose,
+                p,
+                b"v%d" % number,
+                "json",
+                orjson.dumps(sorted({name, "abc"[p % 3]})),
+                0,
+                60_000,
+            ]
+            assert bool(real["FILL"](keys=keys[name], args=args)) == bool(model.fill(keys[name], args))
+        else:
+            (name,) = more
+            assert real["READ"](keys=keys[name])[:8] == model.read(keys[name], [])[:8]

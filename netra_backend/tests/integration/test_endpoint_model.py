@@ -96,7 +96,8 @@ class TwoProcesses:
         for _ in range(2):
             options = {"webhooks_timeout": f"{TIMEOUT_S}s", "webhooks_schedule": "1s,5s,20s,60s,60s"}
             netra = await self._stack.enter_async_context(on_a_clock(folder, self.clock, **options))
-            for task in [*netra.webhooks.dispatcher._tasks, *netra.membership._tasks]:
+            beside = [rounds._task for rounds in netra.webhooks.dispatcher._beside]
+            for task in [netra.webhooks.dispatcher._scanning, *beside, *netra.membership._tasks]:
                 task.cancel()
             self.netras.append(netra)
 

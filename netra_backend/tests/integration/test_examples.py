@@ -18,6 +18,7 @@ SAID = [
     "delivered: 1 x teapot",
     "2 messages for 2 orders",
 ]
+SAID_TOO = {"django_shop": ["in stock, as the cache had it: kettle 5, then 3; teapot 2, then 2; teapot 2, then 1"]}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,8 @@ def test_an_example_delivers_what_was_committed_and_not_what_was_rolled_back(run
     out, errors = running[name].communicate(timeout=120)
     assert running[name].returncode == 0, errors[-3000:]
     lines = out.splitlines()
-    assert [line[: len(said)] for line, said in zip(lines, SAID, strict=True)] == SAID
+    expected = [*SAID, *SAID_TOO.get(name, [])]
+    assert [line[: len(said)] for line, said in zip(lines, expected, strict=True)] == expected
     if name == "fastapi_sqlalchemy":
         assert lines[-1].endswith("0af7651916cd43dd8448eb211c80319c")
 
@@ -50,7 +52,28 @@ def test_the_flights_are_loaded_and_their_dirt_is_told_and_the_same_command_agai
     assert "as a plain look at the files expects: 1623 good, 377 not" in first.stdout
 
 
+def test_money_and_objects_at_risk_are_told_while_an_endpoint_is_down_and_what_recovery_saved():
+    done = subprocess.run([sys.executable, "-m", "examples.money_at_risk"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == [
+        "while the endpoint is down: 1 of 4 invoices delivered in time, 0 late, 3 lost, 510.75 EUR at risk, 1 tenants",
+        "  because of dead letter: 3 (acme-1, acme-2, acme-3)",
+        "after the recovery: 1 of 4 invoices delivered in time, 3 late, 0 lost, 510.75 EUR at risk, 1 tenants",
+        "  because of dead letter: 3 (acme-1, acme-2, acme-3)",
+        "recovery saved 3 invoices, 510.75 EUR",
+    ]
+
+
 def test_every_example_is_run_here():
     folder = ROOT / "examples"
     programs = {path.parent.name for path in folder.glob("*/__main__.py")} | {path.stem for path in folder.glob("*.py")}
-    assert programs == {*EXAMPLES, "receiver", "flights"}
+    assert programs == {*EXAMPLES, "receiver", "flights", "money_at_risk", "worker_fleet"}
+
+
+def test_a_fleet_of_workers_delivers_everything_although_one_is_killed():
+    done = subprocess.run([sys.executable, "-m", "examples.worker_fleet"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second, last = done.stdout.splitlines()
+    assert first == "3 workers on one database"
+    assert second.startswith("SIGKILL for worker ")
+    assert last.startswith("300 of 300 messages have arrived; ")

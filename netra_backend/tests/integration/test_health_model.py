@@ -1,6 +1,6 @@
 """Endpoints that fail, are disabled, enabled and disabled by Netra, beside a model of plain numbers; and a process that loses its memory.
 
-Everything is Netra's own (service, dispatcher, sender, breakers, SQLite) save the wire, where a request waits until the machine answers
+Everything is Netra's own (service, dispatcher, sender, breakers, SQLite or PostgreSQL) save the wire, where a request waits until the machine answers
 it. A crash may come between any two steps: all that the process held in memory is gone, requests on their way with it, its node is
 declared dead, and a new process begins with the file. The model knows only what it was told: who answered what and when, who was
 disabled by whom. After each step the rows are held against it.
@@ -38,7 +38,7 @@ from netra_backend.webhooks.settings import WebhookSettings
 from netra_backend.webhooks.snapshots import Snapshots
 from netra_backend.webhooks.worker import Dispatcher
 
-from ..support.storage import SYSTEM, Q, eventually, opened, query
+from ..support.storage import SYSTEM, Q, drop_postgres, eventually, opened, query, with_its_server
 from ..support.webhooks import SEALER, endpoint_of, live_node, reap
 
 S = 1_000_000
@@ -155,39 +155,31 @@ class Process:
 
 
 class World:
-    """One example's file, clock and loop."""
+    """One example's database, clock and loop. `template` is the file to be copied, or none: an empty database on the server."""
 
-    def __init__(self, template: Path) -> None:
+    def __init__(self, template: Path | None) -> None:
         self.folder = TemporaryDirectory()
-        shutil.copy(template, self.folder.name)
+        if template is not None:
+            shutil.copy(template, self.folder.name)
         self.runner = asyncio.Runner()
         self.clock = FakeClock()
         self.runtime = Runtime(clock=self.clock, chance=SeededChance())
-        self.opened = opened("apsw", Path(self.folder.name), self.runtime)
+        self.opened = opened("apsw" if template is not None else "postgres", Path(self.folder.name), self.runtime)
         self.database = self.runner.run(self.opened.__aenter__())
 
     def close(self) -> None:
         self.runner.run(self.opened.__aexit__(None, None, None))
         self.runner.close()
+        drop_postgres(Path(self.folder.name))
         self.folder.cleanup()
-
-
-TEMPLATES: list[Path] = []
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _a_template(templates):
-    TEMPLATES.append(templates["apsw"])
-    yield
-    TEMPLATES.pop()
 
 
 class HealthBesideItsModel(RuleBasedStateMachine):
     """See the module's docstring."""
 
-    def __init__(self):
+    def __init__(self, template: Path | None):
         super().__init__()
-        self.world = World(TEMPLATES[0])
+        self.world = World(template)
         self.clock, self.database = self.world.clock, self.world.database
         self.tenant = "acme"
         self.scope = Scope(self.tenant, "tester")
@@ -223,7 +215,7 @@ class HealthBesideItsModel(RuleBasedStateMachine):
         """Everybody is well and enabled from now on: nothing may be left over."""
         for place in PLACES:
             await self.change_(place, disabled=False)
-        for turn in range(60):
+        for turn in range(130):
             while self.flying:
                 await self.answer_(self.flying[0], "200")
             if all(row[2] in OVER for row in await self.rows()):
@@ -280,10 +272,11 @@ class HealthBesideItsModel(RuleBasedStateMachine):
 
     async def work(self):
         """The process looks around and does what there is to do."""
+        for each in (self.process.snapshots, self.process.sender.breakers, self.process.dispatcher):
+            each._version = -1  # as if a node had beaten meanwhile, and as if the server had been watched for long enough
         await self.process.snapshots.look()
         await self.process.sender.breakers.look()
         await self.process.dispatcher.sweep()
-        self.process.dispatcher._version = -1  # as if a node had beaten meanwhile
         await self.process.dispatcher.scan()
         self.process.sender.pump()
         await self.settle()
@@ -298,7 +291,6 @@ class HealthBesideItsModel(RuleBasedStateMachine):
             self.sent += 1
             news.append(self.process.webhooks.new_message(self.tenant, place, {"n": self.sent}))
         told = self.told[place]
-        await self.process.snapshots.look()
         for answer in await self.process.webhooks.accept(self.scope, news):
             message = answer.message.text_id
             told.burned[message] = 0
@@ -414,9 +406,15 @@ def _reply(answer):
     return Reply(STATUS[answer], headers, b"", truncated=False, peer="", duration_s=0.0)
 
 
-def test_endpoints_and_deliveries_stand_as_the_model_says_whatever_is_lost_in_between():
+@pytest.fixture(params=("apsw", "postgres"))
+def template(request, templates):
+    """What an example's database is a copy of; none: the server makes it."""
+    return templates.get(with_its_server(request))
+
+
+def test_endpoints_and_deliveries_stand_as_the_model_says_whatever_is_lost_in_between(template):
     run_state_machine_as_test(
-        HealthBesideItsModel,
+        partial(HealthBesideItsModel, template),
         settings=settings(
             max_examples=100,
             stateful_step_count=10,

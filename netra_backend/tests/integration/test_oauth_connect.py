@@ -12,7 +12,7 @@ from netra_backend.oauth.errors import ConnectFailed, GrantInUse, UnknownState
 from netra_backend.testing.provider import Provider
 
 from ..support.storage import everything_stored, with_its_server
-from ..support.vaults import TENANT, audited, connect, vault
+from ..support.vaults import TENANT, audited, connect, consent, vault
 
 BACK = "http://127.0.0.1/back"
 
@@ -26,13 +26,6 @@ def engine(request):
 async def netra(prepared):
     async with vault(prepared) as netra:
         yield netra
-
-
-def consent(provider, begun):
-    """What the user brings back."""
-    asked = dict(parse_qsl(urlsplit(begun["authorize_url"]).query))
-    _, headers, _ = provider._authorize(asked)
-    return dict(parse_qsl(urlsplit(headers["location"]).query))
 
 
 async def begin(netra, provider, name="new", **registration):

@@ -111,7 +111,7 @@ async def play(profile, steps, window):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=13, deadline=None)
 @given(steps=st.lists(STEP, min_size=3, max_size=10), window=st.sampled_from([None, 0, 30]))
 def test_what_the_vault_says_of_a_grant_is_so_at_the_provider(profile, steps, window):
     asyncio.run(play(profile, steps, window))

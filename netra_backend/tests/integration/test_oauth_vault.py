@@ -301,6 +301,18 @@ async def test_tenants_do_not_see_each_others_connections(netra):
         assert await netra.oauth.connections("globex") == []
 
 
+async def test_an_answer_that_the_spool_has_no_room_for_is_committed_all_the_same(netra, prepared, caplog):
+    folder = prepared / "oauth-spool"
+    folder.rmdir()
+    folder.write_text("no folder any more")
+    async with Provider("strict") as provider:
+        await connect(netra, provider)
+        for generation in (2, 3):
+            assert (await netra.oauth.refresh(TENANT, NAME)).generation == generation
+        assert provider.superseded() == []
+    assert "no safe copy in the spool" in caplog.text
+
+
 async def test_no_token_or_secret_stands_in_the_database_the_spool_or_the_log(netra, prepared, caplog):
     async with Provider("strict", secrets=["planted-secret"]) as provider:
         tokens = await connect(netra, provider, client_secrets=["planted-secret"])
@@ -367,3 +379,43 @@ async def test_what_is_due_is_renewed_before_anybody_asks(prepared):
 
         await eventually(is_renewed)
         assert len(provider.requests) == 2
+
+
+async def test_memory_serves_nothing_after_a_revocation_under_whatever_name_of_the_tenant(netra):
+    async with Provider("strict") as provider:
+        tokens = await connect(netra, provider, expires_in=3600)
+        assert netra.oauth.token_at_hand(TENANT, NAME) is None  # nobody has asked for it yet
+        assert (await netra.oauth.token(TENANT, NAME)).access_token == tokens["access_token"]
+        assert netra.oauth.token_at_hand(TENANT, NAME).access_token == tokens["access_token"]
+        assert netra.oauth.token_at_hand(TENANT, NAME, 5000) is None
+        await netra.oauth.revoke(TENANT, NAME)
+        assert netra.oauth.token_at_hand(TENANT, NAME) is None
+
+
+async def test_memory_serves_the_newest_token_only(netra):
+    async with Provider("strict") as provider:
+        await connect(netra, provider, expires_in=3600)
+        for _ in range(5):
+            await netra.oauth.token(TENANT, NAME)
+            newest = await netra.oauth.refresh(TENANT, NAME)
+            at_hand = netra.oauth.token_at_hand(TENANT, NAME)
+            assert at_hand is None or at_hand == newest
+            assert await netra.oauth.token(TENANT, NAME) == newest
+
+
+async def test_memory_alone_serves_for_a_second_at_most(netra, monkeypatch):
+    async with Provider("strict") as provider:
+        await connect(netra, provider, expires_in=3600)
+        await netra.oauth.token(TENANT, NAME)
+        now = asyncio.get_running_loop().time()
+        monkeypatch.setattr(netra.oauth.memory, "_monotonic", lambda: now + 1.1)
+        assert netra.oauth.token_at_hand(TENANT, NAME) is None
+
+
+async def test_memory_serves_no_token_that_either_clock_calls_ended(netra, monkeypatch):
+    async with Provider("strict") as provider:
+        await connect(netra, provider, expires_in=3600)
+        await netra.oauth.token(TENANT, NAME)
+        wall_us = netra.runtime.clock.wall_us()
+        monkeypatch.setattr(netra.oauth.memory, "_wall_us", lambda: wall_us + 3600 * 1_000_000)
+        assert netra.oauth.token_at_hand(TENANT, NAME) is None

@@ -13,6 +13,7 @@ import pytest
 
 from netra_backend import Netra
 from netra_backend.errors import CannotStart, InvalidInput, KeyReused, NestedTransaction, TransactionTimeout, UsageError
+from netra_backend.kernel.ids import to_text
 from netra_backend.webhooks import SignatureRejected
 
 from ..support.adopting import settings_of
@@ -75,6 +76,18 @@ def test_a_transaction_is_held_over_a_block_and_committed_at_its_end(netra, plac
         assert refs(place) == []
     assert first == again
     assert refs(place) == ["1"]
+
+
+def test_an_entry_and_an_event_of_ones_own_are_there_when_the_block_has_ended(netra, place):
+    with pytest.raises(ZeroDivisionError), netra.sync.transaction(tenant="acme") as tx:
+        netra.sync.audit.record(tx, "order.approve", "1")
+        netra.sync.events.record(tx, "order.approved", {"order": 1}, "1")
+        raise ZeroDivisionError
+    with netra.sync.transaction(tenant="acme") as tx:
+        entry = netra.sync.audit.record(tx, "order.approve", "2", before={"state": "open"}, after={"state": "approved"})
+        assert [netra.sync.events.record(tx, "order.approved", {"order": 1}, "1") for _ in range(2)] == [True, False]
+    rows = place.query("select id, target, before, after from netra_audit_entry where action = 'order.approve'")
+    assert [(to_text("aud", id_), *rest) for id_, *rest in rows] == [(entry, "2", '{"state":"open"}', '{"state":"approved"}')]
 
 
 def test_a_block_that_raises_rolls_back_and_raises_its_own_error(netra, place):

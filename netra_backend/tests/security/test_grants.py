@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import asyncpg
 import pytest
 
-from netra_backend.storage.statements import Statements
+from ..support.catalogue import STATEMENTS as EVERY_STATEMENT
 
-PACKAGE = Path(__file__).parents[2]
-PARTS = [path.parent.name for path in PACKAGE.rglob("queries.sql") if "tests" not in path.relative_to(PACKAGE).parts]
-STATEMENTS = [statement for part in PARTS for statement in Statements(f"netra_backend.{part}").by_name.values()]
+STATEMENTS = list(EVERY_STATEMENT.values())
 
 NOT_BY_A_STATEMENT = {
-    ("netra_run", "netra_audit_use", "SELECT"): "the triggers of audited tables",
     ("netra_run", "netra_audit_use", "INSERT"): "the triggers of audited tables",
     ("netra_run", "netra_tenant", "DELETE"): "a row that a tombstone has buried may be cleared away",
     ("netra_run", "netra_api_key", "DELETE"): "as above",
@@ -28,6 +23,7 @@ OF_APP = {
     "netra_outbox": {"INSERT"},
     "netra_audit_entry": {"INSERT", "SELECT (tenant)", "SELECT (id)", "SELECT (target_table)", "SELECT (target)"},
     "netra_audit_use": {"SELECT", "INSERT"},
+    "netra_audit_personal": {"INSERT"},
     "netra_tenant": {"SELECT", "INSERT"},
     "netra_idempotency": {"SELECT", "INSERT", "UPDATE (ref)", "DELETE"},
     "netra_webhook_version": {"SELECT"},
@@ -36,6 +32,8 @@ OF_APP = {
     "netra_message": {"SELECT", "INSERT"},
     "netra_delivery": {"SELECT", "INSERT"},
     "netra_job_run": {"SELECT", "INSERT"},
+    "netra_span": {"INSERT"},
+    "netra_debug_mark": {"INSERT"},
     "netra_line": {"SELECT", "INSERT", "UPDATE (last_place)", "UPDATE (used_us)"},
 }
 """What send, receive, record and invalidate need in a user's own transaction, and a tenant's first use."""
@@ -66,7 +64,8 @@ async def test_what_an_adopting_role_may_do_is_this_and_no_more(connection):
 async def test_every_grant_is_needed_by_a_statement(role, connection):
     """On tables of tenants; a statement on any other runs under the role that its transaction has at the time."""
     statements = [each for each in STATEMENTS if role == "netra_run" or each.fleet]
-    assert await _refusals(connection, role, statements, "select 1") <= {"netra_outbox", "netra_log"}
+    of_the_fleet_alone = {"netra_outbox", "netra_log", "netra_kpi_object", "netra_kpi_bucket", "netra_span"}
+    assert await _refusals(connection, role, statements, "select 1") <= of_the_fleet_alone
     of_tenants = {row[0] for row in await connection.fetch(OF_TENANTS)}
     grants = [(table, verb) for table, verb in await connection.fetch(GRANTS, role) if table in of_tenants]
     assert len(grants) > 10

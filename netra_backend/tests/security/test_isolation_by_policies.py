@@ -98,5 +98,5 @@ where c.relname like 'netra\\_%' and c.relkind = 'r' and a.attname = 'tenant'"""
 def test_both_tenants_have_rows_in_every_table_that_has_tenants(postgres_server, postgres_database):
     tables = {table for (table,) in postgres_server.query(postgres_database, OF_TENANTS)}
     for tenant in (ACME, GLOBEX):
-        assert tables - {table for table, _ in rows_of(tenant)} == {"netra_audit_use", "netra_event_type"}
+        assert tables - {table for table, _ in rows_of(tenant)} == {"netra_event_type"}
     assert {row["tenant"] for table, row in shared_rows() if table == "netra_event_type"} == {SYSTEM}, "by the table's own check"

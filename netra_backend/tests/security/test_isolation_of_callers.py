@@ -12,12 +12,14 @@ import pytest
 
 from netra_backend import Netra
 from netra_backend.errors import NetraError
+from netra_backend.kernel.runtime import Runtime
 from netra_backend.kernel.scope import Scope
 from netra_backend.storage.postgres_transaction import PostgresTx
 from netra_backend.storage.statements import parse
 from netra_backend.storage.transaction import ForeignTenant
+from netra_backend.testing.clock import FakeClock
 
-from ..support.isolation.rows import ACME, GLOBEX, rows_of, shared_rows
+from ..support.isolation.rows import ACME, GLOBEX, NOW_US, rows_of, shared_rows
 from ..support.isolation.worlds import PostgresWorld
 
 POLICY_SAYS_NO = "42501"
@@ -80,7 +82,8 @@ async def both_tenants(server, database):
 
 @pytest.fixture
 async def doors(postgres_server, postgres_database, tmp_path):
-    options = {"data": str(tmp_path), "workers": False, "environ": {}}
+    clock = FakeClock(NOW_US)  # a debug session that has ended by the wall clock would be ended beneath the tests
+    options = {"data": str(tmp_path), "workers": False, "environ": {}, "runtime": Runtime(clock=clock)}
     async with both_tenants(postgres_server, postgres_database) as world, Netra(postgres_server.url(postgres_database), **options) as netra:
         yield Doors(netra, world)
 

@@ -16,6 +16,7 @@ WITHOUT_TENANT = {
     "netra_probe": "one row, written to see that writing works",
     "netra_node": "processes serve all tenants",
     "netra_lease": "what one process does for all tenants",
+    "netra_metric": "figures of processes, shown to operators alone",
     "netra_stream": "a stream carries every tenant's items",
     "netra_cursor": "as netra_stream",
     "netra_migration": "the schema's own history",
@@ -26,6 +27,8 @@ KEYS_WITHOUT_TENANT = {
     "netra_tenant_id_key": "a tenant is looked up by its id before anybody knows which it is; ids are random",
     "netra_tenant_uid_key": "uids are unique in the installation, so that one may stand for the tenant",
     "netra_connect_flow_state": "whose user comes back from a provider is known by the state alone; it is random, and hashed",
+    "netra_sso_login_state": "whose browser comes back is known by the state alone; it is random, and hashed",
+    "netra_sso_session_hash": "whose session it is is known by its cookie alone; it is random, and its hash is keyed",
     "netra_api_key_hash_key": "a key is looked up by its hash before anybody knows whose it is; hashes are keyed",
 }
 OPEN_POLICIES = {

@@ -46,7 +46,9 @@ def whose(database: Path) -> str:
         return "garbage"
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
-        rows = connection.execute("select value from netra_meta where name = 'who' union all select name from netra_cursor").fetchall()
+        rows = connection.execute(
+            "select value from netra_meta where name = 'who' union all select name from netra_cursor where name <> 'audit'"
+        ).fetchall()
     assert len(rows) == 2 and rows[0] == rows[1], f"{database} is of both: {rows}"
     return rows[0][0]
 

@@ -5,10 +5,14 @@ The output table has no key, so that an item written twice is seen; a value `bad
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
+import signal
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +28,8 @@ ENDED: Final = {"completed", "completed_with_failures", "failed", "cancelled"}
 
 LOOK_EVERY_S: Final = 0.02
 LINGERED_S: Final = 5.0
+PATIENCE_S: Final = 4.0
+"""For how long a test waits for a death that may be impossible; leases here last a second."""
 BAD_EVERY: Final = 19
 """Every 19th item is refused by the table, every 23rd by `process`; every 29th is left out."""
 
@@ -66,6 +72,40 @@ def linger(item: tuple[int, str]) -> tuple[int, str]:
     return note(item)
 
 
+def poisoned(params: Mapping[str, Any]) -> list[tuple[int, bool]]:
+    return [(n, n in params["poison"]) for n in range(params["n"])]
+
+
+def swallow(item: tuple[int, bool]) -> tuple[int, str]:
+    """Some items end the process that takes them."""
+    if item[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item[0], "good"
+
+
+def swallow_all(items: list[tuple[int, bool]]) -> list[tuple[int, str]]:
+    """The same for many at once."""
+    return [swallow(item) for item in items]
+
+
+def fat(params: Mapping[str, Any], cursor: int | None) -> Iterator[tuple[int, tuple[int, bytes, int]]]:
+    """Items of `bytes` each, made when they are read; one of them wants `hunger` bytes more when it is processed."""
+    for n in range(cursor or 0, params["n"]):
+        yield n + 1, (n, b"x" * params["bytes"], params["hunger"] if n == params.get("hungry") else 0)
+
+
+def digest(item: tuple[int, bytes, int]) -> tuple[int, str]:
+    """Needs all of the item, and what it hungers for; its pages are written, so that they count."""
+    n, body, hunger = item
+    return n, hashlib.sha256(body + b"y" * hunger).hexdigest()[:8]
+
+
+POISONED: Final = batch.job("poisoned", read=batch.sequence(poisoned), process=swallow, write=write, chunk=40)
+POISONED_WHOLE: Final = batch.job("poisoned-whole", read=batch.sequence(poisoned), process_chunk=swallow_all, write=write, chunk=40)
+POISONED_POOL: Final = batch.job(
+    "poisoned-pool", read=batch.sequence(poisoned), process=swallow, write=write, chunk=40, executor=batch.processes(2)
+)
+FAT: Final = batch.job("fat", read=batch.iterate(fat), process=digest, write=write, chunk=1000)
 NOTED: Final = batch.job("noted", read=batch.sequence(noted), process=note, write=write, chunk=40)
 LINGERING: Final = batch.job("lingering", read=batch.sequence(noted), process=linger, write=write, chunk=40)
 
@@ -95,6 +135,8 @@ class BatchWorld:
         self.folder = folder
         self.place: Place = place or File(folder / "netra.db")
         self.children: list[Child] = []
+        self.cap: dict[str, Any] = {}
+        self.died = 0
         self._zygote = zygote
         self._numbers = itertools.count()
         self._settings = {
@@ -119,6 +161,7 @@ class BatchWorld:
             "failpoint": failpoint,
             "workers": workers,
             "settings": self._settings,
+            "cap": self.cap if workers else {},
         }
         child = self._zygote.fork("platform", spec, log=self.folder / f"batch-{number}.log", seconds=seconds)
         self.children.append(child)
@@ -129,9 +172,9 @@ class BatchWorld:
         while len(self.children) < processes:
             self.start()
 
-    def begin(self, n: int, key: str, partitions: int = 4, job: str = "numbers") -> str:
+    def begin(self, n: int, key: str, partitions: int = 4, job: str = "numbers", **more: Any) -> str:
         """Start a run of a job."""
-        params = {"n": n, "ledger": str(self.ledger)}
+        params = {"n": n, "ledger": str(self.ledger), **more}
         return self.client.ask("start_run", tenant=TENANT, job=job, params=params, key=key, partitions=partitions)
 
     @property
@@ -165,6 +208,16 @@ class BatchWorld:
         now = self.status(run)
         return now["done"] + now["failed"] >= items or now["state"] in ENDED
 
+    def declared_dead(self, life: str) -> None:
+        """Wait until that node's row is gone. Where whoever was stopped holds SQLite's one writer, nobody can take it away."""
+        ends = time.monotonic() + PATIENCE_S
+
+        def is_over() -> bool:
+            gone = life not in {row[0].hex() for row in self.place.query("select id from netra_node")}
+            return gone or (isinstance(self.place, File) and time.monotonic() > ends)
+
+        until(is_over, f"{life} is declared dead")
+
     def deaths(self) -> int:
         """How many have died of themselves since the last look; they are taken off the list."""
         dead = [child for child in self.children if child.has_ended()]
@@ -182,6 +235,22 @@ class BatchWorld:
         for child in [*self.children]:
             self.kill(child)
 
+    def nursed(self, run: str, within_s: float = 120.0) -> dict[str, Any]:
+        """Its status at its end, where somebody starts a process anew whenever one has died, as a supervisor does."""
+
+        def is_over() -> bool:
+            self.died += self.deaths()
+            self.fill(1)
+            return self.state(run) in ENDED
+
+        until(is_over, f"{run} ends", within_s)
+        return self.status(run)
+
+    def letters(self, run: str) -> list[tuple[int, str, int]]:
+        """Offset, cause and attempts of each dead letter."""
+        found = self.client.ask("run_failures", run=run, tenant=TENANT)
+        return [(letter["offset"], letter["cause"], letter["attempts"]) for letter in found]
+
     def output(self, run: str) -> list[int]:
         """What stands in the output, duplicates and all."""
         return [row[0] for row in self.place.query(f"select n from batch_out where run = '{run}' order by n")]
@@ -196,7 +265,8 @@ class BatchWorld:
         status = self.ended(run)
         good, dead = expected(n)
         out = self.output(run)
-        assert (sorted({n for n in out if out.count(n) > 1}), sorted(good - set(out))) == ([], [])
+        twice, lost = sorted(n for n, count in Counter(out).items() if count > 1), sorted(good - set(out))
+        assert (len(twice), len(lost)) == (0, 0), f"{status}: twice {twice[:50]}, lost {lost[:50]}"
         assert out == sorted(good)
         assert self.dead_letters(run) == sorted(dead)
         assert (status["state"], status["failed"], status["done"]) == ("completed_with_failures", len(dead), n - len(dead))

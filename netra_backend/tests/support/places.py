@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
+
 from .postgres import Postgres
 
 Rows = list[tuple[Any, ...]]
@@ -26,6 +28,10 @@ class Place(Protocol):
         """The rows of a statement that only reads."""
         ...
 
+    def change(self, sql: str) -> None:
+        """Change rows behind Netra's back."""
+        ...
+
 
 class File:
     """A SQLite file."""
@@ -39,6 +45,11 @@ class File:
         with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)) as connection:
             return connection.execute(sql).fetchall()
 
+    def change(self, sql: str) -> None:
+        """See `Place`."""
+        with closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as connection:
+            connection.execute(sql)
+
 
 class Shared:
     """A database on the tests' PostgreSQL."""
@@ -51,3 +62,15 @@ class Shared:
     def query(self, sql: str) -> Rows:
         """See `Place`."""
         return self.server.query(self.name, sql)
+
+    def change(self, sql: str) -> None:
+        """See `Place`."""
+        self.server.query(self.name, sql)
+
+
+def place_of(engine: str, request: pytest.FixtureRequest) -> Shared | None:
+    """Where a world on that engine keeps its data: a new database on the tests' PostgreSQL, or None for a file of its own."""
+    if engine == "sqlite":
+        return None
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return Shared(server, server.create_database())

@@ -111,7 +111,7 @@ async def on_a_clock(folder: Path, clock: FakeClock, *, workers: bool = True, **
         folder, workers=workers, runtime=runtime, **{**options, "webhooks_schedule": "1s,1s,1s,1s,1s", **settings}
     ) as netra:
         if netra.webhooks.dispatcher is not None:
-            netra.webhooks.dispatcher._tasks[0].cancel()
+            netra.webhooks.dispatcher._scanning.cancel()
         yield netra
 
 

@@ -8,11 +8,14 @@ acknowledgement it saw.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import hashlib
 import json
 import logging
 import os
+import resource
 import socket
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -21,6 +24,7 @@ from typing import Any
 import httptools
 import uvloop
 
+from ...batch import schedules
 from ...errors import NetraError
 from ...kernel.ids import to_text
 from ...kernel.scope import Scope
@@ -32,11 +36,15 @@ from ...webhooks.keys import encode_secret
 from ...webhooks.model import Endpoint, Ordering
 from ...webhooks.reports import report
 from .dying import backing_up, restoring
-from .vault_programs import provider, vault
+from .sign_on_programs import sign_on
+from .standing import arm_pauses, of_the_environment
+from .trail_programs import trail
+from .vault_programs import provider, receiver_of_tokens, vault
 
-__all__ = ["backing_up", "platform", "provider", "receiver", "restoring", "vault"]
+__all__ = ["backing_up", "platform", "provider", "receiver", "receiver_of_tokens", "restoring", "sign_on", "trail", "vault"]
 
 ORDERING_KEYS = 16
+_M_ARENA_MAX = -8
 PACE_S = 0.03
 """Between two batches of `produce`: below what the slow endpoint takes, so that no backlog outlives the kills."""
 
@@ -44,14 +52,28 @@ PACE_S = 0.03
 def platform(channel: socket.socket, spec: dict[str, Any]) -> None:
     """Netra as `netra serve` has it, without the HTTP edge; commands are the methods of `Platform`."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    keep_within(**spec.get("cap", {}))
     uvloop.run(_platform(channel, spec))
+
+
+def keep_within(group: str = "", more_bytes: int = 0) -> None:
+    """Enter a control group, or let this process's address space grow by so many bytes and no more."""
+    if group:
+        (Path(group) / "cgroup.procs").write_text(str(os.getpid()))
+    if more_bytes:
+        threading.stack_size(512 * 1024)
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)  # or each thread would reserve 64 MiB of addresses that it never uses
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (now + more_bytes, now + more_bytes))
 
 
 async def _platform(channel: socket.socket, spec: dict[str, Any]) -> None:
     ledger = Ledger(Path(spec["ledger"]))
-    environ = {"NETRA_TEST_MODE": "1", "NETRA_FAILPOINT": spec.get("failpoint", "")}
+    failpoints = spec.get("failpoint", "")
+    environ = of_the_environment(failpoints)
     netra = Netra(spec["url"], workers=spec.get("workers", True), dev=True, role="server", environ=environ, **spec.get("settings", {}))
     async with netra:
+        arm_pauses(netra, failpoints)
         await _take_commands(channel, Platform(netra, ledger))
     await ledger.close()
 
@@ -155,6 +177,20 @@ class Platform:
         """Start a run of a batch; its id."""
         async with self._netra.transaction(tenant=tenant) as tx:
             return await self._netra.batch.start(tx, job, params, key=key, partitions=partitions)
+
+    async def schedule_now(self, tenant: str, name: str, job: str, params: dict[str, Any]) -> None:
+        """Make a schedule whose time has just come, and whose next is far."""
+
+        async def work(tx: Any) -> None:
+            await self._netra.batch.schedule(tx, name, job, "0 0 1 1 *", params, partitions=1)
+            found = await schedules.get(tx, name)
+            await tx.execute(schedules.Q.move_schedule, id=found.id, next_us=tx.now_us - 1, run_id=None)
+
+        await self._netra.write(work, tenant=tenant)
+
+    async def runs(self, tenant: str) -> list[dict[str, Any]]:
+        """The tenant's runs."""
+        return await self._netra.batch.runs(tenant=tenant, limit=1000)
 
     async def run_status(self, tenant: str, run: str) -> dict[str, Any]:
         """How a run stands."""

@@ -79,7 +79,8 @@ class RecordingVfs(apsw.VFS):
         self.log: list[Entry] = []
 
     def xOpen(self, name, flags):
-        return _RecordedFile(self, name, flags)
+        # what has no name is SQLite's own while it sorts or rewrites a table: a cut leaves nothing of it
+        return apsw.VFSFile("", name, flags) if name is None else _RecordedFile(self, name, flags)
 
     def xDelete(self, name, sync):
         super().xDelete(name, sync)
@@ -88,8 +89,7 @@ class RecordingVfs(apsw.VFS):
 
 class _RecordedFile(apsw.VFSFile):
     def __init__(self, vfs: RecordingVfs, name, flags) -> None:
-        text = name if isinstance(name, str) or name is None else name.filename()
-        self._log, self._name = vfs.log, Path(text).name if text else ""
+        self._log, self._name = vfs.log, Path(name if isinstance(name, str) else name.filename()).name
         super().__init__("", name, flags)
 
     def xWrite(self, data, offset):

@@ -16,9 +16,10 @@ import httpx
 import pytest
 import uvicorn
 
+from ...dashboard.site import mount
 from ...kernel.scope import system_scope
 from ...netra import Netra
-from ...server.app import create_app
+from ...server import app as server_app
 from ...server.gate import Gate
 from ...server.protocol import protocol_class
 from ...server.serve import listen, serve
@@ -28,6 +29,11 @@ OPERATOR = "operator-key-of-the-tests-0123456789"
 SYSTEM = system_scope("tester")
 API = "/api/v1"
 _URL = "postgres.url"
+
+
+def create_app(netra: Netra, *, dev: bool = False) -> Gate:
+    """The application as `netra serve` composes it."""
+    return server_app.create_app(netra, dev=dev, guests=(mount,))
 
 
 def new_netra(folder: Path, **settings: Any) -> Netra:
@@ -53,7 +59,7 @@ def client_of(app: Gate, key: str | None = OPERATOR) -> httpx.AsyncClient:
     """A client in this process; errors of the application are answers, as on the wire."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://netra", headers=headers)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
 
 @pytest.fixture
@@ -106,7 +112,9 @@ async def actions(client: httpx.AsyncClient, path: str = f"{API}/tenants/acme/au
 async def serving(netra: Netra, drain_s: float = 5.0) -> AsyncIterator[str]:
     """`serve` on a free port of this process; its URL."""
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(serve(netra, "127.0.0.1", 0, dev=True, on_ready=ready.set_result, drain_s=drain_s, until=stop))
+    task = asyncio.create_task(
+        serve(netra, "127.0.0.1", 0, dev=True, on_ready=ready.set_result, drain_s=drain_s, until=stop, guests=(mount,))
+    )
     try:
         done, _ = await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
         if task in done:

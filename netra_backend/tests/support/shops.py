@@ -127,6 +127,18 @@ class Shop(ABC):
             return await self.do(lambda: netra.sync.webhooks.send_many(tx, messages))
         return await netra.webhooks.send_many(tx, messages)
 
+    async def record(self, netra, tx, action: str, target: str, **facts: Any) -> str:
+        """An audit entry of the shop's own."""
+        if self.synchronous:
+            return await self.do(lambda: netra.sync.audit.record(tx, action, target, **facts))
+        return await netra.audit.record(tx, action, target, **facts)
+
+    async def tell(self, netra, tx, type: str, data: dict[str, Any], key: str) -> bool:
+        """An event of the shop's own."""
+        if self.synchronous:
+            return await self.do(lambda: netra.sync.events.record(tx, type, data, key))
+        return await netra.events.record(tx, type, data, key)
+
     @abstractmethod
     def _open(self) -> Any: ...
 

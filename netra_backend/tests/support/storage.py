@@ -116,6 +116,21 @@ def prepare_postgres(server: PostgresServer, name: str, folder: Path) -> None:
     (folder / _URL).write_text(server.url(name))
 
 
+def copy_database(folder: Path, to: Path) -> Path:
+    """The folder's database as it stands, which nobody has open, under another folder: a backup, or what is put back from one."""
+    shutil.copytree(folder, to)
+    if (to / _URL).exists():
+        server, name = _servers[0], (folder / _URL).read_text().rpartition("/")[2]
+        (to / _URL).write_text(server.url(server.create_database(of=name)))
+    return to
+
+
+def drop_postgres(folder: Path) -> None:
+    """Remove the folder's database from the server, if it has one there: a test of many examples would fill the disk."""
+    if (folder / _URL).exists():
+        _servers[0].drop_database((folder / _URL).read_text().rpartition("/")[2])
+
+
 def database_url(folder: Path) -> str:
     """What a whole Netra on the folder's database is given."""
     shared = folder / _URL

@@ -6,13 +6,20 @@ import asyncio
 import json
 import logging
 import socket
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ...errors import NetraError
+from ...kernel.ids import from_text
+from ...kernel.scope import Scope
 from ...netra import Netra
+from ...testing.endpoint import MisbehavingEndpoint
 from ...testing.provider import Provider
+from ...webhooks import store
+from .platform import add_endpoint
+from .standing import arm_pauses, of_the_environment
 
 BACK = "http://127.0.0.1/back"
 
@@ -20,14 +27,27 @@ BACK = "http://127.0.0.1/back"
 def vault(channel: socket.socket, spec: dict[str, Any]) -> None:
     """A Netra whose commands are calls of `netra.oauth`."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    asyncio.run(_vault(channel, spec))
+    asyncio.run(serve_a_netra(channel, spec, Vault))
 
 
-async def _vault(channel: socket.socket, spec: dict[str, Any]) -> None:
-    environ = {"NETRA_TEST_MODE": "1", "NETRA_FAILPOINT": spec.get("failpoint", "")}
+async def serve_a_netra(channel: socket.socket, spec: dict[str, Any], serving: Callable[[Netra], Any]) -> None:
+    """A Netra by the specification, and what can be asked of it."""
+    failpoints = spec.get("failpoint", "")
+    environ = of_the_environment(failpoints)
     netra = Netra(spec["url"], workers=spec["workers"], dev=True, role="server", environ=environ, **spec["settings"])
     async with netra:
-        await serve(channel, Vault(netra))
+        arm_pauses(netra, failpoints)
+        await serve(channel, serving(netra))
+
+
+def receiver_of_tokens(channel: socket.socket, spec: dict[str, Any]) -> None:
+    """A receiver of webhooks that remembers how requests were authorised."""
+    asyncio.run(_receiver(channel))
+
+
+async def _receiver(channel: socket.socket) -> None:
+    async with MisbehavingEndpoint() as endpoint:
+        await serve(channel, Receiving(endpoint))
 
 
 def provider(channel: socket.socket, spec: dict[str, Any]) -> None:
@@ -44,6 +64,7 @@ class Vault:
     """What a process with a vault can be asked."""
 
     def __init__(self, netra: Netra) -> None:
+        self._netra = netra
         self._oauth = netra.oauth
 
     async def connect(self, tenant: str, name: str, registration: dict[str, Any], tokens: dict[str, Any]) -> Any:
@@ -67,14 +88,55 @@ class Vault:
     async def register(self, tenant: str, registration: dict[str, Any]) -> Any:
         return await self._oauth.set_client(tenant, "provider", registration)
 
+    async def own(self, tenant: str, name: str, grant: str) -> Any:
+        return await self._oauth.own(tenant, name, "provider", grant)
+
     async def begin(self, tenant: str, name: str) -> Any:
         return await self._oauth.connect(tenant, name, "provider", BACK)
+
+    async def link(self, tenant: str, name: str) -> Any:
+        return (await self._oauth.link(tenant, name, "provider", BACK, BACK))["url"].rpartition("/")[2]
+
+    async def follow(self, token: str) -> Any:
+        return await self._oauth.follow_link(token)
+
+    async def device(self, tenant: str, name: str) -> Any:
+        return await self._oauth.device(tenant, name, "provider")
+
+    async def poll(self) -> Any:
+        return await self._oauth.poll_devices()
 
     async def callback(self, answer: dict[str, str]) -> Any:
         return await self._oauth.callback(answer)
 
     async def revoke(self, tenant: str, name: str) -> Any:
         return await self._oauth.revoke(tenant, name)
+
+    async def hook(self, tenant: str, url: str, connection: str) -> Any:
+        """An endpoint that is sent to with the connection's token."""
+        return (await add_endpoint(self._netra, url, tenant=tenant, auth=connection)).text_id
+
+    async def send(self, tenant: str) -> Any:
+        async with self._netra.transaction(tenant) as tx:
+            return await self._netra.webhooks.send(tx, "thing.happened", {"n": 1})
+
+    async def delivery(self, tenant: str, message: str) -> Any:
+        """How the message's one delivery stands."""
+        (found,) = await self._netra.database.read(store.deliveries, from_text("msg", message), scope=Scope(tenant, "tester"))
+        return {"state": found.state, "number": found.number}
+
+
+class Receiving:
+    """What the receiver can be asked."""
+
+    def __init__(self, endpoint: MisbehavingEndpoint) -> None:
+        self._endpoint = endpoint
+
+    async def url(self) -> Any:
+        return self._endpoint.url
+
+    async def authorizations(self) -> Any:
+        return [got.headers.get("authorization") for got in self._endpoint.received]
 
 
 class Serving:
@@ -94,6 +156,11 @@ class Serving:
         query = dict(parse_qsl(urlsplit(url).query))
         _, headers, _ = self._server._authorize(query)
         return dict(parse_qsl(urlsplit(headers["location"]).query))
+
+    async def approve(self, interval_s: float = 1) -> Any:
+        """Every device's user has typed his code; whose comes later is to be asked for each `interval_s`."""
+        self._server.device_interval_s = interval_s
+        self._server.devices.update(dict.fromkeys(self._server.devices, "approved"))
 
     async def stats(self) -> Any:
         server = self._server

@@ -18,6 +18,8 @@ SETTINGS = {**FAST, "oauth_http_timeout": "500ms", "oauth_lease_ttl": f"{TTL_S}s
 class VaultWorld:
     """See the module's docstring. `close` ends what is left of them."""
 
+    program = "vault"
+
     def __init__(self, zygote: Zygote, folder: Path, place: Place | None = None, **settings: Any) -> None:
         self.folder = folder
         self.place: Place = place or File(folder / "netra.db")
@@ -34,11 +36,17 @@ class VaultWorld:
         self.providers.append(child)
         return child
 
+    def receiver(self) -> Child:
+        """A receiver of webhooks, which nobody kills."""
+        child = self._zygote.fork("receiver_of_tokens", {}, log=self.folder / f"receiver-{len(self.providers)}.log", seconds=600)
+        self.providers.append(child)
+        return child
+
     def start(self, failpoint: str = "", *, workers: bool = False) -> Child:
         """One more process with a vault."""
         number = next(self._numbers)
         spec = {"url": self.place.url, "failpoint": failpoint, "workers": workers, "settings": self._settings}
-        child = self._zygote.fork("vault", spec, log=self.folder / f"vault-{number}.log", seconds=120)
+        child = self._zygote.fork(self.program, spec, log=self.folder / f"vault-{number}.log", seconds=120)
         self.children.append(child)
         return child
 
@@ -73,3 +81,9 @@ class VaultWorld:
         self.kill_all()
         for child in self.providers:
             child.kill()
+
+
+class SignOnWorld(VaultWorld):
+    """The same with processes that people log in at."""
+
+    program = "sign_on"

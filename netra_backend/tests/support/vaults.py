@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from urllib.parse import parse_qsl, urlsplit
 
 from ...testing.provider import Provider
 from .platform import platform
 
 TENANT = "acme"
 NAME = "user-1"
-FAST = {"oauth_http_timeout": "400ms", "oauth_lease_ttl": "3s", "workers": False}
+FAST = {"oauth_http_timeout": "400ms", "oauth_lease_ttl": "3s", "oauth_breaker_open": "200ms", "workers": False}
 
 
 @asynccontextmanager
@@ -25,6 +26,13 @@ async def connect(netra, provider: Provider, *, expires_in=0, name=NAME, tenant=
     tokens = provider.grant()
     await netra.oauth.import_(tenant, name, "provider", {**tokens, "expires_in": expires_in})
     return tokens
+
+
+def consent(provider: Provider, begun):
+    """What a user who was sent there brings back."""
+    asked = dict(parse_qsl(urlsplit(begun["authorize_url"]).query))
+    _, headers, _ = provider._authorize(asked)
+    return dict(parse_qsl(urlsplit(headers["location"]).query))
 
 
 async def audited(netra, tenant=TENANT):

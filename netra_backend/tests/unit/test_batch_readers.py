@@ -79,7 +79,10 @@ async def test_an_empty_csv_file_and_one_with_a_header_alone_have_no_rows(tmp_pa
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(values=st.lists(st.dictionaries(st.text(max_size=3), st.integers(), max_size=2), max_size=20), partitions=st.integers(1, 6))
+@given(
+    values=st.lists(st.dictionaries(st.text(max_size=3), st.integers(-(2**63), 2**63 - 1), max_size=2), max_size=20),
+    partitions=st.integers(1, 6),
+)
 async def test_an_ndjson_file_is_read_whole_in_parts_and_from_any_line(tmp_path_factory, values, partitions):
     path = tmp_path_factory.mktemp("ndjson") / "t.ndjson"
     path.write_text("".join(json.dumps(value) + "\n" for value in values))

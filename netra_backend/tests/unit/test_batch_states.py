@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 import netra_backend
+from netra_backend.batch.causes import WORDS
 from netra_backend.batch.states import DECISIONS, FINISHED, PARTITION, RUN
 from netra_backend.kernel.states import IllegalTransition
 from netra_backend.storage.statements import Statements
 
 MIGRATIONS = Path(netra_backend.__file__).parent / "storage/migrations/sqlite"
-MIGRATION = next(path for path in MIGRATIONS.iterdir() if path.name.endswith("_batch.sql")).read_text()
+MIGRATION = "\n".join(path.read_text() for path in sorted(MIGRATIONS.glob("*_batch*.sql")))
 Q = Statements("netra_backend.batch")
 
 
@@ -54,7 +55,7 @@ def test_each_statement_leaves_only_the_states_that_its_event_may_leave(statemen
 
 @pytest.mark.parametrize("table", DECISIONS)
 def test_the_audits_trigger_watches_the_columns_that_are_decisions(table):
-    watched = re.search(rf"after update of ([\w, ]+) on {table}\n", MIGRATION)[1]
+    watched = re.search(rf"after update of ([\w, ]+) on {table}\s", MIGRATION)[1]
     assert tuple(re.findall(r"\w+", watched)) == DECISIONS[table]
 
 
@@ -69,3 +70,7 @@ def test_every_way_that_only_people_lead_along_is_watched():
         froms, to = RUN.transitions[event]
         assert to not in into
         assert not set(froms) & out_of
+
+
+def test_whoever_waits_for_a_run_is_told_so_in_every_state_but_one():
+    assert WORDS.keys() == {*RUN.states} - {"completed"}

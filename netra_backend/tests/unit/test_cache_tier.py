@@ -1,4 +1,4 @@
-"""S3-FIFO beside LRU: no worse where a few keys are asked for often, and much better where everything is asked for once in between."""
+"""S3-FIFO beside LRU: better where a few keys are asked for often, much better where everything is asked for once in between, or in a loop."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from netra_backend.cache.errors import CycleRefused
 from netra_backend.cache.graph import Graph
+from netra_backend.cache.monitor import Monitor, Thresholds
+from netra_backend.cache.stats import Stats
 from netra_backend.cache.tier import ENTRY_BYTES, Entry, Tier, weigh
 
 ROOM = 200
@@ -57,7 +59,7 @@ def with_scans(names):
 
 @pytest.mark.parametrize(
     ("workload", "least_gain"),
-    [("zipf", 0.03), ("zipf with scans", 0.05), ("loop", 0.0)],
+    [("zipf", 0.03), ("zipf with scans", 0.05), ("loop", 0.5)],
 )
 def test_hit_ratios_beside_lru(workload, least_gain):
     names = {"zipf": zipf(20_000), "zipf with scans": with_scans(zipf(20_000)), "loop": [str(n % 250) for n in range(10_000)]}[workload]
@@ -93,3 +95,25 @@ def test_an_order_makes_everything_behind_what_it_is_made_from_whatever_the_edge
         assert all(ordered.index(dep) < ordered.index(name) for dep, name in graph.edges() if dep != "root")
         with pytest.raises(CycleRefused):
             graph.declare("root", [names[-1]])
+
+
+def test_each_measure_has_its_threshold_and_is_told_when_it_changes_and_at_no_other_time():
+    told, stats = [], Stats()
+    limits = Thresholds(hit_ratio_least=0.5, error_ratio_most=0.2, load_p99_most_s=0.01, l2_error_ratio_most=0.2, l2_p99_most_s=0.0)
+    monitor = Monitor(stats, limits, lambda measure, what: told.append((measure, what["state"])))
+
+    def window(failed, took_s):
+        stats.loads += 10
+        stats.l2.asked += 10
+        stats.load_errors += failed
+        stats.l2.errors += failed
+        stats.load_times_s.extend([took_s] * 10)
+        stats.l2.answer_times_s.extend([9.0] * 10)  # no threshold, never degraded
+        monitor.close_window()
+
+    for failed, took_s in ((2, 0.01), (3, 0.02), (3, 0.02)):
+        window(failed, took_s)
+    assert told == [("error_ratio", "degraded"), ("l2_error_ratio", "degraded"), ("load_p99_s", "degraded")]
+    assert (stats.load_p50_s, monitor.measured["l2_p99_s"]) == (0.02, 9.0)
+    window(0, 0.001)
+    assert told[3:] == [("error_ratio", "ok"), ("l2_error_ratio", "ok"), ("load_p99_s", "ok")]

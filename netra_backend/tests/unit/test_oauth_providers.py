@@ -17,8 +17,9 @@ def test_a_preset_says_how_refresh_tokens_change_and_who_says_so(name):
     preset = presets()[name]
     assert preset["rotation"] in ROTATIONS
     assert urlsplit(preset["source"]).scheme == "https"
-    known = {"title", "rotation", "replay_window_s", "idle_days", "note", "source", "parameters", "auth", *ADDRESSED}
+    known = {"title", "rotation", "replay_window_s", "idle_days", "note", "source", "parameters", "auth", "assertion", *ADDRESSED}
     assert set(preset) <= known
+    assert set(preset.get("assertion", {})) <= {"audience", "subject"}
     assert "replay_window_s" not in preset or preset["rotation"] == "each_use"
 
 
@@ -42,6 +43,17 @@ def test_what_a_registration_says_itself_wins_over_its_preset():
 def test_an_issuer_of_ones_own_gets_none_of_the_presets_addresses():
     found = filled({"provider": "google", "client_id": "x", "issuer": "https://own.example"})
     assert (found["issuer"], found.get("endpoints")) == ("https://own.example", None)
+
+
+def test_a_preset_says_what_is_signed_there_unless_the_registration_or_its_issuer_is_another():
+    found = filled({"provider": "salesforce", "client_id": "x", "parameters": {"host": "test.salesforce.com"}, "assertion": {"key": "k"}})
+    assert found["assertion"] == {"audience": "https://test.salesforce.com", "key": "k"}
+    own = filled({"provider": "google", "client_id": "x", "assertion": {"key": "k", "subject": "user@acme.example"}})
+    assert own["assertion"]["subject"] == "user@acme.example"
+    other = filled({"provider": "google", "client_id": "x", "issuer": "https://own.example", "assertion": {"key": "k"}})
+    assert other["assertion"] == {"key": "k"}
+    assert "assertion" not in filled({"provider": "google", "client_id": "x"})
+    assert {each["provider"] for each in listed() if each["assertion"]} == {"google", "salesforce"}
 
 
 @pytest.mark.parametrize("value", ["", "evil.example/", "a@b", "a b", "{x}", "a?b", "a#b", "..", 7])

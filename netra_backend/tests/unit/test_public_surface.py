@@ -10,6 +10,11 @@ import netra_backend
 from netra_backend import Netra, batch, oauth, webhooks
 from netra_backend.batch.service import Batch
 from netra_backend.cache.service import Cache
+from netra_backend.oauth.service import OAuth
+from netra_backend.oauth.sso.service import Sso
+from netra_backend.observability.events.service import Events
+from netra_backend.observability.kpi.service import Kpi, Kpis
+from netra_backend.observability.tracing.service import Traces
 from netra_backend.sync import SyncDoor
 from netra_backend.webhooks.operators import Operators
 from netra_backend.webhooks.service import Webhooks
@@ -20,7 +25,7 @@ def arguments(function):
 
 
 def test_the_package_exports_these_names_and_loads_them_on_use():
-    assert sorted(netra_backend.__all__) == ["Netra", "NetraError", "batch", "oauth"]
+    assert sorted(netra_backend.__all__) == ["Event", "Netra", "NetraError", "batch", "oauth"]
     assert all(getattr(netra_backend, name) for name in netra_backend.__all__)
     assert sorted(webhooks.__all__) == [
         "PayloadUnreadable",
@@ -31,7 +36,8 @@ def test_the_package_exports_these_names_and_loads_them_on_use():
         "SignatureRejected",
         "verify",
     ]
-    assert sorted(batch.__all__) == ["Job", "Malformed", "Rows", "csv", "iterate", "job", "ndjson", "parquet", "query", "sequence", "sql"]
+    kinds, places = ["Elsewhere", "Job", "Malformed", "Rows"], ["dask", "processes", "threads"]
+    assert sorted(batch.__all__) == sorted([*kinds, *places, "csv", "iterate", "job", "ndjson", "parquet", "query", "sequence", "sql"])
     assert all(getattr(batch, name) for name in batch.__all__)
     assert sorted(oauth.__all__) == ["Claims", "Keys", "TokenRejected", "VERDICTS", "validate", "verify_jws"]
 
@@ -44,6 +50,16 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
+        (Events.record, ["tx", "type", "data", "key"]),
+        (Kpis.define, ["name", "unit", "total", "good", "value", "lost_after"]),
+        (Kpis.impact, ["name", "since", "tenant"]),
+        (Kpis.list, ["since", "tenant"]),
+        (Kpis.report, ["tenant", "month"]),
+        (Kpi.impact, ["since", "tenant"]),
+        (Kpi.slo, ["target", "window", "min_events", "page_if_bad"]),
+        (Kpi.depends_on, ["names"]),
+        (Netra.span, ["name", "part", "ref"]),
+        (Traces.get, ["trace_id", "tenant"]),
         (Netra.write, ["fn", "args", "tenant"]),
         (Netra.transaction, ["tenant"]),
         (Netra.scope, ["tenant", "actor", "trace"]),
@@ -69,8 +85,42 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         (Cache.invalidate, ["tx", "deps"]),
         (Cache.get, ["key", "default", "serializer", "type", "tenant"]),
         (Cache.set, ["key", "value", "ttl", "depends_on", "serializer", "type", "tenant"]),
+        (Cache.set_many, ["values", "ttl", "depends_on", "serializer", "type", "tenant"]),
+        (Cache.begin_set, ["tx", "keys"]),
+        (Cache.end_set, ["token", "values", "ttl", "depends_on", "serializer", "type", "tenant"]),
+        (Cache.touch, ["key", "ttl", "serializer", "type", "tenant"]),
+        (Cache.kept, ["key", "serializer", "type", "tenant"]),
         (Cache.delete, ["keys", "tenant"]),
-        (Batch.start, ["tx", "job", "params", "key", "partitions"]),
+        (OAuth.token, ["tenant", "connection", "min_valid_s"]),
+        (OAuth.refresh, ["tenant", "connection"]),
+        (OAuth.request, ["tenant", "connection", "method", "url", "headers", "options"]),
+        (OAuth.import_, ["tenant", "connection", "client", "tokens"]),
+        (OAuth.connect, ["tenant", "connection", "client", "redirect_uri"]),
+        (OAuth.own, ["tenant", "connection", "client", "grant"]),
+        (OAuth.link, ["tenant", "connection", "client", "redirect_uri", "page"]),
+        (OAuth.device, ["tenant", "connection", "client"]),
+        (OAuth.callback, ["answer"]),
+        (OAuth.status, ["tenant", "connection"]),
+        (OAuth.connections, ["tenant", "after", "limit"]),
+        (OAuth.revoke, ["tenant", "connection", "delete"]),
+        (OAuth.set_client, ["tenant", "name", "registration"]),
+        (OAuth.client, ["tenant", "name"]),
+        (OAuth.clients, ["tenant", "after", "limit"]),
+        (OAuth.validate, ["token", "issuer", "audience", "tenant", "nonce", "access_token", "rules"]),
+        (OAuth.judge, ["issuer", "audience", "tenant", "keys", "rules"]),
+        (OAuth.introspect, ["tenant", "client", "token", "audience"]),
+        (OAuth.exchange, ["tenant", "client", "subject_token", "actor_token", "parameters"]),
+        (Sso.as_operator, ["actor", "trace"]),
+        (Sso.set_provider, ["tenant", "name", "registration"]),
+        (Sso.link, ["tenant", "provider", "subject", "backup", "backup_subject"]),
+        (Sso.status, ["tenant"]),
+        (Sso.pin, ["tenant", "provider"]),
+        (Sso.issue, ["tenant", "subject", "audience", "scopes", "lives_s", "issuer", "may_act"]),
+        (Sso.rotate_keys, []),
+        (Batch.start, ["tx", "job", "params", "key", "partitions", "priority", "after"]),
+        (Batch.schedule, ["tx", "name", "job", "cron", "params", "zone", "partitions", "priority"]),
+        (Batch.unschedule, ["tx", "name"]),
+        (Batch.schedules, ["tenant", "after", "limit"]),
         (Batch.status, ["run", "tenant"]),
         (Batch.runs, ["tenant", "after", "limit"]),
         (Batch.failures, ["run", "tenant", "after", "limit"]),
@@ -80,8 +130,25 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         (Batch.rerun, ["run", "tenant"]),
         (
             batch.job,
-            ["name", "read", "write", "process", "process_chunk", "chunk", "retry", "retry_on", "skip_limit", "partitions"],
+            [
+                "name",
+                "read",
+                "write",
+                "process",
+                "process_chunk",
+                "chunk",
+                "retry",
+                "retry_on",
+                "skip_limit",
+                "partitions",
+                "executor",
+                "priority",
+                "concurrency",
+                "rate",
+            ],
         ),
+        (batch.processes, ["workers"]),
+        (batch.dask, ["client", "window"]),
         (batch.csv, ["path", "delimiter", "encoding"]),
         (batch.query, ["page", "bounds", "start"]),
         (batch.sql, ["text"]),
@@ -114,8 +181,16 @@ def test_public_calls_take_these_arguments(function, expected):
 def test_every_public_call_says_what_it_does():
     public = [
         value
-        for cls in (Netra, SyncDoor, Webhooks, Operators, Batch, Cache)
+        for cls in (Netra, SyncDoor, Webhooks, Operators, Batch, Cache, OAuth, Sso)
         for name, value in vars(cls).items()
         if callable(value) and not name.startswith("_")
     ]
     assert [value.__qualname__ for value in public if not inspect.getdoc(value)] == []
+
+
+@pytest.mark.parametrize("part", [Cache, OAuth])
+def test_what_memory_answers_is_asked_with_the_arguments_of_the_call(part):
+    quick = {name: call for name, call in vars(part).items() if name.endswith("_at_hand")}
+    assert quick
+    for name, call in quick.items():
+        assert arguments(call) == arguments(getattr(part, name.removesuffix("_at_hand"))), name  # `netra.sync` passes them on as they are

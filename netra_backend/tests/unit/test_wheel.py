@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+README = ROOT / "README.md"
+GUIDE = ROOT / "docs" / "guides" / "operating.md"
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +44,13 @@ def test_the_wheel_brings_the_command_and_the_licence_and_no_other_top_level_nam
     assert dict(parser["console_scripts"]) == {"netra": "netra_backend.cli.main:main"}
     assert {name.split("/")[0].split("-")[0] for name in wheel.namelist()} == {"netra_backend"}
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+
+
+def test_the_wheel_is_no_bigger_than_the_guide_says(wheel):
+    said = re.search(r"the wheel has ([\d.]+) MB \(([\d.]+) MB unpacked\) and stays below ([\d.]+) MB", GUIDE.read_text())
+    size, unpacked, most = (float(number) * 1_000_000 for number in said.groups())
+    now = Path(wheel.filename).stat().st_size
+    assert now < most
+    assert now == pytest.approx(size, rel=0.15), "say the new size in the guide and in README.md"
+    assert sum(each.file_size for each in wheel.infolist()) == pytest.approx(unpacked, rel=0.15)
+    assert f"The wheel has {said[1]} MB" in README.read_text()

@@ -29,10 +29,10 @@ def run(capsys, *words):
     return _result(code, printed.out, printed.err)
 
 
-def finished(*words, **settings):
+def finished(*words, timeout_s=60, **settings):
     """The same as a process of its own, run to its end."""
     command = [sys.executable, "-m", "netra_backend.cli.main", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(**settings), stdin=subprocess.DEVNULL, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(**settings), stdin=subprocess.DEVNULL, timeout=timeout_s)
     return _result(done.returncode, done.stdout, done.stderr)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from ....cli import audit_map
 from ....cli.reference import leaves
-from .driving import DEADLINE_S, Process, audited, environment, inside, netra, run
+from .driving import DEADLINE_S, Process, audited, environment, finished, inside, netra, run
 
 JOBS = """
 import time
@@ -39,6 +39,13 @@ def slowly(n):
     return check(n)
 
 
+def leak(n):
+    kept.append(bytearray(b"x" * 1_000_000))
+    return n
+
+
+kept = []
+leaking = batch.job("leaking", read=batch.sequence(lambda params: range(params["n"])), process=leak, write=write, chunk=20)
 quick = batch.job("quick", read=batch.sequence(lambda params: range(params["n"])), process=check, write=write, chunk=20)
 slow = batch.job("slow", read=batch.sequence(lambda params: range(params["n"])), process=slowly, write=write, chunk=20)
 """
@@ -60,6 +67,11 @@ def place(tmp_path, monkeypatch):
 def loaded(data):
     with closing(sqlite3.connect(data / "netra.db")) as connection:
         return [n for (n,) in connection.execute("select n from loaded order by n")]
+
+
+def nodes(data):
+    with closing(sqlite3.connect(data / "netra.db")) as connection:
+        return connection.execute("select count(*) from netra_node").fetchone()[0]
 
 
 def good(n):
@@ -103,6 +115,52 @@ def test_ctrl_c_ends_it_with_130_and_the_same_command_goes_on(place, capsys):
     assert loaded(place) == good(600)
 
 
+@pytest.mark.parametrize("after", [0, 25])
+def test_ctrl_c_at_any_moment_ends_it_with_130_and_loses_nothing(place, capsys, after):
+    """While it still starts (`after` rows: none), between its first rows, and later; the same command always goes on."""
+    process = Process("netra_backend.cli.main", *words(place, "slow", 200))
+    try:
+        if after:
+            _until(lambda: len(loaded(place)) >= after or process.child.poll() is not None)
+        else:
+            _until(lambda: nodes(place))
+        assert process.ends(signal.SIGINT) == 130, process.errors()
+    finally:
+        process.close()
+    assert len(loaded(place)) < 196
+    Path("hurry").touch()
+    resumed = run(capsys, *words(place, "slow", 200))
+    assert (resumed.code, resumed.document["done"], resumed.document["failed"]) == (3, 196, 4)
+    assert loaded(place) == good(200)
+
+
+def test_a_process_that_memory_is_ending_for_makes_way_for_a_fresh_one(place):
+    """What its `process` keeps for ever is more than it may have, several times over: it begins anew, and the run ends."""
+    done = finished(*words(place, "leaking", 250), NETRA_MEMORY_LIMIT="200MiB")
+    assert done.code == 0, done.err
+    assert "a fresh process goes on" in done.err
+    assert (done.document["state"], done.document["done"]) == ("completed", 250)
+    assert done.document["restarts"] >= 1
+    assert loaded(place) == list(range(250))
+
+
+def test_schedules_are_made_listed_and_ended(place, capsys):
+    def ask(*given):
+        return run(capsys, "batch", *given, "--tenant", "acme", "--data", place, "--json")
+
+    reference = "batch_jobs_of_the_test:quick"
+    made = ask("schedule", "nightly", reference, "--cron", "0 3 * * mon-fri", "--zone", "Europe/Zurich", "--param", "n=7")
+    assert (made.code, made.document["job"], made.document["params"]) == (0, "quick", {"n": 7})
+    assert ask("schedule", "hourly", reference, "--cron", "@hourly").code == 0
+    assert [each["name"] for each in ask("schedules").document["schedules"]] == ["hourly", "nightly"]
+    assert ask("unschedule", "hourly").code == 0
+    gone = ask("unschedule", "hourly")
+    assert (gone.code, gone.error["code"]) == (1, "not_found")
+    wrong = ask("schedule", "wrong", reference, "--cron", "often")
+    assert (wrong.code, wrong.error["code"]) == (2, "invalid_input")
+    assert [action for action, _ in audited(place, "acme") if action.startswith("schedule.")] == ["schedule.put"] * 2 + ["schedule.remove"]
+
+
 def test_runs_are_looked_at_decided_about_and_rerun(place, capsys):
     made = run(capsys, *words(place, "quick", 100)).document["run"]
 
@@ -125,7 +183,11 @@ def test_runs_are_looked_at_decided_about_and_rerun(place, capsys):
     entries = [entry for entry in audited(place, "acme") if entry[0].startswith("run.")]
     assert {actor.partition(":")[0] for _, actor in entries} == {"cli"}
     told = [action for action, _ in entries]
-    assert {action for command, actions in audit_map.AUDITED.items() if command.startswith("batch ") for action in actions} == {*told}
+    assert {action for command, actions in audit_map.AUDITED.items() if command.startswith("batch ") for action in actions} == {
+        *told,
+        "schedule.put",
+        "schedule.remove",
+    }
     assert told == ["run.start", "run.rerun", "run.pause", "run.resume", "run.cancel"]
 
 
@@ -153,13 +215,29 @@ def test_a_server_with_the_jobs_works_on_runs_and_answers_the_same_commands(plac
         child = run(capsys, "batch", "rerun", made, "--failed", *server).document["run"]
         watched = run(capsys, "batch", "watch", child, *server)
         assert (watched.code, json.loads(watched.out.splitlines()[-1])["failed"]) == (3, 2)
+        for n, code in ((150, 3), (7, 0)):
+            asked = ("batch", "run", "batch_jobs_of_the_test:quick", "--param", f"n={n}", "--partitions", "2", "--run-key", f"{n}", *server)
+            first, again = run(capsys, *asked), run(capsys, *asked)
+            assert (first.code, first.document["partitions"], again.document["run"]) == (code, 2, first.document["run"]), first.err
+        made = run(capsys, "batch", "schedule", "nightly", "batch_jobs_of_the_test:quick", "--cron", "@daily", *server)
+        assert (made.code, made.document["name"]) == (0, "nightly")
+        assert [each["name"] for each in run(capsys, "batch", "schedules", *server).document["schedules"]] == ["nightly"]
+        assert run(capsys, "batch", "unschedule", "nightly", *server).code == 0
+        assert run(capsys, "batch", "schedules", *server).document["schedules"] == []
+        refused = run(capsys, "batch", "watch", "run_00000000000000000000000000", *server)
+        assert (refused.code, refused.error["code"]) == (1, "refused")
         assert len(run(capsys, "batch", "failures", child, *server).document["failures"]) == 2
-        assert len(run(capsys, "batch", "list", *server).document["runs"]) == 3
+        assert len(run(capsys, "batch", "list", *server).document["runs"]) == 5
         assert run(capsys, "batch", "show", "run_00000000000000000000000000", *server).code == 1
         for event, state in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
             assert run(capsys, "batch", event, waiting, *server).document["state"] == state
     remote = {path for path, command in leaves() if path.startswith("batch ") and any(each.name == "server" for each in command.params)}
-    assert remote == {f"batch {name}" for name in ("list", "show", "watch", "failures", "pause", "resume", "cancel", "rerun")}
+    assert remote == {f"batch {name}" for name in OVER_REST}
+
+
+OVER_REST = (
+    "run", "list", "show", "watch", "failures", "pause", "resume", "cancel", "rerun", "schedule", "schedules", "unschedule",
+)  # fmt: skip
 
 
 def _until(condition):

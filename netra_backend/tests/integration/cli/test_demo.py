@@ -19,15 +19,23 @@ ROOT = Path(__file__).parents[4]
 
 def test_a_small_demo_holds_in_every_check_and_leaves_its_evidence(tmp_path):
     out = tmp_path / "demo"
-    command = [sys.executable, "-m", "netra_backend.cli.main", "demo", "--flights", "200", "--out", str(out), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=120)
+    command = [sys.executable, "-m", "netra_backend.cli.main", "demo", "--flights", "200", "--rows", "3000", "--out", str(out), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=170)
     assert done.returncode == 0, done.stderr + done.stdout
     report = json.loads(done.stdout)
     assert report == json.loads((out / "report.json").read_text()) == verdict.judge(out)
     assert (report["ok"], report["acknowledged"], report["lost"]) == (True, 200, 0)
     assert report["delivered"] == 600
     assert report["retried"] > 0
-    for words in ("retries after 500ms, 1s", "KILL -9", "healed", "acknowledged 200 of 200"):
+    assert report["company"]["flights_loaded"] + report["company"]["dead_letters"] == 3000
+    for words in (
+        "retries after 500ms, 1s",
+        "KILL -9",
+        "healed",
+        "acknowledged 200 of 200",
+        "the company's program is gone",
+        "trail holds",
+    ):
         assert words in done.stderr
     assert (out / "operator.key").stat().st_mode & 0o777 == 0o600
     assert inside(out / "data", _living) == ["cli"]  # the killed server's row is gone too: nobody is left of the run

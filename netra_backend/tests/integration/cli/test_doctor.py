@@ -8,9 +8,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
+from ...support.cache.server import Server
 from .driving import environment, netra, run
 
 HOLD = """
@@ -54,6 +56,25 @@ def test_a_healthy_installation_passes_and_shows_its_settings_masked(doctor, dat
     assert (done.code, {check["state"] for check in checks.values()}) == (0, {"ok"})
     assert (done.document["settings"]["operator_key"], "k" * 40 in done.out) == ("****", False)
     assert {"SQLite library", "database", "write lock", "processes", "clock", "disk space", "root keys"} <= checks.keys()
+
+
+def test_an_audit_log_that_is_not_remembered_or_behind_what_is_remembered_is_told(doctor, data, capsys, tmp_path):
+    checks, _ = doctor(data)
+    assert checks["audit trail"]["state"] == "ok"
+    assert run(capsys, "audit", "export", "--tenant", "acme", "--data", data, "--out", tmp_path / "out").code == 0
+    checks, _ = doctor(data)
+    assert (checks["audit trail"]["state"], "1 logs, 1 of them" in checks["audit trail"]["detail"]) == ("ok", True)
+    (file,) = (data / "audit-memory").glob("*/*.checkpoint")
+    note = file.read_text()
+    for text, words in (
+        (note.replace("\n1\n", "\n7\n"), "1 entries and is remembered with 7"),
+        ("junk", "damaged"),
+        (None, "is not remembered"),
+    ):
+        file.unlink() if text is None else file.write_text(text)
+        checks, done = doctor(data)
+        assert (done.code, checks["audit trail"]["state"]) == (0, "warning")
+        assert words in checks["audit trail"]["detail"]
 
 
 def test_a_folder_without_an_installation_stays_empty(doctor, tmp_path):
@@ -158,3 +179,17 @@ def test_people_read_words(capsys, data):
     done = run(capsys, "doctor", "--data", data)
     assert "Settings (secrets masked)" in done.out
     assert "ok   database" in done.out
+
+
+def test_a_shared_cache_is_looked_at_and_one_that_may_forget_fails(doctor, data, monkeypatch, tmp_path):
+    assert "shared cache" not in doctor(data)[0]
+    (tmp_path / "valkey").mkdir()
+    with closing(Server(tmp_path / "valkey", **{"maxmemory-policy": "allkeys-lru"})) as server:
+        monkeypatch.setenv("NETRA_CACHE_URL", server.url)
+        checks, done = doctor(data)
+        assert (checks["shared cache"]["state"], checks["shared cache's eviction"]["state"], done.code) == ("ok", "failed", 1)
+        assert "noeviction" in checks["shared cache's eviction"]["fix"]
+        server.client().config_set("maxmemory-policy", "noeviction")
+        assert doctor(data)[0]["shared cache's eviction"]["state"] == "ok"
+    checks, done = doctor(data)
+    assert (checks["shared cache"]["state"], done.code) == ("warning", 0)

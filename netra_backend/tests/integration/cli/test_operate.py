@@ -15,8 +15,8 @@ HERE = {f"webhooks {name}" for name in NAMES}
 
 
 def is_elsewhere(command):
-    """Whether a command is asked by tests of its own: here, in `test_batch` or in `test_oauth`."""
-    return command.startswith(("batch ", "oauth ")) or command in HERE
+    """Whether a command is asked by tests of its own: here, in the file of its first word, or in `server/test_kpis` and `server/test_traces`."""
+    return command.startswith(("audit ", "batch ", "debug ", "kpi ", "oauth ", "sso ")) or command in HERE | {"trace"}
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +99,11 @@ def test_a_time_is_how_long_ago_or_a_date():
 
 def test_every_command_of_operators_is_asked_here():
     assert {path for path, _ in leaves()} >= HERE
+
+
+def test_an_endpoint_is_added_with_a_connection_whose_token_goes_along(acme):
+    made = acme("endpoint", "add", "https://receiver.invalid/hook", "--uid", "with-token", "--connection", "crm")
+    assert (made.code, made.document["auth"]) == (0, {"connection": "crm"})
+    refused = acme("endpoint", "add", "http://receiver.invalid/hook", "--connection", "crm")
+    assert refused.code != 0
+    assert "in the clear" in str(refused.error)

@@ -228,7 +228,11 @@ def test_a_path_is_split_before_it_is_decoded():
         ("GET", "/api/v1/event-type/x", "any"),
         ("HEAD", "/api/v1/event-type/x", "operator"),
         ("GET", "/anything/else", "operator"),
-        ("GET", "/", "operator"),
+        ("GET", "/anything", "operator"),
+        ("GET", "/", "public"),
+        ("GET", "/ui/login", "public"),
+        ("GET", "/ui/overview", "session"),
+        ("DELETE", "/ui/session", "session"),
     ],
 )
 def test_what_no_rule_names_is_the_operators(method, path, rule):

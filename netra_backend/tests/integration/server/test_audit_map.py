@@ -19,6 +19,11 @@ from netra_backend.webhooks.model import Attempt
 from ...support.server import API, client_of, endpoint, message
 
 NODE = b"n" * 16
+LOGIN_CLIENT = {
+    "client_id": "c",
+    "issuer": "http://127.0.0.1/first",
+    "endpoints": {"token": ["http://127.0.0.1/token"], "authorize": "http://127.0.0.1/authorize"},
+}
 AGO = "2020-01-01T00:00:00Z"
 
 
@@ -64,6 +69,11 @@ async def one_attempt(netra, message_id, endpoint_id):
     return to_text("atmpt", made.id)
 
 
+async def invite(tx, netra):
+    """An entry with personal data."""
+    return await netra.audit.record(tx, "user.invite", "user_1", personal={"email": "a@b.example"})
+
+
 async def run(tx, statement, rows):
     return await tx.execute(statement, rows=rows)
 
@@ -77,10 +87,16 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
     run = (await operator.post(f"{API}/tenants/acme/batch/runs", json={"job": "nobody's"})).json()["run"]
     await netra.database.write(with_a_dead_letter, from_text("run", run), scope=Scope("acme", "tester"))
     attempt = await one_attempt(netra, sent["id"], made["id"])
+    personal = [await netra.write(invite, netra, tenant="acme") for _ in range(2)]
+    await netra.audit.settle(Scope("acme", "tester"))
+    indices = {
+        each["id"]: each["index"] for each in (await operator.get(f"{API}/tenants/acme/audit", params={"limit": 250})).json()["data"]
+    }
     task = (await operator.post(f"{API}/app/acme/endpoint/hook/recover", json={"since": AGO})).json()["id"]
     other = {"message": (await message(operator))["id"], "endpoint": made["id"], "attempt_id": attempt, "task": task}
     values = {
         **other,
+        "name": "nightly",
         "app_id": "acme",
         "tenant": "acme",
         "endpoint_id": made["id"],
@@ -88,9 +104,16 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "event_type_name": "a.b",
         "run": run,
     }
-    values |= {"client": "provider", "connection": "user"}
+    values |= {"client": "provider", "connection": "user", "provider": "first", "entry": personal[0]}
+    other_issuer = {**LOGIN_CLIENT, "issuer": "http://127.0.0.1/backup"}
+    for path, body in (("oauth/clients/backup", other_issuer), ("sso/providers/backup", {"client": "backup", "rank": 1})):
+        assert (await operator.put(f"{API}/tenants/acme/{path}", json=body)).status_code == 200
+    assert (await operator.put(f"{API}/sso/providers/backup", json={"client": other_issuer, "rank": 1})).status_code == 200
+    values |= {"client": "provider", "connection": "user", "entry": personal[0]}
+    values["session"] = (await operator.post(f"{API}/tenants/acme/debug/sessions", json={"reason": "look"})).json()["session"]
     bodies = {
         "POST /api/v1/app": {"name": "n", "uid": "fresh"},
+        "POST /api/v1/tenants/{tenant}/audit/erase": {"index": indices[personal[1]], "reason": "asked"},
         "PUT /api/v1/app/{app_id}": {"name": "n"},
         "PATCH /api/v1/app/{app_id}": {"name": "m"},
         "POST /api/v1/app/{app_id}/endpoint": {"url": "http://example.com/"},
@@ -117,14 +140,23 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         "POST /api/v1/tenants": {"uid": "another"},
         "POST /api/v1/tenants/{tenant}/cache/invalidate": {"deps": ["org:7"]},
         "POST /api/v1/tenants/{tenant}/keys": {"name": "b"},
+        "POST /api/v1/tenants/{tenant}/debug/sessions": {"reason": "look"},
+        "POST /api/v1/tenants/{tenant}/debug/sessions/{session}/extend": {},
         "POST /api/v1/tenants/{tenant}/batch/runs": {"job": "another"},
-        "PUT /api/v1/tenants/{tenant}/oauth/clients/{client}": {"client_id": "c", "endpoints": {"token": ["http://127.0.0.1/token"]}},
+        "PUT /api/v1/tenants/{tenant}/oauth/clients/{client}": LOGIN_CLIENT,
+        "PUT /api/v1/tenants/{tenant}/sso/providers/{provider}": {"client": "provider", "default_role": "viewer"},
+        "POST /api/v1/tenants/{tenant}/sso/links": {"provider": "first", "subject": "u", "backup": "backup", "backup_subject": "b"},
+        "POST /api/v1/tenants/{tenant}/sso/pin": {"provider": "first"},
+        "PUT /api/v1/sso/providers/{provider}": {"client": LOGIN_CLIENT},
+        "POST /api/v1/sso/links": {"provider": "first", "subject": "u", "backup": "backup", "backup_subject": "b"},
+        "POST /api/v1/sso/pin": {"provider": "first"},
+        "PUT /api/v1/tenants/{tenant}/batch/schedules/{name}": {"job": "another", "cron": "@daily"},
         "POST /api/v1/tenants/{tenant}/connections": {"name": "user", "client": "provider", "tokens": {"access_token": "a"}},
     }
     links = [(await operator.post(f"{API}/auth/app-portal-access/acme", json={})).json()["token"] for _ in range(2)]
     carried = {
         "POST /api/v1/auth/logout": {"authorization": f"Bearer {links[0]}"},
-        "DELETE /ui/session": {"cookie": f"__Host-netra={links[1]}"},
+        "DELETE /ui/session": {"authorization": f"Bearer {links[1]}"},
     }
     last = ["DELETE /api/v1/app/{app_id}/endpoint/{endpoint_id}", "DELETE /api/v1/app/{app_id}"]
     rotations = [route for route in AUDITED if route.endswith("/keys/{key_id}/rotate")]  # before the key is revoked
@@ -137,7 +169,7 @@ async def test_each_audited_route_writes_what_it_says(app, operator, netra):
         path = path.format(**{**values, **of_operator}, key_id=own if "/tenants/" in path else key)
         body = bodies.get(route)
         content = None if body is None else json.dumps(body)
-        headers = {"traceparent": f"00-{trace}-{1:016x}-01", "content-type": "application/json"}
+        headers = {"traceparent": f"00-{trace}-{1:016x}-01", "content-type": "application/json", "accept": "application/json"}
         answer = await operator.request(method, path, content=content, headers=headers | carried.get(route, {}))
         assert answer.status_code < 300, (route, answer.text)
         traces[route] = trace

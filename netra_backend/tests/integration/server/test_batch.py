@@ -16,6 +16,7 @@ from ...support.storage import eventually
 pytestmark = pytest.mark.usefixtures("every_server_engine")
 
 RUNS = f"{API}/tenants/acme/batch/runs"
+SCHEDULES = f"{API}/tenants/acme/batch/schedules"
 NOTHING = sql("select count(*) from netra_job_run where tenant = :tenant")
 
 
@@ -106,6 +107,35 @@ async def test_an_idempotency_key_starts_one_run(operator):
     assert one.json()["run"] == two.json()["run"]
     assert two.headers["idempotency-replayed"] == "true"
     assert (await operator.post(RUNS, json={"job": "nobody's", "key": "b"}, headers=headers)).json()["code"] == "key_reused"
+
+
+async def test_a_run_has_a_priority_and_comes_after_others(operator):
+    first = (await operator.post(RUNS, json={"job": "nobody's", "key": "a", "priority": 7})).json()
+    second = (await operator.post(RUNS, json={"job": "nobody's", "key": "b", "after": [first["run"]]})).json()
+    assert (first["priority"], second["priority"], second["after"]) == (7, 0, [first["run"]])
+    gone = await operator.post(RUNS, json={"job": "nobody's", "key": "c", "after": ["run_00000000000000000000000000"]})
+    assert gone.status_code == 404
+
+
+async def test_a_schedule_is_made_changed_listed_and_ended(operator):
+    wanted = {"job": "served", "cron": "0 3 * * mon-fri", "zone": "Europe/Zurich", "params": {"n": 3}, "priority": 2}
+    made = await operator.put(f"{SCHEDULES}/nightly", json=wanted)
+    assert (made.status_code, made.json()["name"], made.json()["last_run"]) == (200, "nightly", None)
+    assert wanted.items() <= made.json().items()
+    changed = await operator.put(f"{SCHEDULES}/nightly", json={"job": "served", "cron": "@daily"})
+    assert changed.json()["cron"] == "@daily"
+    await operator.put(f"{SCHEDULES}/hourly", json={"job": "served", "cron": "@hourly"})
+    page = (await operator.get(SCHEDULES, params={"limit": 1})).json()
+    assert ([each["name"] for each in page["data"]], page["done"]) == (["hourly"], False)
+    rest = (await operator.get(SCHEDULES, params={"after": page["after"]})).json()
+    assert [each["name"] for each in rest["data"]] == ["nightly"]
+    assert (await operator.get(f"{SCHEDULES}/nightly")).json() == changed.json()
+    assert (await operator.delete(f"{SCHEDULES}/nightly")).status_code == 204
+    for gone in (await operator.get(f"{SCHEDULES}/nightly"), await operator.delete(f"{SCHEDULES}/nightly")):
+        assert gone.status_code == 404
+    wrong = await operator.put(f"{SCHEDULES}/wrong", json={"job": "served", "cron": "often"})
+    assert wrong.status_code in {400, 422} and wrong.json()["fix"]
+    assert await actions(operator) == ["tenant.create", *["schedule.put"] * 3, "schedule.remove"]
 
 
 async def test_another_tenants_key_finds_no_run(app, operator):

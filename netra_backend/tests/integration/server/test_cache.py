@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from netra_backend.cache.monitor import Thresholds
 from netra_backend.server.app import create_app
+from netra_backend.storage import log
 
 from ...support.server import API, client_of, new_netra
+from ...support.storage import SYSTEM, eventually
 
 pytestmark = pytest.mark.usefixtures("every_server_engine")
 
@@ -65,3 +68,30 @@ async def test_hits_and_misses_are_metrics(program):
         text = (await operator.get("/metrics")).text
         assert 'netra_cache_requests_total{result="hit",tier="l1"} 2.0' in text
         assert 'netra_cache_requests_total{result="miss",tier="l1"} 1.0' in text
+        assert 'netra_cache_fills_total{result="kept",tier="l1"} 1.0' in text
+        assert 'netra_cache_loads_total{result="done"} 1.0' in text
+        assert 'netra_cache_degraded{measure="hit_ratio"} 0.0' in text
+
+
+async def test_a_degraded_cache_is_told_to_the_operator_and_kept_as_an_event_once_for_each_change(program):
+    netra, operator = program
+    netra.cache.caretaker.monitor._thresholds = Thresholds(error_ratio_most=0.2)
+    netra.cache.stats.loads, netra.cache.stats.load_errors = 10, 5
+    netra.cache.caretaker.monitor.close_window()
+    assert 'netra_cache_degraded{measure="error_ratio"} 1.0' in (await operator.get("/metrics")).text
+    netra.cache.stats.loads += 10
+    for _ in range(2):
+        netra.cache.caretaker.monitor.close_window()
+    await eventually(lambda: told_twice(netra))
+    stored = await told(netra, "events")
+    assert [each["state"] for each in await told(netra, "operational")] == [each["state"] for each in stored] == ["degraded", "ok"]
+    assert stored[0].items() >= {"type": "cache.degraded", "measure": "error_ratio", "value": 0.5, "threshold": 0.2}.items()
+
+
+async def told(netra, stream):
+    entries = await netra.database.read(log.read_after, stream, 0, 100, scope=SYSTEM)
+    return [item for entry in entries for _, item in entry.items if item["type"] == "cache.degraded"]
+
+
+async def told_twice(netra):
+    return len(await told(netra, "operational")) == 2

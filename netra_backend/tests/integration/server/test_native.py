@@ -157,7 +157,9 @@ async def test_metrics_show_the_queue_and_what_the_parts_counted(tmp_path):
         assert 'netra_webhook_deliveries_total{outcome="delivered"} 0.0' in lines
         assert "netra_webhook_queue_depth 1.0" in lines
         assert any(line.startswith("netra_webhook_oldest_due_seconds ") for line in lines)
-        assert {f'netra_breaker_state{{state="{state}"}} 0.0' for state in ("open", "half_open", "slow_start", "gated")} <= {*lines}
+        assert {
+            f'netra_breaker_state{{part="webhooks",state="{state}"}} 0.0' for state in ("open", "half_open", "slow_start", "gated")
+        } <= {*lines}
         async with client_of(create_app(netra), None) as nobody:
             assert (await nobody.get("/metrics")).status_code == 401
         async with client_of(create_app(netra, dev=True), None) as nobody:
@@ -176,7 +178,7 @@ async def test_an_endpoint_is_shown_with_its_breaker_and_counted_in_the_gauge(ne
     assert [each["breaker"] for each in (await operator.get(f"{API}/app/acme/endpoint")).json()["data"]] == [shown]
     assert (await operator.patch(f"{API}/app/acme/endpoint/{made['id']}", json={"description": "x"})).json()["breaker"] == shown
     lines = (await operator.get("/metrics")).text.splitlines()
-    assert 'netra_breaker_state{state="open"} 1.0' in lines
+    assert 'netra_breaker_state{part="webhooks",state="open"} 1.0' in lines
     again = await operator.patch(f"{API}/app/acme/endpoint/{made['id']}", json={"url": "https://example.com/new"})
     assert again.json()["breaker"]["state"] == "closed"
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from joserfc.jwk import ECKey
 
 from netra_backend.testing.provider import Provider
 
@@ -165,6 +166,33 @@ async def test_a_device_is_told_what_to_type_and_a_client_gets_its_own_token(ser
     assert (await served.get(f"{HERE}/connections/service/token")).status_code == 200
 
 
+@pytest.mark.parametrize("form", ["pem", "jwk"])
+async def test_a_client_that_signs_gets_a_token_and_its_key_is_never_shown(served, provider, form):
+    key = ECKey.generate_key("P-256")
+    text = key.as_pem(private=True).decode() if form == "pem" else json.dumps(key.as_dict(private=True))
+    provider.trusted["service"] = key.as_dict(private=False)
+    given = provider.registration(client_secrets=[], assertion={"key": text, "issuer": "service", "claims": {"scope": "a"}})
+    shown = await served.put(f"{HERE}/oauth/clients/idp", json=given)
+    assert (shown.status_code, shown.json()["auth"], shown.json()["assertion"]["subject"]) == (200, "none", "service")
+    own = await made(served, "service", "jwt_bearer")
+    assert (own.status_code, own.json()["kind"], own.json()["state"]) == (201, "jwt_bearer", "active")
+    assert (await served.get(f"{HERE}/connections/service/token")).status_code == 200
+    told = shown.text + own.text + (await served.get(f"{HERE}/audit")).text + (await served.get(f"{HERE}/oauth/clients")).text
+    assert key.as_dict(private=True)["d"] not in told
+    assert "PRIVATE" not in told
+    provider.trusted.clear()
+    refused = await made(served, "other", "jwt_bearer")
+    assert (refused.status_code, refused.json()["code"]) == (409, "reauth_required")
+    assert "clock" in refused.json()["fix"]
+
+
+@pytest.mark.parametrize("auth", [{}, {"auth": "private_key_jwt"}])
+async def test_a_client_whose_secret_is_a_key_in_lines_is_registered_as_one_that_signs(served, provider, auth):
+    key = ECKey.generate_key("P-256").as_pem(private=True).decode()
+    shown = await served.put(f"{HERE}/oauth/clients/idp", json={**provider.registration(client_secrets=[key]), **auth})
+    assert (shown.status_code, shown.json().get("auth")) == (200, "private_key_jwt")
+
+
 async def test_an_api_key_is_kept_and_served_with_the_scope_of_tokens_only(served):
     assert (await served.put(f"{HERE}/oauth/clients/idp", json={"kind": "api_key"})).status_code == 200
     kept = await served.post(f"{HERE}/connections", json={"name": "mail", "client": "idp", "tokens": {"api_key": "planted-key"}})
@@ -183,5 +211,8 @@ async def test_a_registration_by_a_preset_shows_what_it_came_to(served):
         {"provider": "github"},
         {"kind": "api_key", "client_id": "x"},
         {"kind": "other"},
+        {"client_id": "x", "provider": "google", "assertion": {}},
+        {"client_id": "x", "provider": "google", "assertion": {"key": "secret"}},
+        {"client_id": "x", "provider": "google", "assertion": {"key": "{}", "lifetime_s": 3600}},
     ):
         assert (await served.put(f"{HERE}/oauth/clients/idp", json=wrong)).status_code == 422

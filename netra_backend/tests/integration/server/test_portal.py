@@ -7,12 +7,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from netra_backend.server.app import create_app
-
-from ...support.server import API, actions, client_of, endpoint, message, new_netra, tenant_key
+from ...support.server import API, actions, client_of, create_app, endpoint, message, new_netra, tenant_key
 
 pytestmark = pytest.mark.usefixtures("every_server_engine")
-OUR_OWN = ["default-src 'none'", "style-src 'self'", "script-src 'self'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'"]
+OUR_OWN = ["default-src 'none'", "style-src 'self'", "script-src 'self'", "connect-src 'self'", "base-uri 'none'", "form-action 'self'"]
 MARKUP = "<script>alert(1)</script>"
 
 
@@ -142,19 +140,24 @@ async def test_the_pages_show_endpoints_messages_and_attempts_with_markup_escape
         policy = shown.headers["content-security-policy"]
         assert all(each in policy for each in OUR_OWN) and "unsafe" not in policy
         assert shown.headers["cache-control"] == "no-store"
-        assert re.findall(r"<script[^>]*>|\son\w+=|style=", shown.text) == ['<script type="module" src="/ui/portal.js">']
+        assert re.findall(r"<script[^>]*>|\son\w+=|style=", shown.text) == ['<script type="module" src="/ui/netra.js">']
     assert sent["id"] in listed.text and "http://127.0.0.1:9/hook" in one.text
 
 
 async def test_the_list_is_paged(app, operator):
-    sent = [(await message(operator, payload={"n": n}))["id"] for n in range(51)]
+    sent = [(await message(operator, payload={"n": n}))["id"] for n in range(26)]
     async with browser(app, await link(operator)) as pages:
         first = (await pages.get("/ui/webhooks")).text
-        older = re.search(r'href="(/ui/webhooks\?iterator=[^"]+)">Older', first)
+        older = re.search(r'href="(/ui/webhooks\?after=[^"]+)">Older', first)
         second = (await pages.get(older.group(1))).text
     shown = [set(re.findall(r"/ui/webhooks/(msg_\w+)", text)) for text in (first, second)]
-    assert (len(shown[0]), shown[0] | shown[1]) == (50, set(sent))
+    assert (len(shown[0]), shown[0] | shown[1]) == (25, set(sent))
     assert "Older</a>" not in second and "Newer</a>" in second
+
+
+def csrf_in(page) -> dict[str, str]:
+    """What the page's own script sends along with an action."""
+    return {"x-netra-csrf": re.search(r'name="netra-csrf" content="([0-9a-f]{32})"', page.text).group(1)}
 
 
 async def test_a_browser_gets_its_cookie_once_and_loses_it_by_signing_out(app, operator):
@@ -163,19 +166,94 @@ async def test_a_browser_gets_its_cookie_once_and_loses_it_by_signing_out(app, o
         cookie = (await arriving.post("/ui/session")).headers["set-cookie"]
         assert cookie.startswith(f"__Host-netra={key}; Path=/; Secure; HttpOnly; SameSite=Strict")
     async with browser(app, key) as pages:
-        assert (await pages.delete("/ui/session", headers={"sec-fetch-site": "cross-site"})).status_code == 403
+        token = csrf_in(await pages.get("/ui/webhooks"))
+        assert (await pages.delete("/ui/session", headers={"sec-fetch-site": "cross-site", **token})).status_code == 403
         assert (await pages.get("/ui/webhooks")).status_code == 200
-        assert (await pages.delete("/ui/session")).status_code == 204
+        assert (await pages.delete("/ui/session", headers=token)).status_code == 204
         ended = await pages.get("/ui/webhooks")
-        assert (ended.status_code, "This link has ended" in ended.text) == (401, True)
+        assert (ended.status_code, "You are not signed in" in ended.text) == (401, True)
 
 
-async def test_other_keys_open_no_page(app, operator):
+async def test_a_links_pages_are_of_its_webhooks_only_a_tenants_key_sees_the_tenant_and_an_operator_all(app, operator):
+    own = (await tenant_key(operator))["key"]
+    keys = {"link": await link(operator), "tenant": own, "operator": operator.headers["authorization"].removeprefix("Bearer ")}
+    shown = {}
+    for name, key in keys.items():
+        async with client_of(app, key) as client:
+            paths = ("overview", "webhooks", "connections", "batches", "cache", "kpis", "audit", "traces", "debug", "tenants", "settings")
+            shown[name] = {path for path in paths if (await client.get(f"/ui/{path}")).status_code == 200}
+    assert shown["link"] == {"overview", "webhooks"}
+    assert shown["tenant"] == {"overview", "webhooks", "connections", "batches", "cache", "kpis", "audit", "traces"}
+    assert shown["operator"] == shown["tenant"] | {"debug", "tenants", "settings"}
+
+
+async def test_a_session_has_a_key_of_its_own_which_ends_with_it(app, operator):
     made = await tenant_key(operator)
-    for key, status in ((made["key"], 403), (operator.headers["authorization"].removeprefix("Bearer "), 403), ("", 401)):
+    async with client_of(app, made["key"]) as arriving:
+        cookie = re.match("__Host-netra=([^;]+);", (await arriving.post("/ui/session")).headers["set-cookie"]).group(1)
+    assert cookie != made["key"]
+    async with browser(app, cookie) as pages:
+        token = csrf_in(await pages.get("/ui/overview"))
+        assert (await pages.delete("/ui/session", headers=token)).status_code == 204
+        assert (await pages.get("/ui/overview")).status_code == 401
+    async with client_of(app, made["key"]) as client:
+        assert (await client.get(f"{API}/app/acme/endpoint")).status_code == 200
+
+
+async def test_keys_without_a_right_to_look_open_no_page(app, operator):
+    blind = (await tenant_key(operator, scopes=["endpoint:secret"]))["key"]
+    for key, status in ((blind, 403), ("", 401)):
         async with browser(app, key) as pages, client_of(app, key) as arriving:
             assert (await pages.get("/ui/webhooks")).status_code == status
             assert (await arriving.post("/ui/session")).status_code == status
+
+
+async def test_an_action_carries_its_sessions_token_and_comes_from_this_host(app, operator):
+    made, sent = await endpoint(operator), await message(operator)
+    again = f"{API}/app/acme/msg/{sent['id']}/endpoint/{made['id']}/resend"
+    async with browser(app, await link(operator)) as pages, browser(app, await link(operator)) as others:
+        token = csrf_in(await pages.get("/ui/webhooks"))
+        foreign = csrf_in(await others.get("/ui/webhooks"))
+        for refused in (
+            {},
+            {"x-netra-csrf": ""},
+            foreign,
+            {**token, "origin": "https://evil.example"},
+            {**token, "origin": "null"},
+            {**token, "sec-fetch-site": "same-site"},
+        ):
+            assert (await pages.post(again, headers=refused)).status_code == 403, refused
+        assert (await pages.get(f"{API}/app/acme/msg")).status_code == 403, "a cookie alone reads nothing of the API"
+        assert (await pages.post(again, headers={**token, "origin": "http://localhost"})).status_code == 202
+        assert (await pages.patch(f"{API}/app/other/endpoint/x", headers=token, json={})).status_code == 404
+    assert (await actions(operator)).count("delivery.resend") == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "headers", "shown"),
+    [
+        ("localhost", {}, True),
+        ("127.0.0.1:8071", {}, True),
+        ("[::1]:8071", {}, True),
+        ("hooks.example.com", {}, False),
+        ("localhost.example.com", {}, False),
+        ("[", {}, False),
+        ("localhost", {"x-forwarded-proto": "http"}, False),
+        ("hooks.example.com", {"x-forwarded-proto": "https"}, True),
+    ],
+)
+async def test_pages_are_shown_to_this_machine_or_over_tls_only_and_say_how(tmp_path, host, headers, shown):
+    async with new_netra(tmp_path, trusted_proxies="127.0.0.0/8") as netra, client_of(create_app(netra)) as client:
+        for path in ("/ui/login", "/ui/overview"):
+            answer = await client.get(path, headers={"host": host, **headers})
+            assert answer.status_code == (200 if shown else 403)
+            assert shown or ("--tls-certificate" in answer.text and "NETRA_TRUSTED_PROXIES" in answer.text)
+
+
+async def test_a_proxy_that_is_not_named_is_not_believed(app):
+    async with client_of(app) as client:
+        answer = await client.get("/ui/login", headers={"host": "hooks.example.com", "x-forwarded-proto": "https"})
+        assert answer.status_code == 403
 
 
 async def test_a_link_begins_with_the_public_address_where_one_is_set(tmp_path):
@@ -187,6 +265,11 @@ async def test_a_link_begins_with_the_public_address_where_one_is_set(tmp_path):
 
 async def test_what_the_login_page_needs_is_served_to_everybody(app):
     async with client_of(app, None) as nobody:
-        for path, kind in (("login", "text/html"), ("portal.js", "text/javascript"), ("portal.css", "text/css")):
+        for path, kind in (
+            ("login", "text/html"),
+            ("netra.js", "text/javascript"),
+            ("netra.css", "text/css"),
+            ("netra.svg", "image/svg+xml"),
+        ):
             found = await nobody.get(f"/ui/{path}")
             assert (found.status_code, found.headers["content-type"].split(";")[0]) == (200, kind)

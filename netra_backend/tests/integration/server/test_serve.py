@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import ipaddress
 import json
 import signal
+import ssl
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from netra_backend.errors import CannotStart
 from netra_backend.server.serve import listen, run, url_of
 
-from ...support.server import API, OPERATOR, message, serving
+from ...support.server import API, OPERATOR, message, new_netra, serving
 from ...support.storage import Gate, eventually
 
 PROGRAM = """
@@ -60,7 +69,7 @@ async def test_a_request_under_way_is_answered_before_the_end(netra):
         await client.post(f"{API}/app", json={"name": "n", "uid": "acme"})
         async with gate.closed(netra.database):
             sending = asyncio.create_task(message(client))
-            await eventually(lambda: netra.database.writer._lanes["normal"])
+            await eventually(lambda: [job for job in netra.database.writer._lanes["normal"] if job.weight])  # the message, not a beat
             leaving = asyncio.create_task(_leave(url))
             await leaving
         assert (await sending)["eventType"] == "thing.happened"
@@ -112,3 +121,47 @@ async def test_the_wire_says_who_may_and_what_is_json(netra):
         assert (await client.post(f"{API}/app/acme/msg", content=many)).status_code == 401
         head = await client.get("/openapi.json")
         assert json.loads(head.content)["openapi"].startswith("3.")
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate for this host and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "tls.pem").write_bytes(made.public_bytes(Encoding.PEM) + private)
+    return folder / "tls.pem"
+
+
+async def test_with_a_certificate_it_speaks_tls_only_and_shows_its_pages_to_anybody(tmp_path):
+    file = certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=file)
+    async with new_netra(tmp_path, tls_certificate=str(file)) as netra, serving(netra) as url:
+        assert url.startswith("https://127.0.0.1:")
+        async with httpx.AsyncClient(base_url=url, verify=trusting) as client:
+            assert (await client.get("/ui/login", headers={"host": "hooks.example.com"})).status_code == 200
+        async with httpx.AsyncClient() as plain:
+            with pytest.raises(httpx.HTTPError):
+                await plain.get(url.replace("https", "http") + "/ready")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_a_certificate_that_is_of_no_use_is_told_before_the_port_is_taken(tmp_path, content):
+    file = tmp_path / "bad.pem"
+    if content is not None:
+        file.write_text(content)
+    async with new_netra(tmp_path, tls_certificate=str(file)) as netra:
+        with pytest.raises(CannotStart, match="cannot be used"):
+            async with serving(netra):
+                pass

@@ -1,7 +1,7 @@
 """A small world around the cache's real guards: a database, outbox, log, nodes, a shared tier, readers. One action is one step.
 
-The nodes are `cache.node.Node`, the very class that serves, with hand-set time. Around them stands the least that the protocol
-needs. `explore` visits every state that some order of steps leads to, and looks for a read that is older than the bound allows.
+The nodes are `cache.node.Node`, the very class that serves, with hand-set time; the shared tier is `tier_model.TierModel`, which is compared
+with the scripts in a real server. Around them stands the least that the protocol needs. `explore` visits every state that some order of steps leads to, and looks for a read that is older than the bound allows.
 
 A world is a value that is copied for each step; `key` is what tells two of them apart, and it leaves out nothing that a later step
 can see. The writers' history is what reads are judged by: each commit has the instant at which it happened.
@@ -12,15 +12,17 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ....cache.model import Event, LogRow, Look
 from ....cache.node import Node, Ticket, Value
+from .tier_model import TierModel
 
 BOUND = 2.0
 LIMIT = 1 << 20
 FAR = 1e9
+BUDGETS = ("commits", "aborts", "ticks", "reads", "looks", "loads", "losses", "drops", "crashes", "goes_back")
 CARD, PAGE = "card", "page"
 """`card` is made from both dependencies, and `page` from the card."""
 
@@ -37,13 +39,22 @@ class Scope:
     loads: int = 2
     losses: int = 0
     drops: int = 0
+    crashes: int = 0
+    goes_back: int = 0
     nodes: tuple[int, ...] = (0, 1)
+    loaders: tuple[int, ...] | None = None
     deps: tuple[str, ...] = ("d",)
     of: tuple[str, ...] = ("d",)
     remembered: int = 100
     joins: bool = False
     shared: bool = False
     pages: bool = False
+    tier: type[TierModel] = TierModel
+    is_current: bool = True
+    bound: float = BOUND
+    in_order: bool = False
+    at_once: bool = False
+    """A write, its commit and its number are one step."""
 
 
 @dataclass
@@ -74,15 +85,23 @@ class World:
     epoch: int = 0
     readers: list[Reader | None] = field(default_factory=list)
     looks: list[tuple[float, Look] | None] = field(default_factory=list)
-    shared: dict[str, Any] = field(default_factory=dict)
+    tier: TierModel | None = None
+    saved: TierModel | None = None
+    known: list[tuple[str, str]] = field(default_factory=list)
+    lives: int = 0
     left: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
+
+    def to_change(self, at: int) -> Node:
+        """The node, as this world's own: until something changes it, worlds share it."""
+        self.nodes[at] = copied(self.nodes[at])
+        return self.nodes[at]
 
     def oldest_allowed(self) -> dict[str, int]:
         """The versions that were current one bound ago: nothing older may be served."""
         allowed = dict.fromkeys(self.scope.deps, 0)
         for at, values in self.history:
-            if at <= self.now - BOUND:
+            if at <= self.now - self.scope.bound:
                 allowed = values
         return allowed
 
@@ -100,8 +119,10 @@ class World:
             self.epoch,
             tuple((r.ticket, r.name, r.joined, r.read, r.inner) if r else None for r in self.readers),
             tuple(self.looks),
-            tuple(_of_node(node) for node in self.nodes),
-            repr(sorted(self.shared.items())),
+            *(_of_node(node) for node in self.nodes),
+            self.tier.key() if self.tier else None,
+            self.saved.key() if self.saved else None,
+            tuple(self.known),
             tuple(self.left.items()),
         )
 
@@ -111,21 +132,18 @@ class Stale(AssertionError):
 
 
 def _of_node(node: Node) -> Any:
-    kept = tuple((e.name, e.value, e.p, tuple(sorted(e.deps))) for _, e in sorted(node.tier.entries.items()))
-    return (
-        node.applied,
-        node.life,
-        node.floor,
-        node.lease_until,
-        node.started,
-        tuple(sorted(node.pending.items())),
-        tuple(sorted(node.inv.items())),
-        tuple(sorted(node._touched.items())),
-        node._turn,
-        node.epoch,
-        kept,
-        tuple(node.graph.edges()),
-    )
+    found = node.__dict__.get("told")
+    if found is None:
+        kept = tuple((e.name, e.value, e.p, tuple(sorted(e.deps))) for _, e in sorted(node.tier.entries.items()))
+        found = node.__dict__["told"] = (
+            (node.applied, node.life, node.floor, node.lease_until, node.started, node._turn, node.epoch),
+            tuple(sorted(node.pending.items())),
+            tuple(sorted(node.inv.items())),
+            tuple(sorted(node._touched.items())),
+            kept,
+            tuple(node.graph.edges()),
+        )
+    return found
 
 
 def copied(node: Node) -> Node:
@@ -145,13 +163,16 @@ def copied(node: Node) -> Node:
 
 def forked(world: World) -> World:
     """The same state, to go on from."""
-    twin = copy.copy(world)
-    twin.nodes = [copied(node) for node in world.nodes]
-    for name in ("values", "own", "shared", "left"):
+    twin = World.__new__(World)
+    twin.__dict__.update(world.__dict__)
+    twin.nodes = list(world.nodes)
+    for name in ("values", "own", "left"):
         setattr(twin, name, dict(getattr(world, name)))
+    if world.tier is not None:
+        twin.known = list(world.known)
     twin.history = list(world.history)
     twin.outbox, twin.log, twin.looks = list(world.outbox), list(world.log), list(world.looks)
-    twin.readers = [copy.copy(reader) if reader else None for reader in world.readers]
+    twin.readers = [replace(reader) if reader else None for reader in world.readers]
     return twin
 
 
@@ -160,9 +181,14 @@ def begun(scope: Scope, make: Callable[[Scope], Node]) -> World:
     nodes = [make(scope), make(scope)]
     for node in nodes:
         node.observe(Look((), 0, frozenset(), True, "0"), 0.0)
-    left = {name: getattr(scope, name) for name in ("commits", "aborts", "ticks", "reads", "looks", "loads", "losses", "drops")}
+    left = {name: getattr(scope, name) for name in BUDGETS}
     none = dict.fromkeys(scope.deps, 0)
-    return World(scope, nodes, values=dict(none), own=dict(none), readers=[None, None], looks=[None, None], left=left)
+    world = World(scope, nodes, values=dict(none), own=dict(none), readers=[None, None], looks=[None, None], left=left)
+    if scope.shared:
+        world.tier, world.known = scope.tier(), [("", ""), ("", "")]
+        for at in (0, 1):
+            _hand_over(world, at, Look((), 0, frozenset(), True, "0"))
+    return world
 
 
 Step = tuple[str, Callable[[World], None]]
@@ -172,7 +198,8 @@ def steps(world: World) -> Iterator[Step]:
     """What can happen next."""
     left = world.left
     if world.open is None and left["commits"]:
-        yield from ((f"write {dep}", lambda w, dep=dep: _write(w, dep)) for dep in world.scope.deps)
+        deps = world.scope.deps[world.tokens : world.tokens + 1] if world.scope.in_order else world.scope.deps
+        yield from ((f"write {dep}", lambda w, dep=dep: _write(w, dep)) for dep in deps)
     if world.open is not None:
         yield "commit", _commit
         if left["aborts"]:
@@ -191,7 +218,14 @@ def steps(world: World) -> Iterator[Step]:
                 yield f"look {at} past a gap", lambda w, at=at: _look(w, at, gap=True)
         if world.looks[at] is not None:
             yield f"deliver {at}", lambda w, at=at: _deliver(w, at)
-        yield from _reads(world, at, node)
+        if left["crashes"] and at in (world.scope.loaders or world.scope.nodes):
+            yield f"crash {at}", lambda w, at=at: _crash(w, at)
+        if at in (world.scope.loaders or world.scope.nodes):
+            yield from _reads(world, at, node)
+    if left["goes_back"]:
+        yield "the tier's state is kept aside", _keep_aside
+    if world.saved is not None:
+        yield "the tier goes back", _go_back
 
 
 def _reads(world: World, at: int, node: Node) -> Iterator[Step]:
@@ -201,7 +235,7 @@ def _reads(world: World, at: int, node: Node) -> Iterator[Step]:
         for name in names:
             if node.find(name, world.now) is not None:
                 yield f"hit {name} {at}", lambda w, at=at, name=name: _hit(w, at, name)
-            if world.scope.shared and name in world.shared:
+            if world.tier is not None and name in world.tier.entries:
                 yield f"shared hit {name} {at}", lambda w, at=at, name=name: _shared_hit(w, at, name)
     if reader is None and left["loads"]:
         for name in names:
@@ -219,7 +253,10 @@ def _write(world: World, dep: str) -> None:
     world.left["commits"] -= 1
     world.tokens += 1
     world.open = (dep, f"t{world.tokens}")
-    world.nodes[0].mark(f"t{world.tokens}", [dep], world.now)
+    world.to_change(0).mark(f"t{world.tokens}", [dep], world.now)
+    if world.scope.at_once:
+        _commit(world)
+        _sequence(world)
 
 
 def _commit(world: World) -> None:
@@ -235,7 +272,7 @@ def _commit(world: World) -> None:
 def _abort(world: World) -> None:
     assert world.open is not None
     world.left["aborts"] -= 1
-    world.nodes[0].unmark(world.open[1])
+    world.to_change(0).unmark(world.open[1])
     world.open = None
 
 
@@ -282,7 +319,9 @@ def _deliver(world: World, at: int) -> None:
     found = world.looks[at]
     assert found is not None
     world.looks[at] = None
-    node = world.nodes[at]
+    node = world.to_change(at)
+    if world.tier is not None:
+        _follow(world, at, found[1])
     for cascade in node.observe(found[1], world.now if getattr(node, "late", False) else found[0]):
         names = [entry.name for entry in cascade.entries]
         if PAGE in names and CARD in names and names.index(PAGE) < names.index(CARD):
@@ -303,7 +342,7 @@ def _read(world: World, at: int) -> None:
 
 
 def _land(world: World, at: int) -> None:
-    reader, node = world.readers[at], world.nodes[at]
+    reader, node = world.readers[at], world.to_change(at)
     assert reader is not None and reader.read is not None
     world.readers[at] = None
     page = reader.name == PAGE
@@ -312,8 +351,9 @@ def _land(world: World, at: int) -> None:
     new = Value(reader.read, deps, FAR, FAR, inner)
     sources = node.sources_of_new(reader.name, deps, inner)
     node.fill(reader.name, new, reader.ticket)
-    if world.scope.shared and node.is_fresh(reader.ticket, sources):
-        world.shared[reader.name] = (reader.read, reader.ticket.p, frozenset(sources))
+    if world.tier is not None and world.known[at][0] and node.is_fresh(reader.ticket, sources):
+        world.tier = world.tier.copied()
+        world.tier.fill(world.known[at][0], reader.ticket.p, reader.name, reader.read, tuple(sorted(sources)))
     if reader.joined is not None and node.is_fresh(reader.ticket, sources):
         asked, own = reader.joined
         _judge(world, at, reader.read, at_time=asked, own=own)
@@ -334,13 +374,67 @@ def _hit(world: World, at: int, name: str) -> None:
 
 
 def _shared_hit(world: World, at: int, name: str) -> None:
-    """As `Loader` does; the tier itself has forgotten everything but its entries."""
+    """As `Valkey.read` and `Loader` do, in one step."""
     world.left["reads"] -= 1
-    node = world.nodes[at]
-    value, p, deps = world.shared[name]
+    node = world.to_change(at)
+    assert world.tier is not None
+    asked = node.begin(world.now)
+    answer = world.tier.read(name)
+    if answer is None or answer[3] is None:
+        return
+    epoch, history, pos, (_, p, value, deps) = answer
+    if world.scope.is_current and ((epoch, history) != world.known[at] or pos < asked.p):
+        return
     sources = node.sources_of_new(name, deps)
-    if node.accepts(p, sources, node.begin(world.now), world.now):
+    if node.accepts(p, sources, asked, world.now):
+        node.fill(name, Value(value, frozenset(deps) - {name}, FAR, FAR), asked)
         _judge(world, at, value)
+
+
+def _follow(world: World, at: int, look: Look) -> None:
+    """As `Valkey.follow` does: the look's rows, then what the tier lacks of the log."""
+    if _hand_over(world, at, look) >= look.last_seq:
+        return
+    assert world.tier is not None
+    missing = tuple(row for row in world.log if row.seq > world.tier.pos)
+    if missing and missing[0].seq == world.tier.pos + 1:
+        _hand_over(world, at, Look(missing, look.last_seq, frozenset(), True, look.epoch))
+    else:
+        _hand_over(world, at, Look((), look.last_seq, frozenset(), True, look.epoch), anew=True)
+
+
+def _hand_over(world: World, at: int, look: Look, *, anew: bool = False) -> int:
+    assert world.tier is not None
+    world.tier = world.tier.copied()
+    world.lives += 1
+    events = [[name for event in row.events for name in event.names] for row in look.rows]
+    first = look.rows[0].seq if look.rows else look.last_seq + 1
+    epoch, pos = world.tier.apply(look.epoch, f"life {world.lives}", first, events, look.last_seq, anew=anew, most=world.scope.remembered)
+    world.known[at] = (epoch, look.epoch)
+    return pos
+
+
+def _keep_aside(world: World) -> None:
+    world.left["goes_back"] -= 1
+    assert world.tier is not None
+    world.saved = world.tier
+
+
+def _go_back(world: World) -> None:
+    world.tier, world.saved = world.saved, None
+
+
+def _crash(world: World, at: int) -> None:
+    """The process dies with all that it knew, and starts again."""
+    world.left["crashes"] -= 1
+    node = world.nodes[at]
+    world.nodes[at] = type(node)(node.bound_s, node.tier.limit_bytes, node._most)
+    world.readers[at] = world.looks[at] = None
+    if world.tier is not None:
+        world.known[at] = ("", "")
+    if at == 0:
+        world.open = None
+        world.own = dict.fromkeys(world.scope.deps, 0)
 
 
 def _judge(world: World, at: int, value: tuple[int, ...], *, at_time: float | None = None, own: int | None = None) -> None:

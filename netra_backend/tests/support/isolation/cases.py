@@ -45,6 +45,7 @@ _ENDPOINT: Final = {
     "ordering": None,
     "filter": None,
     "schedule": None,
+    "auth": None,
     **_NOW,
 }
 _EVENT_TYPE: Final = {"description": "new", "archived": 0, "deprecated": 0, "group_name": None, "schemas": None, "schedule": None, **_NOW}
@@ -60,9 +61,42 @@ _TYPES: Final = {"with_archived": 1, **_PAGE}
 
 _PARTITION: Final = {"run_id": r.RUN, "number": 2}
 _LEASE: Final = {**_PARTITION, "node": r.NODE, "fence": 1}
-_MOVED: Final = {"cursor": "9", "position": 9, "done": 1, "failed": 0, "skipped": 0, "chunk_size": 5, "failure_ppm": 1}
+_MOVED: Final = {
+    "cursor": "9",
+    "position": 9,
+    "done": 1,
+    "failed": 0,
+    "skipped": 0,
+    "chunk_size": 5,
+    "failure_ppm": 1,
+    "item_bytes": 1,
+    "memory_level": 1,
+    "executor": "new",
+}
 _LETTERS: Final = [(5, "k5", "null", "1", 1, "error", "words", 1)]
-_RUN: Final = {"job": "job", "params": "{}", "parent": None, "wanted": 1, "trace_id": "", "span_id": "", **_NOW}
+_SCHEDULE: Final = {
+    "job": "new",
+    "cron": "@hourly",
+    "zone": "UTC",
+    "params": "{}",
+    "partitions": 2,
+    "priority": 1,
+    "next_us": 3,
+    **_NOW,
+}
+_RUN: Final = {
+    "priority": 1,
+    "waits_for": "[]",
+    "job": "job",
+    "params": "{}",
+    "parent": None,
+    "wanted": 1,
+    "trace_id": "",
+    "span_id": "",
+    **_NOW,
+}
+
+_LOOK: Final = {"reason": "new", "actor": "new", "predicates": "{}", "captures": "[]", "logpoints": "[]"}
 
 _REGISTRATION: Final = {
     "issuer": None,
@@ -78,12 +112,46 @@ _REGISTRATION: Final = {
     "provider": "new",
     "device_endpoint": None,
     "idle_s": 1,
+    "assertion": "{}",
+    "assertion_key": b"new",
     **_NOW,
 }
 _GRANT: Final = {"access": b"new", "refresh": b"new", "rt_fp": "fp-new", "issued_us": 5, "expires_us": 6, "due_us": 7, **_NOW}
 _HELD: Final = {"id": r.CONNECTION, "fence": 1, "holder": r.NODE}
 
+_PROVIDER: Final = {"client": r.CLIENT, "rank": 7, "enabled": 0, "options": "[1]", **_NOW}
+_ROTATION: Final = {"active": "new", "pinned": "new", "share": 10, "body": "[1]", **_NOW}
+_WAY: Final = {"provider": "new", "issuer": "new", "redirect_uri": "", "expires_us": r.FAR_US}
+_SESSION: Final = {
+    "identity": r.PERSON, "provider": "new", "issuer": "new", "subject": "new", "role": "viewer", "backup": 0, "sealed": None, "due_us": None,
+    "expires_us": r.FAR_US, "idle_us": r.FAR_US, **_NOW,
+}  # fmt: skip
+_PERSON: Final = {"linked": None, "role": "admin", **_NOW}
+_MINUTES: Final = {"kpi": r.KPI, "since_us": 0, "until_us": EVER_US}
+
+_TRACE: Final = {"trace_id": "trace", "limit": 100}
+_NEW_SPAN: Final = (r.ACME, "trace", "new", "", "", "", "app", "new", 1, 1, "ok", "")
+
 CASES: Final[dict[str, Case]] = {
+    "batch.trace_of_run": case(id=r.RUN),
+    "storage.insert_own_spans": case(rows=[_NEW_SPAN]),
+    "tracing.spans_of_trace": case(**_TRACE),
+    "tracing.spans_linked_to_trace": case(trace_id="other", **_PAGE),
+    "tracing.messages_of_trace": case(trace_id="", **_PAGE),
+    "tracing.attempts_of_trace": case(trace_id="", **_PAGE),
+    "tracing.entries_of_trace": case(**_TRACE),
+    "tracing.runs_of_trace": case(**_TRACE),
+    "kpi.live_kpis": case(),
+    "kpi.versions_of_kpi": case(name="kpi"),
+    "kpi.insert_kpi": case(id=r.NEW_KPI, name="new", definition="{}", audit_id=r.SPARE["new kpi"], **_NOW),
+    "kpi.update_kpi": case(id=r.KPI, definition="{}", audit_id=r.SPARE["kpi"], **_NOW),
+    "kpi.bury_kpi": case(id=r.KPI, audit_id=r.SPARE["kpi"], **_NOW),
+    "kpi.figures": case(**_MINUTES),
+    "kpi.judged": case(**_MINUTES),
+    "kpi.causes": case(**_MINUTES, **_PAGE),
+    "kpi.missed": case(any_cause=0, cause="cause", **_MINUTES, **_PAGE),
+    "kpi.alerts": case(kpi=r.KPI),
+    "kpi.put_alert": case(kpi=r.KPI, rule="rule", firing=0, **_NOW),
     "batch.run_by_key": case(job="job", key="key"),
     "batch.insert_run": case(id=r.NEW_RUN, key="new", audit_id=r.SPARE["new run"], **_RUN),
     "batch.get_run": case(id=r.RUN),
@@ -97,15 +165,74 @@ CASES: Final[dict[str, Case]] = {
     "batch.free_partition": case(run_id=r.RUN),
     "batch.claim_partitions": case(run_id=r.RUN, node=r.NODE, limit=1),
     "batch.hold_partition": case(**_LEASE),
+    "batch.begin_to_write": case(**_LEASE),
     "batch.advance_partition": case(state="open", **_LEASE, **_MOVED),
     "batch.release_partition": case(**_LEASE),
+    "batch.forgive_crashes": case(run_id=r.RUN),
+    "batch.states_of_runs": case(rows=[(r.RUN,)]),
+    "batch.hold_runs_of_job": case(job="job"),
+    "batch.working_of_job": case(job="job"),
+    "batch.take_pace": case(job="job", now_us=1, step_us=1),
+    "batch.hold_schedule": case(name="nightly"),
+    "batch.get_schedule": case(name="nightly"),
+    "batch.insert_schedule": case(id=r.NEW_SCHEDULE, name="new", audit_id=r.SPARE["new schedule"], **_SCHEDULE),
+    "batch.update_schedule": case(id=r.SCHEDULE, state="off", audit_id=r.SPARE["schedule"], **_SCHEDULE),
+    "batch.move_schedule": case(id=r.SCHEDULE, next_us=9, run_id=r.RUN),
+    "batch.list_schedules": case(after_name="", limit=10),
     "batch.partition_spec": case(run_id=r.RUN, number=0),
     "batch.insert_failures": case(rows=_LETTERS, **_PARTITION, **_NOW),
     "batch.totals": case(run_id=r.RUN),
     "batch.list_failures": case(run_id=r.RUN, after_number=-1, after_position=-1, limit=10),
     "batch.count_failures": case(run_id=r.RUN),
+    "debug.live_of_tenant": case(**_NOW),
+    "debug.insert_session": case(id=r.NEW_LOOK, granted_us=1, expires_us=r.FAR_US, audit_id=r.SPARE["new look"], **_LOOK, **_NOW),
+    "debug.hold_session": case(id=r.LOOK),
+    "debug.get_session": case(id=r.LOOK),
+    "debug.list_sessions": case(**_NEWEST),
+    "debug.extend_session": case(id=r.LOOK, granted_us=2, expires_us=r.FAR_US + 1, audit_id=r.SPARE["look"]),
+    "debug.end_session": case(id=r.LOOK, ended_us=r.NOW_US, ended_by="actor", audit_id=r.SPARE["look"]),
+    "debug.take_numbers": case(id=r.LOOK, count=1, dropped=1),
+    "debug.insert_records": case(session_id=r.LOOK, rows=[(9, "log", 1, "", "{}")]),
+    "debug.trim_records": case(session_id=r.LOOK, seq=1),
+    "debug.read_records": case(session_id=r.LOOK, after=0, **_PAGE),
+    "debug.delete_records": case(session_id=r.LOOK),
+    "debug.delete_marks": case(session_id=r.LOOK),
+    "debug.ids_of_sessions": case(),
+    "storage.insert_debug_marks": case(rows=[(r.LEASED, r.LOOK)]),
+    "storage.debug_marks_of": case(ref=r.READY),
+    "batch.outlived_runs": case(before_us=r.NOW_US, limit=10),
+    "batch.delete_failures": case(run_id=r.RUN, limit=1),
+    "batch.delete_partitions": case(run_id=r.OLD_RUN),
+    "batch.delete_run": case(id=r.IDLE_RUN),
+    "sso.insert_provider": case(id=r.NEW_PROVIDER, name="new", audit_id=r.SPARE["new provider"], **_PROVIDER),
+    "sso.hold_provider": case(name="idp"),
+    "sso.update_provider": case(id=r.PROVIDER, audit_id=r.SPARE["provider"], **_PROVIDER),
+    "sso.list_providers": case(),
+    "sso.client_id_of": case(name="client"),
+    "sso.insert_rotation": case(id=r.NEW_ROTATION, purpose="new", audit_id=r.SPARE["new rotation"], **_ROTATION),
+    "sso.get_rotation": case(),
+    "sso.swap_rotation": case(version=3, audit_id=r.SPARE["rotation"], **_ROTATION),
+    "sso.insert_identity": case(id=r.NEW_PERSON, issuer="http://a/", subject="new", audit_id=r.SPARE["new person"], **_PERSON),
+    "sso.get_identity": case(issuer="http://a/", subject="u", id=b""),
+    "sso.update_identity": case(id=r.PERSON, audit_id=r.SPARE["person"], **_PERSON),
+    "sso.insert_signing_key": case(id=r.NEW_SIGNING_KEY, sealed=b"new", signs_from_us=1, audit_id=r.SPARE["new signer"], **_NOW),
+    "sso.list_signing_keys": case(after_us=0),
+    "sso.insert_exchange": case(trace=b"new", expires_us=1),
+    "sso.insert_login": case(id=r.NEW_LOGIN, state_hash=b"new", browser_hash=b"new", sealed=b"new", target="", **_WAY),
+    "sso.get_login": case(id=r.LOGIN),
+    "sso.consume_login": case(id=r.LOGIN, **_NOW),
+    "sso.insert_session": case(id=r.NEW_SESSION, hash=b"new", **_SESSION),
+    "sso.get_session": case(id=r.SESSION),
+    "sso.touch_session": case(id=r.SESSION, idle_us=5),
+    "sso.end_session": case(id=r.SESSION),
+    "sso.end_sessions_of": case(identity=r.PERSON),
+    "sso.take_turn": case(id=r.SESSION, due_us=r.FAR_US, **_NOW),
+    "sso.keep_refresh": case(id=r.SESSION, sealed=b"new", parent=b"s"),
+    "sso.end_refused": case(id=r.SESSION, sealed=b"s"),
+    "sso.count_links": case(id=r.PERSON),
     "oauth.insert_client": case(id=r.NEW_CLIENT, name="new", audit_id=r.SPARE["new client"], **_REGISTRATION),
     "oauth.hold_client": case(name="client"),
+    "oauth.issuer_of_grants": case(id=r.CLIENT),
     "oauth.update_client": case(id=r.CLIENT, audit_id=r.SPARE["client"], **_REGISTRATION),
     "oauth.prefer_secret": case(id=r.CLIENT, first_secret=1),
     "oauth.get_client": case(name="client", id=b""),
@@ -153,7 +280,26 @@ CASES: Final[dict[str, Case]] = {
     "oauth.follow_flow": case(id=r.LINK_FLOW, expires_us=r.FAR_US, **_NOW),
     "oauth.take_poll": case(id=r.DEVICE_FLOW, next_us=r.FAR_US, **_NOW),
     "oauth.poll_later": case(id=r.DEVICE_FLOW, next_us=r.FAR_US, interval_s=9),
+    "oauth.delete_flows": case(rows=[(r.ENDED_FLOW,)]),
     "oauth.end_flow": case(id=r.FLOW, outcome="failed", reason="words"),
+    "audit.entries_of": case(rows=[(r.ENTRY,)]),
+    "audit.search_entries": case(after=b"", since_us=0, until_us=EVER_US, actor=None, action=None, target=None, trace_id=None, **_PAGE),
+    "audit.get_log": case(),
+    "audit.insert_log": case(r.INITECH, root=b"new", public_key=b"new", sealed=b"new", **_NOW),
+    "audit.grow_log": case(old_size=600, size=601, root=b"new", **_NOW),
+    "audit.sign_log": case(epoch=2, origin="new", signed_size=301, checkpoint="new", old_epoch=1, old_signed_size=300, **_NOW),
+    "audit.get_tiles": case(rows=[(0, 0)]),
+    "audit.put_tile": case(level=0, number=9, hashes=b"new"),
+    "audit.get_pages": case(rows=[(0,)]),
+    "audit.pages_around": case(lowest=r.ENTRY, highest=r.ENTRY),
+    "audit.pages_holding": case(rows=[(r.ENTRY,)]),
+    "audit.put_page": case(number=9, ids=b"new", lowest=r.ENTRY, highest=r.ENTRY),
+    "audit.insert_personal": case(entry_id=r.named("endpoint"), salt=b"new", data="new"),
+    "audit.raise_minimum": case(minimum=257),
+    "audit.delete_use": case(id=r.GIVEN_AWAY),
+    "audit.delete_entry": case(id=r.GIVEN_AWAY_TOO),
+    "audit.get_personal": case(entry_id=r.ENTRY),
+    "audit.delete_personal": case(entry_id=r.ENTRY),
     "storage.insert_data_key": case(version=3, root_id="r1", wrapped=b"new", created_us=1),
     "storage.newest_data_key": case(),
     "storage.get_data_key": case(version=1),
@@ -170,7 +316,10 @@ CASES: Final[dict[str, Case]] = {
         span_id="",
         before=None,
         after=None,
+        personal=None,
     ),
+    "dashboard.newest_audit_entries": case(before=LAST, action="", actor="", target="", **_PAGE),
+    "dashboard.newest_audit_entries_back": case(after=b"", action="", actor="", target="", **_PAGE),
     "storage.list_audit_entries": case(after=b"", **_PAGE),
     "storage.insert_tenant": case(r.INITECH, id=r.named(r.INITECH), uid=None, audit_id=r.SPARE["tenant"], **_TENANT),
     "storage.tenant_by_name": case(),
@@ -194,7 +343,8 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.hold_endpoint": case(id=r.ENDPOINT),
     "webhooks.hold_enabled_endpoint": case(id=r.ENDPOINT),
     "webhooks.disable_endpoint": case(id=r.ENDPOINT, audit_id=r.SPARE["endpoint"], **_NOW),
-    "webhooks.reset_health": case(endpoint_id=r.OPEN),
+    "webhooks.turns_of": case(endpoint_id=r.OPEN),
+    "webhooks.reset_health": case(endpoint_id=r.OPEN, **_NOW),
     "webhooks.update_endpoint": case(id=r.ENDPOINT, audit_id=r.SPARE["endpoint"], **_ENDPOINT),
     "webhooks.bury_endpoint": case(id=r.ENDPOINT, audit_id=r.SPARE["endpoint"], **_NOW),
     "webhooks.endpoint_by_id": case(id=r.ENDPOINT),
@@ -299,6 +449,7 @@ READ_BY_EVERYBODY: Final = {
 
 REDUNDANT: Final[dict[tuple[str, str], str]] = {
     ("webhooks.redrive", "r.tenant = :tenant"): "each row names its tenant, and a transaction refuses another's",
+    ("storage.insert_own_spans", "r.tenant = :tenant"): "each row names its tenant, and a transaction refuses another's",
     ("webhooks.insert_missing", "m.tenant = :tenant"): "the foreign key refuses a delivery of a message that the tenant has not",
 }
 """(statement, what was taken out) whose loss no case can show, and why it cannot reach another tenant's row."""

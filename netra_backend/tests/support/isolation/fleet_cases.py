@@ -22,12 +22,32 @@ def _claim(*lanes: tuple[str, bytes, int]) -> Params:
     return {"lanes": list(lanes), "now_us": r.NOW_US, "most": 100, "node": r.NODE}
 
 
+_OBJECT: Final = (1, "ref", 5, None, "trace", None, None, None, None, "late", None, None, 1, None, "new")
+_WHEN: Final = {"kpi": r.KPI, "since_us": 0, "until_us": r.FAR_US}
+
 OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
+    "storage.insert_spans": lambda tenant: {"rows": [(tenant, "trace", "new", "", "", "", "app", "new", 1, 1, "ok", "")]},
+    "tracing.forget_spans": lambda _: {"before_us": r.NOW_US, "limit": 1},
+    "audit.entries_by_id": lambda tenant: {"rows": [(tenant, r.ENTRY)]},
+    "kpi.objects_of": lambda tenant: {"rows": [(tenant, r.KPI, "key")]},
+    "kpi.keys_of_traces": lambda tenant: {"rows": [(tenant, "trace")]},
+    "kpi.put_objects": lambda tenant: {"rows": [(tenant, r.KPI, "key", *_OBJECT)]},
+    "kpi.add_figures": lambda tenant: {"rows": [(tenant, r.KPI, 0, *[1] * 10)]},
+    "kpi.forget_objects": lambda _: {"now_us": r.NOW_US, "limit": 10},
+    "kpi.forget_figures": lambda _: {"before_us": r.NOW_US, "limit": 1},
+    "webhooks.standing_of_messages": lambda tenant: {"rows": [(tenant, r.READY)]},
+    "webhooks.parked_endpoints": lambda tenant: {"rows": [(tenant,)]},
+    "oauth.connections_in_trouble": lambda tenant: {"rows": [(tenant,)], "now_us": r.FAR_US},
+    "batch.last_runs": lambda tenant: {"rows": [(tenant, "job")]},
     "oauth.generations": lambda tenant: {"rows": [(tenant, r.CONNECTION)]},
+    "storage.insert_debug_mark_rows": lambda tenant: {"rows": [(tenant, r.LEASED, r.LOOK)]},
     "storage.insert_outbox": lambda tenant: {"rows": [("events", tenant, "[]", 1)]},
     "storage.insert_log": lambda tenant: {"rows": [("events", 9, tenant, "[]", 1)]},
     "storage.insert_idempotency_rows": lambda tenant: {"rows": [(tenant, r.ROUTE, "key-new", "new", r.READY, 202, 1)]},
     "storage.get_idempotency_rows": lambda tenant: {"rows": [(tenant, r.ROUTE, "key-1")]},
+    "sso.trim_exchanges": lambda _: {"before_us": r.NOW_US, "limit": 10},
+    "sso.trim_logins": lambda _: {"before_us": r.NOW_US, "limit": 10},
+    "sso.trim_sessions": lambda _: {"before_us": r.NOW_US, "limit": 10},
     "storage.trim_idempotency": lambda _: {"before_us": r.NOW_US + 1, "limit": 10},
     "testing.fill_deliveries": lambda tenant: {
         "rows": [(tenant, r.DEAD, r.WELL, "due", 0, 1, r.FAR_US, None, None, None)],
@@ -79,16 +99,37 @@ BOTH: Final[dict[str, Params]] = {
     "storage.get_idempotency_rows": {"rows": [(r.ACME, r.ROUTE, "key-1"), (r.GLOBEX, r.ROUTE, "key-1")]},
     "webhooks.messages_by_id": {"rows": [(r.ACME, r.READY), (r.GLOBEX, r.READY)]},
     "webhooks.event_ids": {"rows": [(r.ACME, r.READY), (r.GLOBEX, r.READY)]},
+    "batch.last_runs": {"rows": [(r.ACME, "job"), (r.GLOBEX, "job")]},
 }
 """Two tenants in one call."""
 
 OF_ALL: Final[dict[str, tuple[str, Params]]] = {
-    "batch.active_runs": ("a worker serves all tenants; each row names its own", {"limit": 10}),
+    "tracing.tenants_of_trace": ("whose trace it is is what is asked", {"trace_id": "trace", "limit": 10}),
+    "batch.active_runs": ("a worker serves all tenants; each row names its own", {"limit": 10, "each": 10}),
+    "batch.due_schedules": ("a worker fires all tenants' schedules; each row names its own", {"now_us": r.NOW_US, "limit": 10}),
+    "audit.unsigned_logs": ("the sequencer signs whatever has grown; each row is its tenant's name", {"limit": 10}),
+    "audit.list_logs": ("the operator looks at every log; each row names its tenant", {"after_tenant": "", "any_size": 2**62, "limit": 10}),
+    "audit.waiting_entries": ("whether the stream has work, and nobody's rows", {"last": 2**62}),
+    "audit.last_waiting": ("a number of the installation", {}),
+    "kpi.due_objects": ("deadlines pass for all tenants; each row names its own", {"now_us": r.NOW_US, "limit": 10}),
+    "kpi.turned_objects": ("the clock steps back for all tenants; each row names its own", {"now_us": r.NOW_US, "limit": 10}),
+    "kpi.has_due_objects": ("whether time has changed anything, and nobody's row", {"now_us": r.NOW_US}),
+    "kpi.causes_of_all": ("the operator's figures of the installation", {**_WHEN, "limit": 10}),
+    "kpi.missed_of_all": ("the operator's list; each row names its tenant", {**_WHEN, "any_cause": 1, "cause": "", "limit": 10}),
+    "kpi.tenants_concerned": ("a number of the installation", _WHEN),
+    "batch.next_tenant_with_runs": ("retention walks over all tenants", {"after_tenant": "", "ever_us": 2**62}),
     "batch.tenant_of_run": ("whose run it is is what is asked", {"id": r.RUN}),
     "oauth.due_connections": ("the scheduler renews whatever is due; each row names its tenant", {"now_us": r.NOW_US, "limit": 10}),
     "oauth.flow_by_state": ("whose way comes back is known by this alone", {"state_hash": r.named(r.GLOBEX)}),
     "oauth.due_polls": ("devices' codes are asked for, whoever's they are", {"now_us": r.NOW_US, "limit": 10}),
+    "oauth.ended_flows": ("ways that ended long ago go, whoever's they were", {"before_us": r.NOW_US, "limit": 10}),
     "oauth.open_flows": ("ways that nobody came back on end, whoever's they are", {"now_us": 2 * r.FAR_US, "limit": 10}),
+    "sso.login_by_state": ("whose browser comes back is known by this alone", {"state_hash": r.named(f"s {r.GLOBEX}")}),
+    "sso.session_by_hash": ("whose cookie it is is known by this alone", {"hash": r.named(f"h {r.GLOBEX}")}),
+    "sso.due_sessions": ("providers are asked whoever's people they are", {"now_us": r.NOW_US, "limit": 10}),
+    "sso.tenants_with_providers": ("one process watches over all; each row names its tenant", {"limit": 10}),
+    "debug.live_sessions": ("every process knows which sessions are live; each row names its tenant", {"limit": 10}),
+    "debug.outlived_sessions": ("retention walks over all tenants", {"after_us": 0, "before_us": 2**62, "limit": 10}),
     "storage.take_outbox": ("the log's leader moves every tenant's rows", {"limit": 10}),
     "storage.read_log": ("a cursor reads a stream whole; each item names its tenant", {"stream": "events", "after": 0, "limit": 10}),
     "storage.trim_log": ("retention of a stream, whoever's", {"stream": "events", "before_us": r.NOW_US, "limit": 10}),

@@ -39,14 +39,32 @@ GONE, GONE_TOO, VOID, VOID_TOO = (named(f"message {n}") for n in ("gone", "gone 
 MESSAGES: Final = (GONE, GONE_TOO, VOID, VOID_TOO, FRONT, BEHIND, READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
 TASK, NEW_TASK, FREE_TASK = named("task"), named("task new"), named("task free")
-RUN, NEW_RUN, IDLE_RUN = named("run"), named("run new"), named("run idle")
+LOOK, NEW_LOOK = named("look"), named("look new")
+"""Debug sessions."""
+SCHEDULE, NEW_SCHEDULE = named("schedule"), named("plan new")
+KPI, NEW_KPI = named("kpi"), named("kpi new")
+RUN, NEW_RUN, IDLE_RUN, OLD_RUN, LONE_RUN = named("run"), named("run new"), named("run idle"), named("run old"), named("run lone")
 FLOW, NEW_FLOW = named("flow"), named("flow new")
-LINK_FLOW, DEVICE_FLOW = named("flow link"), named("flow device")
+LINK_FLOW, DEVICE_FLOW, ENDED_FLOW = named("flow link"), named("flow device"), named("ended flow")
 CLIENT, NEW_CLIENT = named("client"), named("client new")
+LOGIN_2, LOGIN, NEW_LOGIN, SESSION, NEW_SESSION = (
+    named("login 2"),
+    named("login"),
+    named("login new"),
+    named("session"),
+    named("session new"),
+)
+SIGNING_KEY, NEW_SIGNING_KEY = named("signing key"), named("signing key new")
+PROVIDER, NEW_PROVIDER = named("provider"), named("provider new")
+ROTATION, NEW_ROTATION = named("rotation"), named("rotation new")
+PERSON, NEW_PERSON, PERSON_2 = named("person"), named("person new"), named("person 2")
 CONNECTION, NEW_CONNECTION, FREE = named("connection"), named("connection new"), named("connection free")
 """The first is leased to NODE, the second is to be made, the third is free; each of the first two names stands in both tenants."""
 
 ENTRY: Final = named("an entry")
+GIVEN_AWAY, GIVEN_AWAY_TOO = named("given away"), named("given away too")
+"""Entries that both logs have given away; the first has served a change."""
+
 PAST_US: Final = 90
 NOW_US: Final = 100
 FAR_US: Final = 10**9
@@ -76,19 +94,36 @@ SPARE: Final = {
     "event type": named("event type changed"),
     "run": named("run changed"),
     "task": named("task changed"),
+    "kpi": named("kpi changed"),
+    "new kpi": named("kpi made"),
     "new key": named("key made"),
     "new endpoint": named("endpoint made"),
     "new secret": named("secret made"),
     "new event type": named("event type new"),
     "client": named("client changed"),
+    "provider": named("provider changed"),
+    "rotation": named("rotation chgd"),
+    "person": named("person changed"),
+    "signer": named("signer changed"),
+    "new signer": named("signer made"),
+    "new provider": named("provider made"),
+    "new rotation": named("rotation made"),
+    "new person": named("person made"),
+    "person 2": named("person 2 made"),
     "connection": named("connection chgd"),
     "new run": named("run made"),
     "new client": named("client made"),
     "new connection": named("connection made"),
     "free connection": named("connection freed"),
     "new task": named("task made"),
+    "look": named("look changed"),
+    "new look": named("look made"),
     "free task": named("task freed"),
     "new idle": named("idle made"),
+    "new old run": named("old made"),
+    "new lone run": named("lone made"),
+    "schedule": named("schedule chgd"),
+    "new schedule": named("schedule made"),
 }
 """Entries for the changes that the statements make, by what they are for."""
 
@@ -110,7 +145,11 @@ def rows_of(tenant: str) -> Iterator[Row]:
     yield from _messages(tenant)
     yield from _runs(tenant)
     yield from _connections(tenant)
+    yield from _sign_on(tenant)
     yield from _tasks(tenant)
+    yield from _looks(tenant)
+    yield from _audit_log(tenant)
+    yield from _kpis(tenant)
     yield "netra_outbox", {"stream": "events", **own, "items": "[]", "at_us": 1}
     yield "netra_log", {"stream": "events", "seq": _one_or_two(tenant), **own, "items": "[]", "at_us": 1}
 
@@ -122,15 +161,27 @@ def _entries(tenant: str) -> Iterator[Row]:
         "endpoint": ("netra_endpoint", ENDPOINT.hex(), NEW_ENDPOINT.hex()),
         "secret": ("netra_endpoint_secret", SECRET.hex(), NEW_SECRET.hex()),
         "run": ("netra_job_run", RUN.hex(), NEW_RUN.hex()),
+        "schedule": ("netra_job_schedule", SCHEDULE.hex(), NEW_SCHEDULE.hex()),
         "client": ("netra_oauth_client", CLIENT.hex(), NEW_CLIENT.hex()),
+        "signer": ("netra_signing_key", SIGNING_KEY.hex(), NEW_SIGNING_KEY.hex()),
+        "provider": ("netra_sso_provider", PROVIDER.hex(), NEW_PROVIDER.hex()),
+        "rotation": ("netra_sso_rotation", ROTATION.hex(), NEW_ROTATION.hex()),
+        "person": ("netra_sso_identity", PERSON.hex(), NEW_PERSON.hex()),
         "connection": ("netra_connection", CONNECTION.hex(), NEW_CONNECTION.hex()),
         "task": ("netra_webhook_task", TASK.hex(), NEW_TASK.hex()),
+        "look": ("netra_debug_session", LOOK.hex(), NEW_LOOK.hex()),
+        "kpi": ("netra_kpi", KPI.hex(), NEW_KPI.hex()),
     }
     yield _entry(tenant, SPARE["free task"], "netra_webhook_task", FREE_TASK.hex())
     yield _entry(tenant, SPARE["delivery due"], "netra_delivery", f"{READY.hex()}/{ENDPOINT.hex()}")
     yield _entry(tenant, SPARE["new idle"], "netra_job_run", IDLE_RUN.hex())
+    yield _entry(tenant, SPARE["new old run"], "netra_job_run", OLD_RUN.hex())
+    yield _entry(tenant, SPARE["new lone run"], "netra_job_run", LONE_RUN.hex())
     yield _entry(tenant, SPARE["free connection"], "netra_connection", FREE.hex())
-    yield _entry(tenant, ENTRY, "", "")
+    yield _entry(tenant, SPARE["person 2"], "netra_sso_identity", PERSON_2.hex())
+    for entry in (ENTRY, GIVEN_AWAY, GIVEN_AWAY_TOO):
+        yield _entry(tenant, entry, "", "")
+    yield "netra_audit_use", {"tenant": tenant, "audit_id": GIVEN_AWAY}
     yield _entry(tenant, SPARE["delivery"], "netra_delivery", f"{DEAD.hex()}/{ENDPOINT.hex()}")
     for endpoint in (OPEN, WELL, IDLE, PROBED, LINED):
         yield _entry(tenant, endpoint, "netra_endpoint", endpoint.hex())
@@ -142,7 +193,7 @@ def _entries(tenant: str) -> Iterator[Row]:
 
 
 def _entry(tenant: str, entry: bytes, table: str, target: str) -> Row:
-    facts = {"actor": tenant, "action": "test.arrange", "outcome": "ok", "trace_id": "", "span_id": ""}
+    facts = {"actor": tenant, "action": "test.arrange", "outcome": "ok", "trace_id": "trace", "span_id": ""}
     return "netra_audit_entry", {"tenant": tenant, "id": entry, "at_us": 1, "target_table": table, "target": target, **facts}
 
 
@@ -208,25 +259,76 @@ def _tasks(tenant: str) -> Iterator[Row]:
     yield "netra_webhook_task", {"tenant": tenant, "id": FREE_TASK, **facts, **more, "audit_id": SPARE["free task"]}
 
 
+def _looks(tenant: str) -> Iterator[Row]:
+    """A live debug session, what it has recorded, and a row that it chose."""
+    texts = {"reason": tenant, "actor": tenant, "predicates": "{}", "captures": "[]", "logpoints": "[]"}
+    times = {"granted_us": 1, "created_us": 1, "expires_us": FAR_US, "last_seq": _one_or_two(tenant), "dropped": 0}
+    yield "netra_debug_session", {"tenant": tenant, "id": LOOK, "state": "active", **texts, **times, **_by("look")}
+    facts = {"session_id": LOOK, "kind": "log", "at_us": 1, "trace_id": "", "data": f'"{tenant}"'}
+    yield "netra_debug_record", {"tenant": tenant, "seq": 1, **facts}
+    yield "netra_debug_mark", {"tenant": tenant, "ref": READY, "session_id": LOOK}
+    if tenant == GLOBEX:
+        yield "netra_debug_mark", {"tenant": tenant, "ref": READY, "session_id": NEW_LOOK}
+
+
+def _audit_log(tenant: str) -> Iterator[Row]:
+    """A log of some hundred entries, of which the first bundle was given away."""
+    facts = {"size": 600, "root": tenant.encode(), "epoch": 1, "origin": tenant, "signed_size": 300, "checkpoint": tenant, "minimum": 256}
+    keys = {"public_key": tenant.encode(), "sealed": tenant.encode(), "created_us": 1, "updated_us": 1}
+    yield "netra_audit_log", {"tenant": tenant, **facts, **keys}
+    yield "netra_audit_tile", {"tenant": tenant, "level": 0, "number": 0, "hashes": tenant.encode()}
+    yield (
+        "netra_audit_page",
+        {"tenant": tenant, "number": 0, "ids": GIVEN_AWAY + GIVEN_AWAY_TOO + named(tenant), "lowest": bytes(16), "highest": b"\xff" * 16},
+    )
+    yield "netra_audit_personal", {"tenant": tenant, "entry_id": ENTRY, "salt": tenant.encode(), "data": tenant}
+
+
+def _kpis(tenant: str) -> Iterator[Row]:
+    yield "netra_kpi", {"tenant": tenant, "id": KPI, "name": "kpi", "definition": f'"{tenant}"', **_made(), **_by("kpi")}
+    ends_us = PAST_US if tenant == ACME else FAR_US  # so that what is old enough to go is acme's alone
+    times = {"total_us": 1, "next_us": PAST_US, "turned_us": FAR_US, "judged_us": 1, "keep_us": ends_us}
+    facts = {"value": _one_or_two(tenant), "trace_id": "trace", "result": "late", "cause": "cause", **times}
+    yield "netra_kpi_object", {"tenant": tenant, "kpi": KPI, "key": "key", **facts}
+    counts = dict.fromkeys(("total", "good", "late", "lost", "value", "value_good", "value_late", "value_lost", "met", "missed"), 1)
+    yield "netra_kpi_bucket", {"tenant": tenant, "kpi": KPI, "minute_us": PAST_US, **counts}
+    span = {"trace_id": "trace", "span_id": "span", "parent": "", "link_trace": "other", "link_span": "", "part": "app", "name": tenant}
+    yield "netra_span", {"tenant": tenant, **span, "start_us": PAST_US, "end_us": PAST_US, "status": "ok", "ref": ""}
+    yield "netra_kpi_alert", {"tenant": tenant, "kpi": KPI, "rule": "rule", "firing": 1, "since_us": _one_or_two(tenant)}
+
+
 def _runs(tenant: str) -> Iterator[Row]:
-    """The first partition of acme's run is held by a node that lives, globex's is free."""
-    at = {"created_us": 1, "wanted": 1, "trace_id": "", "span_id": ""}
+    """The first partition of acme's run is held by a node that lives, globex's is free; globex has a rerun of its old run, and another old one."""
+    at = {"created_us": 1, "wanted": 1, "trace_id": "trace", "span_id": ""}
     running = {"state": "running", "partitions": 3}
     yield "netra_job_run", {"tenant": tenant, "id": RUN, "job": "job", "key": "key", "params": f'"{tenant}"', **at, **running, **_by("run")}
-    idle = {"state": "queued", "audit_id": SPARE["new idle"]}
+    over = {"state": "completed", "partitions": 1, "finished_us": 2, "audit_id": SPARE["new old run"]}
+    yield "netra_job_run", {"tenant": tenant, "id": OLD_RUN, "job": "job", "key": "old", "params": "{}", **at, **over}
+    if tenant == GLOBEX:
+        lone = {**over, "id": LONE_RUN, "audit_id": SPARE["new lone run"], "created_us": 2}  # the last one of both tenants'
+        yield "netra_job_run", {"tenant": tenant, "job": "job", "key": "lone", "params": "{}", **at, **lone}
+    asked = {"job": "job", "cron": "@daily", "zone": "UTC", "params": f'"{tenant}"', "partitions": 1, "priority": 0, "next_us": 1}
+    schedule = {"id": SCHEDULE, "name": "nightly", "state": "on", **asked, **_made(), **_by("schedule")}
+    yield "netra_job_schedule", {"tenant": tenant, **schedule}
+    yield "netra_job_pace", {"tenant": tenant, "job": "job", "next_us": _one_or_two(tenant) * NOW_US}
+    idle = {"state": "queued", "audit_id": SPARE["new idle"], "parent": OLD_RUN if tenant == GLOBEX else None}
     yield "netra_job_run", {"tenant": tenant, "id": IDLE_RUN, "job": "job", "key": "idle", "params": "{}", **at, **idle}
     counts = {"done": _one_or_two(tenant), "failed": 1, "skipped": 0, "position": 1, "total": 9, "chunk_size": 10, "failure_ppm": 0}
+    counts["crashes"] = 1
     for number, owner in ((0, NODE if tenant == ACME else None), (1, DEAD_NODE), (2, NODE)):
         facts = {"state": "open", "spec": f'"{tenant}"', "fence": 1, "owner": owner, **counts}
         yield "netra_job_partition", {"tenant": tenant, "run_id": RUN, "number": number, **facts}
+    facts = {"state": "done", "spec": f'"{tenant}"', "fence": 1, "owner": None, **counts}
+    yield "netra_job_partition", {"tenant": tenant, "run_id": OLD_RUN, "number": 0, **facts}
     facts = {"key": "k", "place": "null", "payload": f'"{tenant}"', "exact": 1, "cause": "error", "error": tenant, "attempts": 1}
-    yield "netra_item_failure", {"tenant": tenant, "run_id": RUN, "number": 1, "position": 0, **facts, "created_us": 1}
+    for number in (1,) if tenant == ACME else (0, 1):
+        yield "netra_item_failure", {"tenant": tenant, "run_id": RUN, "number": number, "position": 0, **facts, "created_us": 1}
 
 
 def _connections(tenant: str) -> Iterator[Row]:
     """Leased, with an open intent; free; and a successor that came too late."""
     facts = {"issuer": f"http://{tenant}/", "token_endpoints": "[]", "client_id": tenant, "auth": "none", "sealed": tenant.encode()}
-    facts["idle_s"] = _one_or_two(tenant)
+    facts |= {"idle_s": _one_or_two(tenant), "assertion": "{}", "assertion_key": tenant.encode()}
     yield (
         "netra_oauth_client",
         {"tenant": tenant, "id": CLIENT, "name": "client", **facts, "first_secret": 0, "scopes": "[]", **_made(), **_by("client")},
@@ -240,10 +342,34 @@ def _connections(tenant: str) -> Iterator[Row]:
     facts |= {"state_hash": named(tenant), "expires_us": FAR_US, "created_us": 1}
     yield "netra_connect_flow", {"tenant": tenant, "id": FLOW, **facts}
     yield "netra_connect_flow", {"tenant": tenant, "id": LINK_FLOW, **facts, "state_hash": named(f"{tenant} link"), "kind": "link"}
+    ended = {"state_hash": named(f"{tenant} ended"), "outcome": "failed", "reason": tenant}
+    yield "netra_connect_flow", {"tenant": tenant, "id": ENDED_FLOW, **facts, **ended}
     poll = {"kind": "device", "poll_us": PAST_US, "interval_s": _one_or_two(tenant)}
     yield "netra_connect_flow", {"tenant": tenant, "id": DEVICE_FLOW, **facts, "state_hash": named(f"{tenant} device"), **poll}
     facts = {"rt_fp": "fp-late", "parent_generation": 8 + _one_or_two(tenant), "sealed": tenant.encode(), "created_us": 1}
     yield "netra_connection_orphan", {"tenant": tenant, "connection_id": CONNECTION, **facts}
+
+
+def _sign_on(tenant: str) -> Iterator[Row]:
+    """A provider, where logins go, and somebody who has a backup."""
+    facts = {"rank": _one_or_two(tenant), "enabled": 1, "options": f'"{tenant}"', **_made(), **_by("provider")}
+    yield "netra_sso_provider", {"tenant": tenant, "id": PROVIDER, "name": "idp", "client": CLIENT, **facts}
+    facts = {"purpose": "login", "version": 3, "active": tenant, "share": 0, "body": f'"{tenant}"', **_made(), **_by("rotation")}
+    yield "netra_sso_rotation", {"tenant": tenant, "id": ROTATION, **facts}
+    role = {"role": "viewer" if tenant == ACME else "admin"}
+    yield "netra_sso_identity", {"tenant": tenant, "id": PERSON, "issuer": "http://a/", "subject": "u", **role, **_made(), **_by("person")}
+    backup = {"issuer": "http://b/", "subject": "v", "linked": PERSON, **role, **_made(), "audit_id": SPARE["person 2"]}
+    yield "netra_sso_identity", {"tenant": tenant, "id": PERSON_2, **backup}
+    way = {"provider": tenant, "issuer": "http://a/", "browser_hash": b"b", "sealed": tenant.encode(), "redirect_uri": "", "target": ""}
+    yield "netra_sso_login", {"tenant": tenant, "id": LOGIN, "state_hash": named(f"s {tenant}"), "expires_us": FAR_US, **way}
+    ends_us = PAST_US if tenant == ACME else FAR_US
+    yield "netra_sso_login", {"tenant": tenant, "id": LOGIN_2, "state_hash": named(f"s2 {tenant}"), "expires_us": ends_us, **way}
+    whose = {"identity": PERSON, "provider": tenant, "issuer": "http://a/", "subject": "u", **role, "backup": 0, "sealed": b"s"}
+    times = {"due_us": PAST_US, "created_us": 1, "expires_us": ends_us, "idle_us": FAR_US}
+    yield "netra_sso_session", {"tenant": tenant, "id": SESSION, "hash": named(f"h {tenant}"), **whose, **times}
+    facts = {"sealed": tenant.encode(), "signs_from_us": 1, "created_us": 1, **_by("signer")}
+    yield "netra_signing_key", {"tenant": tenant, "id": SIGNING_KEY, **facts}
+    yield "netra_token_exchange", {"tenant": tenant, "trace": named("trade"), "expires_us": ends_us}
 
 
 DELIVERIES: Final[dict[str, dict[tuple[bytes, bytes], tuple[str, int, bytes | None]]]] = {

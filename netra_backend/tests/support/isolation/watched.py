@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from ....storage.migrate import migrations, statements
 from ....storage.sqlite_drivers import Connection
 from ....storage.statements import Row, Statement, Statements
 from ..catalogue import OF_THE_FLEET, tables_named_in
@@ -18,6 +19,8 @@ _QUERY: Final = re.compile(r"\s*(?:explain\s+)?(?:select|insert|update|delete|wi
 _TABLES: Final = """select m.name from sqlite_master m join pragma_table_info(m.name) c
 where m.type = 'table' and m.name like 'netra\\_%' escape '\\' and c.name = 'tenant'"""
 _FLEET: Final = frozenset(statement.sqlite for statement in OF_THE_FLEET.values())
+_MIGRATIONS: Final = frozenset(text for each in migrations("sqlite") for text in statements(each.sql))
+"""A migration is every tenant's."""
 
 
 class TenantMissing(AssertionError):
@@ -29,7 +32,7 @@ class Watched:
 
     def __init__(self, connection: Connection, by_hand: frozenset[str]) -> None:
         self._connection = connection
-        self._let_pass = _FLEET | by_hand
+        self._let_pass = _FLEET | _MIGRATIONS | by_hand
         self._judged: dict[str, bool] = {}
         self._tables: frozenset[str] = frozenset()
 

@@ -25,7 +25,7 @@ class TestBatchProgressTracking:
         """A process that begins with the cursor of another one's last commit reads what comes behind it, and nothing else."""
         seen: list[list[int]] = []
 
-        async def write(fn, lease, job, chunk, target_s, **_):
+        async def write(fn, lease, job, chunk, *_, **__):
             seen.append(chunk.items)
             return Committed(len(chunk), 0, chunk.last, 0.0, 4, 0)
 
@@ -40,7 +40,7 @@ class TestBatchProgressTracking:
 
     async def test_atomic_progress_update(self):
         """Cursor and counters are one statement behind the rows, under the fence; where it finds nothing, nothing may stand."""
-        tx = MagicMock(runtime=Runtime(), now_us=1, attempt=AsyncMock(return_value=None), one=AsyncMock(return_value=(1,)))
+        tx = MagicMock(runtime=Runtime(), now_us=1, attempt=AsyncMock(return_value=None), one=AsyncMock(return_value=("", "")))
         tx.execute = AsyncMock(side_effect=[1, 0])
         chunk = Chunk(0, None, [1, 2], [1, 2], [1, None], {}, last=False)
         await chunks.commit(tx, LEASE, JOB, chunk, 60.0)

@@ -12,7 +12,7 @@ from netra_backend.kernel.runtime import Runtime
 
 
 class TestCachePerformance:
-    async def test_threshold_monitoring(self):
+    def test_threshold_monitoring(self):
         """A window below its threshold raises one alert, however long it lasts, and one more when it is over."""
         stats, told = Stats(), MagicMock()
         monitor = Monitor(stats, Thresholds(hit_ratio_least=0.5), told)

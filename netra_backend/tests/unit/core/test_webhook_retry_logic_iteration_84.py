@@ -20,7 +20,7 @@ DAY_US = 24 * 3600 * 1_000_000
 
 
 class TestWebhookRetryLogic:
-    async def test_exponential_backoff(self):
+    def test_exponential_backoff(self):
         """Each wait is longer than the one before, spread by a fifth, until the last attempt makes a dead letter."""
         for draw, factor in ((-0.2, 0.8), (0.0, 1.0), (0.2, 1.2)):
             chance = MagicMock(uniform=MagicMock(return_value=draw))

@@ -1,0 +1,142 @@
+"""Connections in memory, so that a token that lives costs no look at the database.
+
+What is served from here is vouched for: by a look at all generations that began less than `FRESH_S` ago, by both clocks, and by not being
+due for a renewal. One that was revoked, replaced or found changed is dropped, and whoever still has it in hand serves it no more
+(`Kept.drop`). Names of tenants are kept with what they meant for as long as `netra.py` does.
+
+Everything here is done on Netra's event loop, but `at_hand`, which only reads, from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ..kernel.clock import Clock
+from .model import US, Connection, Token
+
+FRESH_S: Final = 1.0
+"""How long a look at all generations vouches for what is in memory: nothing revoked elsewhere is served for longer."""
+
+MOST_KEPT: Final = 10_000
+ALIAS_S: Final = 1.0
+"""How long a name is taken to mean the same tenant."""
+
+_NEVER: Final = float("-inf")
+_EVER_US: Final = 2**63
+
+Place = tuple[str, bytes]
+"""(tenant, connection id)."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """A connection in memory. It ends when either clock says so: the wall clock, or `until` on the monotonic one.
+
+    `known_at` is when the last look began that saw it so. `good_until` (monotonic) and `good_until_us` (wall) are when somebody must look
+    again. The former is long past for one that is not served from memory any more.
+    """
+
+    connection: Connection
+    token: Token
+    until: float
+    known_at: float
+    due: float
+    good_until_us: int
+    good_until: float = _NEVER
+
+    def vouch(self, known_at: float) -> None:
+        """It was so at that time."""
+        self.known_at = max(self.known_at, known_at)
+        self.good_until = min(self.known_at + FRESH_S, self.due, self.until)
+
+    def drop(self) -> None:
+        """Serve it no more."""
+        self.good_until = _NEVER
+
+
+class Memory:
+    """See the module's docstring."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._monotonic, self._wall_us = clock.monotonic, clock.wall_us
+        self._kept: dict[tuple[str, str], Kept] = {}
+        self._named: dict[tuple[str | None, str], tuple[Kept, float]] = {}
+
+    def at_hand(self, tenant: str | None = None, connection: str = "", min_valid_s: float = 0) -> Token | None:
+        """What `OAuth.token` answers if memory alone can, which waits for nothing; else None. From any thread.
+
+        `tenant` is the name that it was asked for under just now.
+        """
+        found = self._named.get((tenant, connection))
+        if found is None:
+            return None
+        kept, until = found
+        now = self._monotonic()
+        if now >= kept.good_until or now >= until or self._wall_us() >= kept.good_until_us:
+            return None
+        if min_valid_s > 0 and not self._is_good(kept, min_valid_s):
+            return None
+        return kept.token
+
+    def tenant_of(self, reference: str | None, name: str) -> str:
+        """Whose connection was at hand under this name just now."""
+        return self._named[reference, name][0].connection.tenant
+
+    def get(self, tenant: str, name: str, min_valid_s: float) -> Token | None:
+        """The token of a tenant's connection, if this may be served without a look."""
+        kept = self._kept.get((tenant, name))
+        return kept.token if kept is not None and self._is_good(kept, min_valid_s) else None
+
+    def name(self, reference: str | None, tenant: str, name: str) -> None:
+        """The tenant was asked for under this name."""
+        kept = self._kept.get((tenant, name))
+        if reference is not None and kept is not None:
+            if len(self._named) >= 2 * MOST_KEPT:
+                self._named.clear()
+            self._named[reference, name] = kept, self._monotonic() + ALIAS_S
+
+    def keep(self, found: Connection, token: Token, began: float) -> None:
+        """Serve it from now on; `began` (monotonic) is from when on it is known to be so."""
+        wall_us = self._wall_us()
+        left_s, due_s = (float("inf") if at is None else (at - wall_us) / US for at in (found.expires_us, found.due_us))
+        if len(self._kept) >= MOST_KEPT:
+            self.clear()
+        self.forget(found.tenant, found.name)
+        good_until_us = min(_EVER_US if at is None else at for at in (found.expires_us, found.due_us))
+        kept = self._kept[found.tenant, found.name] = Kept(found, token, began + left_s, began, began + due_s, good_until_us)
+        kept.vouch(began)
+
+    def forget(self, tenant: str, name: str) -> None:
+        """Serve it no more."""
+        former = self._kept.pop((tenant, name), None)
+        if former is not None:
+            former.drop()
+
+    def clear(self) -> None:
+        """Serve nothing."""
+        for kept in self._kept.values():
+            kept.drop()
+        self._kept.clear()
+        self._named.clear()
+
+    def places(self) -> set[Place]:
+        """What is to be looked at."""
+        return {(kept.connection.tenant, kept.connection.id) for kept in self._kept.values()}
+
+    def looked(self, asked: set[Place], found: Mapping[Place, tuple[int, str]], began: float) -> None:
+        """A look at these, begun then, has found these generations and states."""
+        for key, kept in list(self._kept.items()):
+            have = (kept.connection.generation, kept.connection.state)
+            place = (kept.connection.tenant, kept.connection.id)
+            if found.get(place) == have:
+                kept.vouch(began)
+            elif place in asked:
+                self.forget(*key)
+
+    def _is_good(self, kept: Kept, min_valid_s: float) -> bool:
+        now, wall_us = self._monotonic(), self._wall_us()
+        if now >= kept.good_until or now + min_valid_s >= kept.until or wall_us >= kept.good_until_us:
+            return False
+        return kept.connection.lives(wall_us, min_valid_s)

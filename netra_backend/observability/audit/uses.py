@@ -1,0 +1,80 @@
+"""Uses of secrets in the trail: one entry for an actor, an object and a minute, with how often.
+
+Uses are counted in memory, for they are many and decide nothing, and come into the trail one to two minutes later, or when the process
+ends. A kill loses the counts of at most the last two minutes; what was disclosed, and what was decided, is never counted here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from functools import partial
+from typing import Final
+
+from ...errors import NetraError
+from ...kernel.rounds import Rounds
+from ...kernel.runtime import Runtime
+from ...kernel.scope import SYSTEM_TENANT, Scope
+from ...storage.audit_append import audit_append
+from ...storage.database import Database
+from ...storage.transaction import Tx
+
+MINUTE_US: Final = 60_000_000
+LAG_MINUTES: Final = 2
+"""A minute is written once it is certainly over, on whichever thread something was noted."""
+
+FLUSH_EVERY_S: Final = 15.0
+AT_ONCE: Final = 200
+MOST_KEPT: Final = 100_000
+OTHERS: Final = "*"
+"""The target of uses beyond so many different ones in a process."""
+
+Use = tuple[str, str, str, str, int]
+"""Tenant, actor, action, target, minute since the epoch."""
+
+
+class UseLedger:
+    """See the module's docstring, and `kernel.uses`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._counts: Counter[Use] = Counter()
+        self._lock = threading.Lock()
+
+    def note(self, tenant: str, actor: str, action: str, target: str) -> None:
+        """One use."""
+        minute = self._runtime.clock.wall_us() // MINUTE_US
+        use = (tenant, actor, action, target, minute)
+        with self._lock:
+            if len(self._counts) >= MOST_KEPT and use not in self._counts:
+                use = (tenant, actor, action, OTHERS, minute)
+            self._counts[use] += 1
+
+    def rounds(self, database: Database) -> Rounds:
+        """What writes what is over, now and then."""
+        return Rounds(self._runtime, partial(self.flush, database), "uses of secrets could not be written", FLUSH_EVERY_S, at_once=False)
+
+    async def flush(self, database: Database, *, whole: bool = False) -> None:
+        """Write the minutes that are over, or everything; what cannot be written is kept for the next time."""
+        over = self._runtime.clock.wall_us() // MINUTE_US - LAG_MINUTES
+        with self._lock:
+            due = [(use, count) for use, count in self._counts.items() if whole or use[4] <= over]
+            for use, _ in due:
+                del self._counts[use]
+        due.sort(key=lambda each: (each[0][1], each[0]))
+        for first in range(0, len(due), AT_ONCE):
+            part = due[first : first + AT_ONCE]
+            try:
+                for actor in sorted({use[1] for use, _ in part}):
+                    mine = [each for each in part if each[0][1] == actor]
+                    await database.write(_write, mine, scope=Scope(SYSTEM_TENANT, actor), lane="bulk")
+                    part = [each for each in part if each[0][1] != actor]
+            except NetraError as error:
+                self._runtime.log.warning("uses of secrets could not be written to the audit trail yet: %s", error)
+                with self._lock:
+                    self._counts.update(dict(part))
+
+
+async def _write(tx: Tx, uses: list[tuple[Use, int]]) -> None:
+    for (tenant, _, action, target, minute), count in uses:
+        await audit_append(tx, action, target, after={"count": count, "minute_us": minute * MINUTE_US}, tenant=tenant)

@@ -1,0 +1,2 @@
+-- KPIs say of what was missed which connection it waited for. On PostgreSQL the fleet's role gets to see how connections stand; here there
+-- is nothing to change.

@@ -1,0 +1,74 @@
+"""Uses of secrets by the platform: one entry for an actor, an object and a minute, with how often."""
+
+from __future__ import annotations
+
+import asyncio
+
+from netra_backend.errors import Unavailable
+from netra_backend.kernel.runtime import Runtime
+from netra_backend.kernel.scope import Scope
+from netra_backend.observability.audit import reading, uses
+from netra_backend.observability.audit.uses import MINUTE_US, UseLedger
+from netra_backend.testing.clock import FakeClock
+from netra_backend.testing.endpoint import MisbehavingEndpoint
+from netra_backend.testing.provider import Provider
+
+from ..support.platform import accept, add_endpoint, platform
+from ..support.storage import eventually
+from ..support.vaults import FAST, NAME, connect
+
+ACME = Scope("acme", "tester")
+
+
+async def entries_of(netra, action):
+    return await netra.audit.search(ACME, reading.Filter(action=action))
+
+
+async def test_signatures_and_tokens_are_counted_by_the_minute_and_written_at_the_end_at_the_latest(tmp_path):
+    async with MisbehavingEndpoint() as receiver, Provider() as provider, platform(tmp_path, **{**FAST, "workers": True}) as netra:
+        endpoint = await add_endpoint(netra, receiver.url)
+        await connect(netra, provider, expires_in=3600)
+        for number in range(3):
+            await accept(netra, {"n": number})
+        await eventually(lambda: len(receiver.received) == 3)
+        with netra.scope(tenant="acme", actor="ada"):
+            for _ in range(5):
+                await netra.oauth.token("acme", NAME)
+            await asyncio.to_thread(netra.sync.oauth.token, "acme", NAME)  # from memory, without a way to the loop
+        await netra._uses.flush(netra.database)
+        assert await entries_of(netra, "endpoint.secret.use") == []  # the minute is not over
+    async with platform(tmp_path, workers=False) as netra:
+        signed, used = await entries_of(netra, "endpoint.secret.use"), await entries_of(netra, "connection.token.use")
+        assert {(each.actor, each.target) for each in signed} == {("webhooks", endpoint.id.hex())}
+        assert sum(each.after["count"] for each in signed) == 3
+        assert {(each.actor, each.target) for each in used} == {("ada", NAME), ("library", NAME)}  # what is at hand asks nobody who asks
+        assert sum(each.after["count"] for each in used) == 6
+
+
+async def test_a_minute_is_written_once_it_is_over_and_kept_where_it_cannot_be(tmp_path):
+    class Refusing:
+        async def write(self, *_, **__):
+            raise Unavailable("not now")
+
+    ledger = UseLedger(Runtime(clock=(clock := FakeClock())))
+    for _ in range(4):
+        ledger.note("acme", "ada", "thing.use", "one")
+    await clock.advance(MINUTE_US / 1e6)
+    ledger.note("acme", "ada", "thing.use", "one")
+    async with platform(tmp_path, workers=False) as netra:
+        await clock.advance(2 * MINUTE_US / 1e6)
+        await ledger.flush(Refusing())
+        await ledger.flush(netra.database)
+        found = await entries_of(netra, "thing.use")
+        assert sorted(each.after["count"] for each in found) == [1, 4]
+        assert len({each.after["minute_us"] for each in found}) == 2
+        await ledger.flush(netra.database, whole=True)
+        assert len(await entries_of(netra, "thing.use")) == 2
+
+
+def test_a_process_that_uses_very_many_secrets_keeps_a_bounded_count(monkeypatch):
+    monkeypatch.setattr(uses, "MOST_KEPT", 3)
+    ledger = UseLedger(Runtime(clock=FakeClock()))
+    for number in range(10):
+        ledger.note("acme", "ada", "thing.use", str(number))
+    assert {use[3]: count for use, count in ledger._counts.items()} == {"0": 1, "1": 1, "2": 1, uses.OTHERS: 7}
