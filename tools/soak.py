@@ -1,8 +1,8 @@
 """Long fault runs: `python -m tools.soak [PART]... [--minutes M]`, the evidence under docs/evidence/.
 
 A part is a list of rounds; a round is a test that takes its count from the environment, run in portions of a few
-minutes until its total is reached. What is done stands in build/soak/<part>.json after each portion, so a run that
-ends by its time (exit code 130) or by a power cut goes on where it was: the same command again. `--fresh` begins anew.
+minutes until its total is reached. What is done stands in the report itself after each portion, so a run that ends by its
+time (exit code 130) or by a power cut goes on where it was, on any machine: the same command again. `--fresh` begins anew.
 
 A portion that fails ends the part with exit code 1 and is not counted; its words stay in build/soak/<part>-failed.log.
 Danger: portions done under different revisions count together; the report names every revision.
@@ -125,17 +125,14 @@ def main(argv: list[str]) -> int:
     ends = time.monotonic() + options.minutes * 60
     STATE.mkdir(parents=True, exist_ok=True)
     for part in options.parts or PARTS:
-        if options.fresh:
-            _state_file(part).unlink(missing_ok=True)
-        code = soak(part, ends)
+        code = soak(part, ends, [] if options.fresh else _read(part))
         if code:
             return code
     return 0
 
 
-def soak(part: str, ends: float) -> int:
+def soak(part: str, ends: float, done: list[dict[str, Any]]) -> int:
     """Run what is left of one part until `ends` (monotonic seconds), and write its report after each portion."""
-    done = _read(part)
     for one in PARTS[part]:
         while (so_far := sum(portion["count"] for portion in done if portion["round"] == one.name)) < one.total:
             if time.monotonic() > ends:
@@ -145,7 +142,6 @@ def soak(part: str, ends: float) -> int:
             if portion is None:
                 return 1
             done.append(portion)
-            _state_file(part).write_text(json.dumps(done, indent=1), encoding="utf-8")
             write_report(part, done)
             print(f"{part}: {one.name}: {so_far + portion['count']} of {one.total} in {portion['seconds']} s", flush=True)
     write_report(part, done)
@@ -186,8 +182,9 @@ def write_report(part: str, done: list[dict[str, Any]]) -> None:
         "date": max((portion["date"] for portion in done), default=""),
         "complete": all(each["done"] >= each["total"] for each in rounds),
         "rounds": rounds,
+        "portions": done,
     }
-    (EVIDENCE / f"soak-{part}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _report_file(part).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (EVIDENCE / f"soak-{part}.md").write_text(_page(report), encoding="utf-8")
 
 
@@ -229,13 +226,14 @@ def _page(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _state_file(part: str) -> Path:
-    return STATE / f"{part}.json"
+def _report_file(part: str) -> Path:
+    return EVIDENCE / f"soak-{part}.json"
 
 
 def _read(part: str) -> list[dict[str, Any]]:
+    """The portions that are done; none of a report from before they were kept in it."""
     try:
-        done: list[dict[str, Any]] = json.loads(_state_file(part).read_text(encoding="utf-8"))
+        done: list[dict[str, Any]] = json.loads(_report_file(part).read_text(encoding="utf-8")).get("portions", [])
     except FileNotFoundError:
         return []
     return done
