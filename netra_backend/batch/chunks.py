@@ -35,6 +35,8 @@ from ..storage.transaction import Tx
 from . import store
 from .errors import LeaseLost, RunStopped
 from .model import Chunk, Committed, Failure, Lease, Rows, words
+from .picture import picture_of
+from .raised import contained
 from .registry import Job, Write
 from .sizing import MOST_SAVEPOINTS, first_parts, learned_bytes, learned_ppm, next_size
 
@@ -94,7 +96,7 @@ async def _write(tx: Tx, lease: Lease, write: Write, chunk: Chunk, deadline: flo
         if start and (standing >= MOST_SAVEPOINTS or tx.runtime.clock.monotonic() > deadline):
             break
         chosen = _good(chunk, start, end)
-        error = await tx.attempt(write, _rows(lease, chunk, chosen)) if chosen else None
+        error = await tx.attempt(_call, write, _rows(lease, chunk, chosen)) if chosen else None
         if error is None:
             standing += bool(chosen)
         elif len(chosen) == 1:
@@ -106,6 +108,11 @@ async def _write(tx: Tx, lease: Lease, write: Write, chunk: Chunk, deadline: flo
             continue
         written.end = end
     return written
+
+
+async def _call(tx: Tx, write: Write, rows: Rows) -> None:
+    with contained():
+        await write(tx, rows)
 
 
 def _good(chunk: Chunk, start: int, end: int) -> list[int]:
@@ -150,19 +157,10 @@ async def _bury(tx: Tx, lease: Lease, chunk: Chunk, failures: dict[int, Failure]
 
 
 def _letter(lease: Lease, chunk: Chunk, index: int, failure: Failure) -> Row:
-    payload, exact = _picture(chunk.items[index])
+    payload, exact = picture_of(chunk.items[index])
     place = orjson.dumps(chunk.place(index)).decode()
     key = key_of(lease, chunk, index)
     return (chunk.start + index, key, place, payload, int(exact), failure.cause, failure.error, failure.attempts)
-
-
-def _picture(item: Any) -> tuple[str, bool]:
-    """The item as JSON, and whether that is all of it: what JSON cannot say is read again from the source instead."""
-    try:
-        text = orjson.dumps(item)
-        return text.decode(), bool(orjson.loads(text) == item) and type(item) in {dict, list, str, int, float, bool}
-    except (TypeError, ValueError):
-        return orjson.dumps(repr(item).encode(errors="replace").decode()).decode(), False
 
 
 async def _advance(tx: Tx, lease: Lease, chunk: Chunk, failures: dict[int, Failure], done: Committed, learned: Learned) -> None:
