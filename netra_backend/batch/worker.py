@@ -108,15 +108,23 @@ class BatchWorker:
         self._stopping = True
         await self._tidying.stop()
         await self._rounds.finish()
-        ends = self._runtime.clock.monotonic() + DRAIN_S
-        while (tasks := [*self._planning.values(), *self._working.values()]) and (left_s := ends - self._runtime.clock.monotonic()) > 0:
-            await asyncio.wait(tasks, timeout=left_s)
-        for task in tasks:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while under_way := self._under_way():
+                    await asyncio.wait(under_way)
+        late = self._under_way()
+        for task in late:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*late, return_exceptions=True)
         for seam in self._seams.values():
             await seam.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._membership.on_new_life.remove(self._begin_again)
+        self._membership.on_reaped.remove(self._rounds.again)
+        self._database.on_wake.remove(self._rounds.wake)
+
+    def _under_way(self) -> list[asyncio.Task[None]]:
+        return [*self._planning.values(), *self._working.values()]
 
     def _begin_again(self) -> None:
         """What this process held belongs to its former life: drop it, it is due for everybody."""

@@ -204,26 +204,50 @@ class Loader:
             self.flights.land(load.name, flight, landed=landed)
 
     async def _come_by(self, ticket: Ticket, load: Load, make: Make, plan: Plan) -> Landed:
-        shared = self._shared
-        if shared is None or not self.node.is_leased(self._clock.monotonic()):
+        shared = self._asked()
+        if shared is None:
             return await self._load(ticket, load, make, plan)
+        found = await self._found_or_led(shared, load.name, plan)
+        if isinstance(found, Landed):
+            return found
+        try:
+            return await self._load(self.node.begin(self._clock.monotonic()), load, make, plan)
+        finally:
+            await self._yield(shared, load.name, found)
+
+    def _asked(self) -> Shared | None:
+        """The shared tier, if there is one and this process may believe it."""
+        return self._shared if self.node.is_leased(self._clock.monotonic()) else None
+
+    async def _found_or_led(self, shared: Shared, name: str, plan: Plan) -> Landed | str:
+        """What the shared tier has, by another process's load that is under way too; else a token with which to load and to yield.
+
+        It is empty where nobody leads: the tier does not answer, or the other process takes too long.
+        """
         ends = self._clock.monotonic() + WAIT_FOR_LEADER_S
         while True:
-            landed = await self._from_shared(shared, load.name, plan)
+            landed = await self._from_shared(shared, name, plan)
             if landed is not None:
                 return landed
-            token = await shared.lead(load.name, WAIT_FOR_LEADER_S)
+            token = await shared.lead(name, WAIT_FOR_LEADER_S)
             if token is not None:
                 break
             if self._clock.monotonic() >= ends:
-                return await self._load(self.node.begin(self._clock.monotonic()), load, make, plan)
+                return ""
             await self._clock.sleep(LOOK_AT_LEADER_S)
         try:
-            landed = await self._from_shared(shared, load.name, plan)  # the former leader's, who has just ended
-            return landed or await self._load(self.node.begin(self._clock.monotonic()), load, make, plan)
-        finally:
-            if token:
-                await shared.yield_lead(load.name, token)
+            landed = await self._from_shared(shared, name, plan)  # the former leader's, who has just ended
+        except BaseException:
+            await self._yield(shared, name, token)
+            raise
+        if landed is None:
+            return token
+        await self._yield(shared, name, token)
+        return landed
+
+    async def _yield(self, shared: Shared, name: str, token: str) -> None:
+        if token:
+            await shared.yield_lead(name, token)
 
     async def _from_shared(self, shared: Shared, name: str, plan: Plan) -> Landed | None:
         asked = self.node.begin(self._clock.monotonic())
@@ -369,17 +393,23 @@ class Loader:
         return landed
 
     def _come_by_here(self, ticket: Ticket, load: Load, make: Make, plan: Plan, run: Run | None) -> Landed:
-        shared = self._shared if run is not None else None
+        shared = self._asked() if run is not None else None
+        token = ""
         if shared is not None and run is not None:
-            landed: Landed | None = run(self._from_shared(shared, load.name, plan))
-            if landed is not None:
-                return landed
+            found = run(self._found_or_led(shared, load.name, plan))
+            if isinstance(found, Landed):
+                return found
+            token, ticket = found, self.node.begin(self._clock.monotonic())
         waits = run is not None and load.parent is None  # on Netra's own loop nobody is waited for
-        with self._thread_places if waits else nullcontext():
-            made = self._made_here(make)
-        landed, found = self._keep(ticket, load, make, plan, made)
-        if shared is not None and run is not None:
-            run(self._fill_shared(shared, load.name, found, ticket))
+        try:
+            with self._thread_places if waits else nullcontext():
+                made = self._made_here(make)
+            landed, kept = self._keep(ticket, load, make, plan, made)
+            if self._shared is not None and run is not None:
+                run(self._fill_shared(self._shared, load.name, kept, ticket))
+        finally:
+            if shared is not None and run is not None:
+                run(self._yield(shared, load.name, token))
         return landed
 
     def _made_here(self, make: Make) -> Any:
