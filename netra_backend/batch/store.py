@@ -118,14 +118,20 @@ async def active(tx: Tx, jobs: Sequence[str]) -> list[ActiveRun]:
     Without those that wait for others.
     """
     rows = await tx.all(Q.active_runs, jobs=[(each,) for each in jobs], each=ACTIVE_OF_EACH, limit=ACTIVE_AT_ONCE)
-    return [ActiveRun(*row, place=place) for place, row in enumerate(rows)]
+    return [
+        ActiveRun(tenant, run_id, job, state, partitions, priority, place=place)
+        for place, (tenant, run_id, job, state, partitions, priority) in enumerate(rows)
+    ]
 
 
 async def waiting(tx: Tx, jobs: Sequence[str], after: tuple[str, bytes]) -> list[ActiveRun]:
     """Queued runs of these jobs that come after others, behind `after` (tenant, id), at most `WAITING_AT_ONCE`."""
     names = [(each,) for each in jobs]
     rows = await tx.all(Q.waiting_runs, jobs=names, after_tenant=after[0], after_id=after[1], limit=WAITING_AT_ONCE)
-    return [ActiveRun(*row[:-1], _ids(row[-1]), place=ACTIVE_AT_ONCE + place) for place, row in enumerate(rows)]
+    return [
+        ActiveRun(tenant, run_id, job, state, partitions, priority, _ids(waits_for), ACTIVE_AT_ONCE + place)
+        for place, (tenant, run_id, job, state, partitions, priority, waits_for) in enumerate(rows)
+    ]
 
 
 async def has_free(tx: Tx, run_id: bytes) -> bool:

@@ -132,8 +132,9 @@ class Loader:
 
     async def _with_time(self, load: Load, make: Make, plan: Plan, stale: Entry | None) -> Loaded:
         """The flight's value, within the plan's limits; what is older where the load fails or is late and the plan allows it."""
+        hard = asyncio.timeout(plan.hard_timeout_s)
         try:
-            async with asyncio.timeout(plan.hard_timeout_s) as hard:
+            async with hard:
                 if stale is None or plan.soft_timeout_s is None:
                     return await self._fly(load, make, plan)
                 return await self._soon(load, make, plan, stale)
@@ -147,8 +148,9 @@ class Loader:
 
     async def _soon(self, load: Load, make: Make, plan: Plan, stale: Entry) -> Loaded:
         """Within the soft limit; then what is older, unless it was invalidated meanwhile. The load goes on."""
+        soft = asyncio.timeout(plan.soft_timeout_s)
         try:
-            async with asyncio.timeout(plan.soft_timeout_s) as soft:
+            async with soft:
                 return await self._fly(load, make, plan)
         except TimeoutError:
             if not soft.expired():
@@ -193,8 +195,9 @@ class Loader:
         Where it is cancelled, by its own loader too, those who wait are told so and are not cancelled themselves.
         """
         current.set(load)
+        hard = asyncio.timeout(plan.hard_timeout_s)
         try:
-            async with asyncio.timeout(plan.hard_timeout_s) as hard:
+            async with hard:
                 landed = await self._come_by(flight.ticket, load, make, plan)
         except BaseException as error:
             self.flights.land(load.name, flight, error=_late(plan) if hard.expired() else _told(error))
