@@ -237,6 +237,11 @@ class Node:
                 self.lease_until = max(self.lease_until, started + self.bound_s)
             return cascades
 
+    @property
+    def sees_waiting(self) -> bool:
+        """Whether the newest look saw something that was committed and has no number yet."""
+        return bool(self._waiting)
+
     def flush(self, applied: int, epoch: str = "") -> None:
         """Begin anew at this position: nothing that was known before counts (C4)."""
         with self.lock:
