@@ -4,7 +4,8 @@ Protocol. A chunk was read and processed before; here nothing is computed but wh
 0. Is this node still alive, and does the partition bear its name and this fence? The row is locked, so nobody claims it before
    this transaction ends. Asked first, because whoever lost it would run into the rows of whoever has it.
 1. The items are written in parts, each in a savepoint. A part that fails is undone and halved, down to the one item that is
-   guilty, which becomes a dead letter. A chunk in which nothing fails is one part.
+   guilty, which becomes a dead letter; where the first half stands, the second is halved unseen. A chunk in which nothing
+   fails is one part.
 2. The dead letters are written.
 3. Is the run still running? Then the cursor moves, under name and fence once more. A no rolls everything back.
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -64,6 +65,14 @@ class _Written:
     failures: dict[int, Failure] = field(default_factory=dict)
 
 
+class _Part(NamedTuple):
+    """A half-open range of a chunk's items that is to be written. `guilty_if`: so many failures when its turn comes mean that it fails."""
+
+    start: int
+    end: int
+    guilty_if: int = -1
+
+
 async def commit(tx: Tx, lease: Lease, job: Job, chunk: Chunk, target_s: float, learned: Learned | None = None) -> Committed:
     """Write a chunk, or the beginning of one; `LeaseLost` or `RunStopped` where nothing may be committed."""
     if not await store.holds(tx, lease):
@@ -90,12 +99,15 @@ async def commit(tx: Tx, lease: Lease, job: Job, chunk: Chunk, target_s: float, 
 
 async def _write(tx: Tx, lease: Lease, write: Write, chunk: Chunk, deadline: float) -> _Written:
     written, standing = _Written(), 0
-    waiting = first_parts(len(chunk), lease.failure_ppm)[::-1]
+    waiting = [_Part(start, end) for start, end in first_parts(len(chunk), lease.failure_ppm)][::-1]
     while waiting:
-        start, end = waiting.pop()
-        if start and (standing >= MOST_SAVEPOINTS or tx.runtime.clock.monotonic() > deadline):
+        part = waiting.pop()
+        if part.start and (standing >= MOST_SAVEPOINTS or tx.runtime.clock.monotonic() > deadline):
             break
-        chosen = _good(chunk, start, end)
+        chosen = _good(chunk, part.start, part.end)
+        if len(chosen) > 1 and part.guilty_if == len(written.failures):
+            waiting += _halves(part, chosen, written)
+            continue
         error = await tx.attempt(_call, write, _rows(lease, chunk, chosen)) if chosen else None
         if error is None:
             standing += bool(chosen)
@@ -103,16 +115,21 @@ async def _write(tx: Tx, lease: Lease, write: Write, chunk: Chunk, deadline: flo
             written.failures[chosen[0]] = Failure(words(error), 1)
         else:
             tx.runtime.failpoints.hit(BISECTING)
-            middle = chosen[len(chosen) // 2]
-            waiting += [(middle, end), (start, middle)]
+            waiting += _halves(part, chosen, written)
             continue
-        written.end = end
+        written.end = part.end
     return written
 
 
 async def _call(tx: Tx, write: Write, rows: Rows) -> None:
     with contained():
         await write(tx, rows)
+
+
+def _halves(part: _Part, chosen: list[int], written: _Written) -> list[_Part]:
+    """The second, then the first. If nothing of the first fails it is the second that does: a look at it as a whole would tell nothing."""
+    middle = chosen[len(chosen) // 2]
+    return [_Part(middle, part.end, len(written.failures)), _Part(part.start, middle)]
 
 
 def _good(chunk: Chunk, start: int, end: int) -> list[int]:
