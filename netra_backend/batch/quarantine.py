@@ -155,7 +155,10 @@ class Quarantine:
             cause = "oom" if killed or self._ladder.oom_kills() > starved else "crash"
             raise _Died("its process died" if cause == "crash" else "its process ran out of memory", cause, at, read=read) from error
         except (TypeError, AttributeError) as error:
-            raise InvalidInput(f"what `process` returned cannot be sent from one process to another: {error}") from error
+            raise InvalidInput(
+                f"what `process` returned cannot be sent from one process to another: {error}",
+                fix="Return plain data: dicts, lists, texts, numbers.",
+            ) from error
         finally:
             alone.shutdown(wait=False, cancel_futures=True)
 

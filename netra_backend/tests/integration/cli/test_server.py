@@ -61,6 +61,10 @@ def test_the_commands_work_through_a_server_as_they_do_on_the_database(ask, inst
     assert (arrived["webhookId"], arrived["body"], arrived["signatureOk"]) == (sent.document["id"], '{"amount": 1.50}', None)
     assert ask("webhooks", "resend", sent.document["id"], endpoint["id"], "--tenant", "acme").code == 0
     assert receiver.line()["webhookId"] == sent.document["id"]
+    tail = ("webhooks", "tail", "--tenant", "acme", "--after", "0", "--count", "3", "--json")
+    followed = ask(*tail).out
+    assert [json.loads(line)["type"] for line in followed.splitlines()] == ["a.b", "webhook.delivered", "webhook.delivered"]
+    assert run(capsys, *tail, "--data", data).out == followed
     public = ask("webhooks", "endpoint", "rotate", endpoint["id"], "--key-kind", "ed25519", "--tenant", "acme").document["key"]
     assert public.startswith("whpk_")
     assert ask("webhooks", "endpoint", "secret", endpoint["id"], "--tenant", "acme").document == {"key": public}
@@ -98,14 +102,15 @@ def _members(value):
 def test_a_key_that_is_not_one_is_4_and_an_unknown_tenant_is_1(installation, ask, capsys):
     _, ready, _, _ = installation
     done = run(capsys, "tenant", "list", "--server", ready["url"], "--key", "x" * 32, "--json")
-    assert (done.code, done.error["code"]) == (4, "unauthorized")
-    assert ask("webhooks", "list", "--tenant", "nobody").code == 1
+    assert (done.code, done.error["code"]) == (4, "authentication_failed")
+    missing = ask("webhooks", "list", "--tenant", "nobody")
+    assert (missing.code, missing.error["code"], "netra tenant create" in missing.error["fix"]) == (1, "not_found", True)
 
 
 def test_every_command_that_can_ask_a_server_was_asked_here():
     remote = {path for path, command in leaves() if any(each.name == "server" for each in command.params)}
     asked = {"tenant create", "tenant list", "key create", "key list", "key revoke"}
-    asked |= {f"webhooks {name}" for name in ("send", "list", "show", "resend", "portal")}
+    asked |= {f"webhooks {name}" for name in ("send", "list", "show", "resend", "portal", "tail")}
     asked |= {f"webhooks endpoint {name}" for name in ("add", "list", "secret", "rotate")}
     asked |= {f"cache {name}" for name in ("stats", "graph", "probe", "invalidate")}
     assert {each for each in remote if not is_elsewhere(each)} == asked
