@@ -55,7 +55,12 @@ class Row:
     @property
     def ratio_met(self) -> bool | None:
         """The same of the ratio."""
-        return self._keeps(median(self.ours) / median(self.peer), self.ratio_budget) if self.peer else None
+        return None if self._ratio is None else self._keeps(self._ratio, self.ratio_budget)
+
+    @property
+    def _ratio(self) -> float | None:
+        peer = median(self.peer) if self.peer else 0.0
+        return median(self.ours) / peer if peer else None  # an LRU hits nothing in a loop that is wider than it
 
     def _keeps(self, figure: float, budget: float | None) -> bool | None:
         if budget is None:
@@ -72,7 +77,7 @@ class Row:
             "peer": rounded(peer),
             "peer_name": self.peer_name,
             "unit": self.unit,
-            "ratio": rounded(ours / peer) if peer else None,
+            "ratio": rounded(self._ratio),
             "budget": self.budget,
             "met": self.met,
             "ratio_budget": rounded(self.ratio_budget),

@@ -4,7 +4,7 @@ What is served from here is vouched for: by a look at all generations that began
 due for a renewal. One that was revoked, replaced or found changed is dropped, and whoever still has it in hand serves it no more
 (`Kept.drop`). Names of tenants are kept with what they meant for as long as `netra.py` does.
 
-Everything here is done on Netra's event loop, but `at_hand`, which only reads, from any thread.
+Everything here is done on Netra's event loop, but `at_hand`, which changes nothing but the count of uses, from any thread.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..kernel.clock import Clock
+from ..kernel.uses import Meter, Uses
 from .model import US, Connection, Token
 
 FRESH_S: Final = 1.0
@@ -44,6 +45,7 @@ class Kept:
     known_at: float
     due: float
     good_until_us: int
+    uses: Meter
     good_until: float = _NEVER
 
     def vouch(self, known_at: float) -> None:
@@ -59,13 +61,14 @@ class Kept:
 class Memory:
     """See the module's docstring."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, uses: Uses) -> None:
         self._monotonic, self._wall_us = clock.monotonic, clock.wall_us
+        self._uses = uses
         self._kept: dict[tuple[str, str], Kept] = {}
         self._named: dict[tuple[str | None, str], tuple[Kept, float]] = {}
 
     def at_hand(self, tenant: str | None = None, connection: str = "", min_valid_s: float = 0) -> Token | None:
-        """What `OAuth.token` answers if memory alone can, which waits for nothing; else None. From any thread.
+        """What `OAuth.token` answers if memory alone can, which waits for nothing; else None. From any thread. A use is counted.
 
         `tenant` is the name that it was asked for under just now.
         """
@@ -73,16 +76,15 @@ class Memory:
         if found is None:
             return None
         kept, until = found
-        now = self._monotonic()
-        if now >= kept.good_until or now >= until or self._wall_us() >= kept.good_until_us:
+        now, wall_us = self._monotonic(), self._wall_us()
+        if now >= kept.good_until or now >= until or wall_us >= kept.good_until_us:
             return None
         if min_valid_s > 0 and not self._is_good(kept, min_valid_s):
             return None
+        if wall_us >= kept.uses.until_us:
+            kept.uses = self._meter(kept.connection)
+        kept.uses.hit()
         return kept.token
-
-    def tenant_of(self, reference: str | None, name: str) -> str:
-        """Whose connection was at hand under this name just now."""
-        return self._named[reference, name][0].connection.tenant
 
     def get(self, tenant: str, name: str, min_valid_s: float) -> Token | None:
         """The token of a tenant's connection, if this may be served without a look."""
@@ -105,7 +107,9 @@ class Memory:
             self.clear()
         self.forget(found.tenant, found.name)
         good_until_us = min(_EVER_US if at is None else at for at in (found.expires_us, found.due_us))
-        kept = self._kept[found.tenant, found.name] = Kept(found, token, began + left_s, began, began + due_s, good_until_us)
+        kept = self._kept[found.tenant, found.name] = Kept(
+            found, token, began + left_s, began, began + due_s, good_until_us, self._meter(found)
+        )
         kept.vouch(began)
 
     def forget(self, tenant: str, name: str) -> None:
@@ -134,6 +138,10 @@ class Memory:
                 kept.vouch(began)
             elif place in asked:
                 self.forget(*key)
+
+    def _meter(self, connection: Connection) -> Meter:
+        """Of what is at hand nobody asks who asks."""
+        return self._uses.meter(connection.tenant, "library", "connection.token.use", connection.name)
 
     def _is_good(self, kept: Kept, min_valid_s: float) -> bool:
         now, wall_us = self._monotonic(), self._wall_us()

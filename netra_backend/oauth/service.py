@@ -71,7 +71,8 @@ class OAuth:
         self.judges = Judges(runtime, self.issuers)
         self._introspector = Introspector(runtime, self.refresher, self.issuers)
         self._flights: SingleFlight[tuple[str, bytes], tuple[Connection, Failure | None]] = SingleFlight()
-        self.memory = Memory(runtime.clock)
+        self.memory = Memory(runtime.clock, runtime.uses)
+        self.token_at_hand = self.memory.at_hand
         self._background: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
@@ -111,13 +112,6 @@ class OAuth:
         scope = await self._scope_of(tenant)
         token = await self._token(scope, connection, min_valid_s)
         self.memory.name(tenant, scope.tenant, connection)
-        return token
-
-    def token_at_hand(self, tenant: str | None = None, connection: str = "", min_valid_s: float = 0) -> Token | None:
-        """What `token` answers if memory alone can, from any thread; else None. As there, the use is counted."""
-        token = self.memory.at_hand(tenant, connection, min_valid_s)
-        if token is not None:
-            self._runtime.uses.note(self.memory.tenant_of(tenant, connection), "library", "connection.token.use", connection)
         return token
 
     async def bearer(self, scope: Scope, connection: str) -> str:

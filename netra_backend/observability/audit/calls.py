@@ -32,7 +32,6 @@ AUDITED: Final[Mapping[str, tuple[str, ...]]] = {
     "oauth.register": ("oauth_client.set",),
     "oauth.callback": ("connection.active", "connection.failed"),
     "oauth.token": ("connection.token.use",),
-    "oauth.token_at_hand": ("connection.token.use",),
     "oauth.request": ("connection.token.use",),
     "oauth.bearer": ("connection.token.use",),
     "oauth.revoke": ("connection.revoke", "connection.delete"),

@@ -15,6 +15,7 @@ from ...errors import NetraError
 from ...kernel.rounds import Rounds
 from ...kernel.runtime import Runtime
 from ...kernel.scope import SYSTEM_TENANT, Scope
+from ...kernel.uses import Meter
 from ...storage.audit_append import audit_append
 from ...storage.database import Database
 from ...storage.transaction import Tx
@@ -38,17 +39,25 @@ class UseLedger:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._counts: Counter[Use] = Counter()
+        self._meters: dict[Use, Meter] = {}
+        self._unwritten: Counter[Use] = Counter()
         self._lock = threading.Lock()
 
     def note(self, tenant: str, actor: str, action: str, target: str) -> None:
         """One use."""
+        self.meter(tenant, actor, action, target).hit()
+
+    def meter(self, tenant: str, actor: str, action: str, target: str) -> Meter:
+        """See `Uses.meter`: it counts for the minute that it is asked for in."""
         minute = self._runtime.clock.wall_us() // MINUTE_US
         use = (tenant, actor, action, target, minute)
+        found = self._meters.get(use)
+        if found is not None:
+            return found
         with self._lock:
-            if len(self._counts) >= MOST_KEPT and use not in self._counts:
+            if len(self._meters) >= MOST_KEPT and use not in self._meters:
                 use = (tenant, actor, action, OTHERS, minute)
-            self._counts[use] += 1
+            return self._meters.setdefault(use, Meter((minute + 1) * MINUTE_US))
 
     def rounds(self, database: Database) -> Rounds:
         """What writes what is over, now and then."""
@@ -58,10 +67,10 @@ class UseLedger:
         """Write the minutes that are over, or everything; what cannot be written is kept for the next time."""
         over = self._runtime.clock.wall_us() // MINUTE_US - LAG_MINUTES
         with self._lock:
-            due = [(use, count) for use, count in self._counts.items() if whole or use[4] <= over]
-            for use, _ in due:
-                del self._counts[use]
-        due.sort(key=lambda each: (each[0][1], each[0]))
+            counts, self._unwritten = self._unwritten, Counter()
+            for use in [use for use in self._meters if whole or use[4] <= over]:
+                counts[use] += self._meters.pop(use).read()
+        due = sorted((+counts).items(), key=lambda each: (each[0][1], each[0]))
         for first in range(0, len(due), AT_ONCE):
             part = due[first : first + AT_ONCE]
             try:
@@ -72,7 +81,7 @@ class UseLedger:
             except NetraError as error:
                 self._runtime.log.warning("uses of secrets could not be written to the audit trail yet: %s", error)
                 with self._lock:
-                    self._counts.update(dict(part))
+                    self._unwritten.update(dict(part))
 
 
 async def _write(tx: Tx, uses: list[tuple[Use, int]]) -> None:

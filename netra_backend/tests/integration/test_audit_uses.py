@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from netra_backend.errors import Unavailable
 from netra_backend.kernel.runtime import Runtime
@@ -55,6 +56,7 @@ async def test_a_minute_is_written_once_it_is_over_and_kept_where_it_cannot_be(t
         ledger.note("acme", "ada", "thing.use", "one")
     await clock.advance(MINUTE_US / 1e6)
     ledger.note("acme", "ada", "thing.use", "one")
+    ledger.meter("acme", "ada", "thing.use", "never")
     async with platform(tmp_path, workers=False) as netra:
         await clock.advance(2 * MINUTE_US / 1e6)
         await ledger.flush(Refusing())
@@ -71,4 +73,17 @@ def test_a_process_that_uses_very_many_secrets_keeps_a_bounded_count(monkeypatch
     ledger = UseLedger(Runtime(clock=FakeClock()))
     for number in range(10):
         ledger.note("acme", "ada", "thing.use", str(number))
-    assert {use[3]: count for use, count in ledger._counts.items()} == {"0": 1, "1": 1, "2": 1, uses.OTHERS: 7}
+    assert {use[3]: meter.read() for use, meter in ledger._meters.items()} == {"0": 1, "1": 1, "2": 1, uses.OTHERS: 7}
+
+
+def test_threads_that_use_one_secret_at_once_are_each_counted():
+    ledger = UseLedger(Runtime(clock=FakeClock()))
+
+    def use(meter):
+        for _ in range(5000):
+            meter.hit()
+            ledger.note("acme", "ada", "thing.use", "one")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(use, [ledger.meter("acme", "ada", "thing.use", "one") for _ in range(8)]))
+    assert [meter.read() for meter in ledger._meters.values()] == [80_000]
