@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from netra_backend.errors import InvalidInput, NestedTransaction, NotFound
+from netra_backend.errors import InvalidInput, NestedTransaction, NotFound, Unavailable
 from netra_backend.kernel.failpoints import FailpointError
 from netra_backend.oauth import refresh, store
 from netra_backend.oauth.errors import ConnectionRevoked, GrantInUse, ReauthRequired, RefreshFailed
@@ -354,6 +354,12 @@ async def test_a_request_carries_the_token_and_json_to_and_fro(netra):
         assert (await netra.oauth.request(TENANT, NAME, "GET", provider.url + "/userinfo")).json() == {"sub": "u1"}
         with pytest.raises(InvalidInput, match="not JSON"):
             await netra.oauth.request(TENANT, NAME, "POST", service.url, json=object())
+
+
+async def test_an_issuer_that_does_not_answer_is_told_with_what_to_look_at(netra):
+    with pytest.raises(Unavailable, match="could not be asked") as refused:
+        await netra.oauth.set_client(TENANT, "gone", {"issuer": "http://127.0.0.1:9", "client_id": "netra"})
+    assert "address" in refused.value.fix
 
 
 async def test_the_token_endpoint_is_found_by_the_issuers_metadata(netra):

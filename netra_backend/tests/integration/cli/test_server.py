@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from contextlib import ExitStack
 
 import pytest
 
 from ....cli import audit_map
 from ....cli.reference import leaves
-from .driving import audited, netra, run
+from .driving import audited, environment, netra, run
 from .test_operate import is_elsewhere
 
 
@@ -174,6 +176,23 @@ def test_listen_verifies_writes_its_ledger_and_ends_at_sigterm(tmp_path, install
 @pytest.mark.parametrize("words", [("--fail", "503", "--hang"), ("--fail", "often"), ("--secret", "whsec_!")])
 def test_listen_refuses_what_it_cannot_do(words, capsys):
     assert run(capsys, "webhooks", "listen", *words).code == 2
+
+
+def test_a_worker_finds_its_jobs_in_the_folder_that_it_is_started_in(tmp_path):
+    """As an installed command, whose first place to look is its own folder and not the caller's."""
+    (tmp_path / "jobs_beside_the_caller.py").write_text("")
+    starts = (
+        "import os, sys; sys.path = [each for each in sys.path if each not in {'', os.getcwd()}]; "
+        "from netra_backend.cli.main import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", starts, "worker", "--data", str(tmp_path / "data")]
+    settings = environment(NETRA_BATCH_JOBS="jobs_beside_the_caller")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=settings, cwd=tmp_path) as worker:
+        try:
+            assert json.loads(worker.stdout.readline())["event"] == "ready"
+        finally:
+            worker.terminate()
+    assert worker.returncode == 0
 
 
 def test_two_servers_cannot_have_one_port(installation, tmp_path):
