@@ -49,6 +49,7 @@ class Round:
     only: str = ""
 
 
+RESTORE = "netra_backend/tests/faults/test_restore.py::test_a_restore_killed_before_any_of_its_lines_leaves_the_old_database_or_the_new_one"
 KILLS = "netra_backend/tests/faults/test_kills.py::test_random_kills_lose_nothing"
 CACHE = "netra_backend/tests/faults/test_cache_faults.py"
 EXPLORER = "netra_backend/tests/unit/test_cache_explorer.py"
@@ -71,6 +72,7 @@ PARTS = {
     ],
     "storage": [
         Round("crash images", "netra_backend/tests/faults/test_crash_images.py", "NETRA_CRASH_IMAGES", 2000, 500),
+        Round("a restore killed before each of its lines", RESTORE, "NETRA_RESTORE_EVERY", 1, 1),
         Round("two libraries, commits", "netra_backend/tests/faults/test_two_libraries.py", "NETRA_TWO_LIB_COMMITS", 10_000, 10_000),
     ],
     "webhooks": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .composed_readers import files, hashed
 from .csv_reader import csv
 from .elsewhere import Elsewhere, dask, processes, threads
 from .model import Malformed, Rows
@@ -19,6 +20,8 @@ __all__ = [
     "Rows",
     "csv",
     "dask",
+    "files",
+    "hashed",
     "iterate",
     "job",
     "ndjson",

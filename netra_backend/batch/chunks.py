@@ -4,7 +4,8 @@ Protocol. A chunk was read and processed before; here nothing is computed but wh
 0. Is this node still alive, and does the partition bear its name and this fence? The row is locked, so nobody claims it before
    this transaction ends. Asked first, because whoever lost it would run into the rows of whoever has it.
 1. The items are written in parts, each in a savepoint. A part that fails is undone and halved, down to the one item that is
-   guilty, which becomes a dead letter. A chunk in which nothing fails is one part.
+   guilty, which becomes a dead letter; where the first half stands, the second is halved unseen. A chunk in which nothing
+   fails is one part.
 2. The dead letters are written.
 3. Is the run still running? Then the cursor moves, under name and fence once more. A no rolls everything back.
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -35,6 +36,8 @@ from ..storage.transaction import Tx
 from . import store
 from .errors import LeaseLost, RunStopped
 from .model import Chunk, Committed, Failure, Lease, Rows, words
+from .picture import picture_of
+from .raised import contained
 from .registry import Job, Write
 from .sizing import MOST_SAVEPOINTS, first_parts, learned_bytes, learned_ppm, next_size
 
@@ -60,6 +63,14 @@ class _Written:
 
     end: int = 0
     failures: dict[int, Failure] = field(default_factory=dict)
+
+
+class _Part(NamedTuple):
+    """A half-open range of a chunk's items that is to be written. `guilty_if`: so many failures when its turn comes mean that it fails."""
+
+    start: int
+    end: int
+    guilty_if: int = -1
 
 
 async def commit(tx: Tx, lease: Lease, job: Job, chunk: Chunk, target_s: float, learned: Learned | None = None) -> Committed:
@@ -88,24 +99,37 @@ async def commit(tx: Tx, lease: Lease, job: Job, chunk: Chunk, target_s: float, 
 
 async def _write(tx: Tx, lease: Lease, write: Write, chunk: Chunk, deadline: float) -> _Written:
     written, standing = _Written(), 0
-    waiting = first_parts(len(chunk), lease.failure_ppm)[::-1]
+    waiting = [_Part(start, end) for start, end in first_parts(len(chunk), lease.failure_ppm)][::-1]
     while waiting:
-        start, end = waiting.pop()
-        if start and (standing >= MOST_SAVEPOINTS or tx.runtime.clock.monotonic() > deadline):
+        part = waiting.pop()
+        if part.start and (standing >= MOST_SAVEPOINTS or tx.runtime.clock.monotonic() > deadline):
             break
-        chosen = _good(chunk, start, end)
-        error = await tx.attempt(write, _rows(lease, chunk, chosen)) if chosen else None
+        chosen = _good(chunk, part.start, part.end)
+        if len(chosen) > 1 and part.guilty_if == len(written.failures):
+            waiting += _halves(part, chosen, written)
+            continue
+        error = await tx.attempt(_call, write, _rows(lease, chunk, chosen)) if chosen else None
         if error is None:
             standing += bool(chosen)
         elif len(chosen) == 1:
             written.failures[chosen[0]] = Failure(words(error), 1)
         else:
             tx.runtime.failpoints.hit(BISECTING)
-            middle = chosen[len(chosen) // 2]
-            waiting += [(middle, end), (start, middle)]
+            waiting += _halves(part, chosen, written)
             continue
-        written.end = end
+        written.end = part.end
     return written
+
+
+async def _call(tx: Tx, write: Write, rows: Rows) -> None:
+    with contained():
+        await write(tx, rows)
+
+
+def _halves(part: _Part, chosen: list[int], written: _Written) -> list[_Part]:
+    """The second, then the first. If nothing of the first fails it is the second that does: a look at it as a whole would tell nothing."""
+    middle = chosen[len(chosen) // 2]
+    return [_Part(middle, part.end, len(written.failures)), _Part(part.start, middle)]
 
 
 def _good(chunk: Chunk, start: int, end: int) -> list[int]:
@@ -150,19 +174,10 @@ async def _bury(tx: Tx, lease: Lease, chunk: Chunk, failures: dict[int, Failure]
 
 
 def _letter(lease: Lease, chunk: Chunk, index: int, failure: Failure) -> Row:
-    payload, exact = _picture(chunk.items[index])
+    payload, exact = picture_of(chunk.items[index])
     place = orjson.dumps(chunk.place(index)).decode()
     key = key_of(lease, chunk, index)
     return (chunk.start + index, key, place, payload, int(exact), failure.cause, failure.error, failure.attempts)
-
-
-def _picture(item: Any) -> tuple[str, bool]:
-    """The item as JSON, and whether that is all of it: what JSON cannot say is read again from the source instead."""
-    try:
-        text = orjson.dumps(item)
-        return text.decode(), bool(orjson.loads(text) == item) and type(item) in {dict, list, str, int, float, bool}
-    except (TypeError, ValueError):
-        return orjson.dumps(repr(item).encode(errors="replace").decode()).decode(), False
 
 
 async def _advance(tx: Tx, lease: Lease, chunk: Chunk, failures: dict[int, Failure], done: Committed, learned: Learned) -> None:

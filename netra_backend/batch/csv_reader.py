@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from ..errors import InvalidInput
 from .model import Cursor, Malformed, Part
 from .readers import BLOCK, Read, Source, ranges
+
+PLAIN: Final = '\n\r"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,9 @@ class CsvReader:
 
     async def split(self, source: Source, partitions: int) -> Sequence[Part]:
         """Ranges of bytes that begin and end between rows."""
-        del source
+        return await source.aside(self._cut, partitions)
+
+    def _cut(self, partitions: int) -> list[Part]:
         with self.path.open("rb") as file:
             header = self._rows(file, 0)
             next(header.reader, None)
@@ -136,6 +140,13 @@ def _behind_rows(file: IO[bytes], offsets: Sequence[int]) -> Iterator[int]:
 def csv(path: str | Path, *, delimiter: str = ",", encoding: str = "utf-8") -> CsvReader:
     """A CSV file with a header line: each row is a dict of text. A row with too few or too many fields becomes a dead letter.
 
-    Can be cut into partitions. The file must stay as it is while the run lasts: cursors are offsets in bytes.
+    Can be cut into partitions. The file must stay as it is while the run lasts: cursors are offsets in bytes. Line breaks and quotes are
+    found in these, so an encoding that writes them in another way than ASCII does (UTF-16, say) is `InvalidInput`.
     """
+    try:
+        plain = PLAIN.encode(encoding).endswith(PLAIN.encode())
+    except (LookupError, UnicodeError):
+        plain = False
+    if not plain or len(delimiter.encode()) != 1:
+        raise InvalidInput(f"a CSV file in {encoding!r} cut by {delimiter!r} cannot be read", fix="Convert it to UTF-8 first.")
     return CsvReader(Path(path), delimiter, encoding)

@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 from ..errors import InvalidInput
 from ..kernel.clock import SystemClock
+from .daemons import DaemonThreads
 from .model import words
 
 CONNECT_S: Final = 10.0
@@ -60,7 +61,7 @@ def processes(workers: int | None = None) -> Elsewhere:
 
 def threads(workers: int) -> Elsewhere:
     """That many threads for one job, where `process` waits for something else than the interpreter."""
-    return Elsewhere(f"threads({_counted(workers)})", lambda: ThreadPoolExecutor(workers), workers)
+    return Elsewhere(f"threads({_counted(workers)})", lambda: DaemonThreads(workers, "netra-job"), workers)
 
 
 def dask(client: Any, *, window: int = 16) -> Elsewhere:
@@ -154,7 +155,7 @@ def _one(call: Callable[[Any], Any], item: Any, passing: tuple[type[Exception], 
         return ("ok", call(item))
     except MemoryError as error:
         return ("memory", words(error))
-    except Exception as error:  # noqa: BLE001  (whatever it is, it is this item's)
+    except BaseException as error:  # noqa: BLE001  (whatever it is, it is this item's; see `raised`)
         return ("error", words(error), isinstance(error, passing))
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from . import store
 from .errors import NotExact
+from .feed import Feed
 from .model import Again, Cursor, DeadLetter, Malformed, Part, Run
 from .readers import Read, Reader, Source
 
@@ -40,19 +41,10 @@ class FailureReader:
 
     async def _found(self, source: Source, letter: DeadLetter) -> Any:
         spec = await source.database.read(store.spec, self.run.id, letter.partition, scope=source.scope)
-        async for item in _first(self.reader.read(source, spec, letter.place)):
-            return item.item if isinstance(item, Again) else item
+        feed = Feed(self.reader.read(source, spec, letter.place), source.threads)
+        try:
+            for _, item in (await feed.take(1)).pairs:
+                return item.item if isinstance(item, Again) else item
+        finally:
+            await feed.close()
         return Malformed(str(letter.payload), NotExact(f"the item {letter.key} is not where it was").detail)
-
-
-async def _first(found: Any) -> AsyncIterator[Any]:
-    """The first item of a synchronous or an asynchronous reader, which is then closed."""
-    if isinstance(found, AsyncIterator):
-        async for _, item in found:
-            yield item
-            return
-        return
-    for _, item in found:
-        yield item
-        found.close()
-        return

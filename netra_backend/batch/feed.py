@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from .raised import contained
 from .readers import Read
 from .weight import weight_of_each
 
@@ -108,19 +109,21 @@ class _Block:
 
 def _read(items: Iterator[Read], size: int, budget: int | None) -> Portion:
     block = _Block(size, budget)
-    while wanted := block.wanted():
-        block.add(wanted, list(islice(items, wanted)))
+    with contained():
+        while wanted := block.wanted():
+            block.add(wanted, list(islice(items, wanted)))
     return block.portion
 
 
 async def _read_async(items: AsyncIterator[Read], size: int, budget: int | None) -> Portion:
     block = _Block(size, budget)
-    while wanted := block.wanted():
-        pairs: list[Read] = []
-        while len(pairs) < wanted:
-            try:
-                pairs.append(await anext(items))
-            except StopAsyncIteration:
-                break
-        block.add(wanted, pairs)
+    with contained():
+        while wanted := block.wanted():
+            pairs: list[Read] = []
+            while len(pairs) < wanted:
+                try:
+                    pairs.append(await anext(items))
+                except StopAsyncIteration:
+                    break
+            block.add(wanted, pairs)
     return block.portion

@@ -83,7 +83,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class ActiveRun:
-    """A run for which there may be something to do; `place` is its place among those that are looked at."""
+    """A run for which there may be something to do; `place` is its place among those that are looked at.
+
+    `waits_for` are the runs that it comes after, of one that may have to wait for them.
+    """
 
     tenant: str
     id: bytes

@@ -20,6 +20,7 @@ from ..kernel.runtime import Runtime
 from .elsewhere import Outcome
 from .feed import Portion
 from .model import Again, Chunk, Cursor, Failure, Malformed, words
+from .raised import is_own
 from .registry import Job
 
 PAUSES: Final = Exponential(base_s=0.05, cap_s=5.0)
@@ -98,7 +99,7 @@ def _told(chunk: Chunk, indexes: Sequence[int], outcomes: Sequence[Outcome | Fai
     return refused
 
 
-_Errors = list[tuple[int, Exception]]
+_Errors = list[tuple[int, BaseException]]
 
 
 def _each(call: Callable[[Any], Any], chunk: Chunk, indexes: Sequence[int]) -> _Errors:
@@ -109,7 +110,7 @@ def _each(call: Callable[[Any], Any], chunk: Chunk, indexes: Sequence[int]) -> _
             values[index] = call(items[index])
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is this item's)
+        except BaseException as error:  # noqa: BLE001  (whatever it is, it is this item's; see `raised`)
             errors.append((index, error))
     return errors
 
@@ -121,7 +122,9 @@ async def _each_async(call: Callable[[Any], Any], chunk: Chunk, indexes: Sequenc
             chunk.values[index] = await call(chunk.items[index])
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001  (as above)
+        except BaseException as error:
+            if not is_own(error):
+                raise
             errors.append((index, error))
     return errors
 
@@ -132,7 +135,7 @@ def _whole(call: Callable[[Sequence[Any]], Any], chunk: Chunk, indexes: Sequence
         _keep(chunk, indexes, call([chunk.items[index] for index in indexes]))
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001  (as above)
+    except BaseException as error:  # noqa: BLE001  (as above)
         if len(indexes) == 1:
             return [(indexes[0], error)]
     else:
@@ -146,7 +149,9 @@ async def _whole_async(call: Callable[[Sequence[Any]], Any], chunk: Chunk, index
         _keep(chunk, indexes, await call([chunk.items[index] for index in indexes]))
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001  (as above)
+    except BaseException as error:
+        if not is_own(error):
+            raise
         if len(indexes) == 1:
             return [(indexes[0], error)]
     else:

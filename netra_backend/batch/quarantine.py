@@ -154,6 +154,9 @@ class Quarantine:
             at, read = _noted(order)
             cause = "oom" if killed or self._ladder.oom_kills() > starved else "crash"
             raise _Died("its process died" if cause == "crash" else "its process ran out of memory", cause, at, read=read) from error
+        except asyncio.CancelledError:
+            kill_children(alone)
+            raise
         except (TypeError, AttributeError) as error:
             raise InvalidInput(
                 f"what `process` returned cannot be sent from one process to another: {error}",
@@ -219,7 +222,7 @@ def prepare_here(order: _Order) -> Chunk:
         return _prepare(order)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001  (whatever it is, the run is told of it)
+    except BaseException as error:  # noqa: BLE001  (whatever it is, the run is told of it)
         raise RuntimeError(words(error)) from None
 
 

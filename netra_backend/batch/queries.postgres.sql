@@ -38,3 +38,13 @@ select id from netra_job_run where tenant = :tenant and job = :job and state = '
 -- Forced: two processes that fire it at once do so in turn, and the second finds it moved on.
 select id, name, state, job, cron, zone, params, partitions, priority, next_us, run_id, created_us, updated_us
 from netra_job_schedule where tenant = :tenant and name = :name for update;
+
+-- name: outlived_runs
+-- Forced: each engine says an id in hexadecimal digits in its own way.
+select r.id from netra_job_run r
+where r.tenant = :tenant and r.created_us < :before_us and r.finished_us < :before_us
+  and r.state in ('completed', 'completed_with_failures', 'failed', 'cancelled')
+  and not exists (select 1 from netra_job_run c where c.tenant = r.tenant and c.parent = r.id)
+  and not exists (select 1 from netra_job_run w where w.tenant = r.tenant and w.state in ('queued', 'paused', 'failed')
+    and w.waits_for like '%' || encode(r.id, 'hex') || '%')
+order by r.created_us, r.id limit :limit;

@@ -30,12 +30,21 @@ order by created_us desc, id desc limit :limit;
 
 -- name: active_runs
 -- fleet: a worker looks which runs of all tenants there is something to do for; each row names its tenant
--- Of each tenant the first few: one that has started thousands hides nobody.
-select tenant, id, job, state, partitions, priority, waits_for from (
-  select tenant, id, job, state, partitions, coalesce(priority, 0) as priority, coalesce(waits_for, '[]') as waits_for, created_us,
-    row_number() over (partition by tenant order by coalesce(priority, 0) desc, created_us, id) as place
-  from netra_job_run where state = 'queued' or state = 'running') as r
+-- Of each tenant the first few: one that has started thousands hides nobody. What nobody here could work on hides nothing either.
+select tenant, id, job, state, partitions, priority from (
+  select r.tenant, r.id, r.job, r.state, r.partitions, coalesce(r.priority, 0) as priority, r.created_us,
+    row_number() over (partition by r.tenant order by coalesce(r.priority, 0) desc, r.created_us, r.id) as place
+  from netra_job_run r join rows(:jobs, name text) as j on j.name = r.job
+  where (r.state = 'queued' or r.state = 'running') and (r.state = 'running' or coalesce(r.waits_for, '[]') = '[]')) as ranked
 where place <= :each order by place, created_us, id limit :limit;
+
+-- name: waiting_runs
+-- fleet: a worker looks which runs of all tenants may begin, now that others are completed; each row names its tenant
+select r.tenant, r.id, r.job, r.state, r.partitions, coalesce(r.priority, 0), r.waits_for
+from netra_job_run r join rows(:jobs, name text) as j on j.name = r.job
+where (r.state = 'queued' or r.state = 'running') and r.state = 'queued' and coalesce(r.waits_for, '[]') <> '[]'
+  and (r.tenant, r.id) > (:after_tenant, :after_id)
+order by r.tenant, r.id limit :limit;
 
 -- name: states_of_runs
 select r.id, state from netra_job_run join rows(:rows, id uuid) as r on netra_job_run.id = r.id where tenant = :tenant;
@@ -49,9 +58,11 @@ select count(*) from netra_job_partition p join netra_job_run r on r.tenant = p.
 where p.tenant = :tenant and r.job = :job and p.state = 'open' and exists (select 1 from netra_node n where n.id = p.owner);
 
 -- name: take_pace
+-- A place further away than all who take some could have brought it was taken before the clock was put back.
 insert into netra_job_pace (tenant, job, next_us) values (:tenant, :job, cast(:now_us as bigint) + cast(:step_us as bigint))
 on conflict (tenant, job) do update set next_us = cast(:step_us as bigint)
-  + case when netra_job_pace.next_us > cast(:now_us as bigint) then netra_job_pace.next_us else cast(:now_us as bigint) end
+  + case when netra_job_pace.next_us > cast(:now_us as bigint) and netra_job_pace.next_us <= cast(:furthest_us as bigint)
+    then netra_job_pace.next_us else cast(:now_us as bigint) end
 returning next_us;
 
 -- name: hold_schedule
@@ -93,7 +104,7 @@ where tenant = :tenant and id = :id;
 
 -- name: begin_run
 update netra_job_run set state = 'running', partitions = coalesce(partitions, :partitions), started_us = coalesce(started_us, :now_us)
-where tenant = :tenant and id = :id and state = 'queued';
+where tenant = :tenant and id = :id and state = 'queued' and (partitions is null or cast(:partitions as bigint) = 0);
 
 -- name: end_run
 update netra_job_run set state = :state, finished_us = :now_us, reason = :reason
@@ -185,6 +196,8 @@ select r.id from netra_job_run r
 where r.tenant = :tenant and r.created_us < :before_us and r.finished_us < :before_us
   and r.state in ('completed', 'completed_with_failures', 'failed', 'cancelled')
   and not exists (select 1 from netra_job_run c where c.tenant = r.tenant and c.parent = r.id)
+  and not exists (select 1 from netra_job_run w where w.tenant = r.tenant and w.state in ('queued', 'paused', 'failed')
+    and w.waits_for like '%' || lower(hex(r.id)) || '%')
 order by r.created_us, r.id limit :limit;
 
 -- name: delete_failures

@@ -4,16 +4,20 @@ A reader is asked twice. `split` plans a run: it cuts the input into partitions 
 the input later belongs to no run that was planned before. `read` gives the items of one partition behind a cursor, each with
 the cursor behind itself. Both may run again in another process: what they need stands in the run's parameters and in `spec`.
 
-Synchronous readers run in a thread, so a slow disk delays nobody's heartbeat.
+Synchronous readers run in a thread, so a slow disk delays nobody's heartbeat; and so does what `split` does there by `Source.aside`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 import orjson
 
@@ -21,6 +25,7 @@ from ..kernel.scope import Scope
 from ..storage.database import Database
 from .model import Cursor, Malformed, Part
 
+T = TypeVar("T")
 Read = tuple[Cursor, Any]
 """The cursor behind an item, and the item."""
 
@@ -29,11 +34,16 @@ BLOCK: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a reader may use: the run's parameters, and the database in the run's scope."""
+    """What a reader may use: the run's parameters, the database in the run's scope, and threads for what waits for a disk."""
 
     params: Mapping[str, Any]
     database: Database
     scope: Scope
+    threads: Executor | None = None
+
+    async def aside(self, work: Callable[..., T], *args: Any) -> T:
+        """What `work(*args)` returns, in a thread: a long file or a slow disk delays nobody's heartbeat."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, copy_context().run, partial(work, *args))
 
 
 @runtime_checkable
@@ -75,7 +85,8 @@ class SequenceReader:
 
     async def split(self, source: Source, partitions: int) -> Sequence[Part]:
         """Ranges of indexes."""
-        return [Part([start, end], end - start) for start, end in ranges(0, len(self._all(source)), partitions)]
+        count = await source.aside(lambda: len(self._all(source)))
+        return [Part([start, end], end - start) for start, end in ranges(0, count, partitions)]
 
     def read(self, source: Source, spec: Any, cursor: Cursor) -> Iterator[Read]:
         """See `Reader.read`; the cursor is the next index."""
@@ -106,7 +117,9 @@ class NdjsonReader:
 
     async def split(self, source: Source, partitions: int) -> Sequence[Part]:
         """Ranges of bytes that begin and end between lines."""
-        del source
+        return await source.aside(self._cut, partitions)
+
+    def _cut(self, partitions: int) -> list[Part]:
         with self.path.open("rb") as file:
             edges = [_line_behind(file, start) if start else 0 for start, _ in ranges(0, self.path.stat().st_size, partitions)]
         edges = sorted({*edges, self.path.stat().st_size})

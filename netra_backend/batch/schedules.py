@@ -125,9 +125,9 @@ async def listed(tx: Tx, after: str, limit: int) -> list[Schedule]:
     return [_schedule(row) for row in await tx.all(Q.list_schedules, after_name=after, limit=limit)]
 
 
-async def due(tx: Tx, now_us: int) -> list[tuple[str, str]]:
-    """(tenant, name) of schedules whose time has come."""
-    return [(row[0], row[1]) for row in await tx.all(Q.due_schedules, now_us=now_us, limit=AT_ONCE)]
+async def due(tx: Tx, now_us: int, limit: int) -> list[tuple[str, str]]:
+    """(tenant, name) of schedules whose time has come, the oldest first."""
+    return [(row[0], row[1]) for row in await tx.all(Q.due_schedules, now_us=now_us, limit=limit)]
 
 
 async def fire(tx: Tx, name: str, now_us: int) -> bytes | None:

@@ -40,6 +40,7 @@ WINDOW_PER_WORKER: Final = 2
 DEATHS: Final = 2
 """How often an item must kill a process in which nothing else was, before it is guilty: the first may have been somebody's SIGKILL."""
 TRIES: Final = 4
+UP: Final = "netra_batch_executor_up"
 PAUSES: Final = Exponential(base_s=0.2, cap_s=5.0)
 
 _Piece = tuple[int, int]
@@ -130,6 +131,10 @@ class Seam:
                     continue
                 cause = "oom" if self._ladder.oom_kills() > starved or self._ladder.look() >= Level.ABORT else "crash"
                 outcomes[start], deaths = Failure(f"{broken} in each of {DEATHS} tries", DEATHS, cause), 0
+            except asyncio.CancelledError:
+                if alone is not None:
+                    kill_children(alone)
+                raise
             finally:
                 if alone is not None:
                     alone.shutdown(wait=False, cancel_futures=True)
@@ -216,19 +221,23 @@ class Seam:
                 except Exception as error:
                     raise ExecutorLost(f"{self._spec.name} cannot be reached: {type(error).__name__}: {error}") from error
                 self._made += 1
+                self._runtime.metrics.gauge(UP, 1, executor=self._spec.name)
             return self._executor
 
     async def _drop(self, executor: Executor) -> None:
         """Forget an executor that is broken or lost."""
         if executor is self._executor:
             self._executor = None
+            self._runtime.metrics.gauge(UP, 0, executor=self._spec.name)
             if self._spec.ends_it:
                 with suppress(Exception):
                     await asyncio.to_thread(executor.shutdown, wait=False)
 
     async def close(self) -> None:
-        """Shut it down, if it is ours."""
+        """Shut it down, if it is ours. What is still out is given up: a child that never ends would keep this process from its end."""
         if self._executor is not None:
+            if self._spec.ends_it:
+                kill_children(self._executor)
             await self._drop(self._executor)
 
 

@@ -21,6 +21,9 @@ RUN: Final = StateTable(
 )
 """A run is planned again at each `begin` only if it never was: partitions keep their cursors through pause and failure."""
 
+ACTIVE: Final = ("queued", "running")
+"""States in which there may be something to do."""
+
 FINISHED: Final = ("completed", "completed_with_failures", "failed", "cancelled")
 """States in which no worker has anything to do, and whose run has an end. A failed one may be resumed all the same."""
 

@@ -31,6 +31,7 @@ Q = Statements(__package__)
 
 ACTIVE_AT_ONCE: Final = 1000
 ACTIVE_OF_EACH: Final = 50
+WAITING_AT_ONCE: Final = 200
 _BEFORE_ALL: Final = b"\xff" * 16
 
 PLANNED: Final = declare("batch.planned_before_commit", "a run's partitions are written, nothing is committed")
@@ -111,11 +112,24 @@ async def plan(tx: Tx, run_id: bytes, parts: Sequence[Part], chunk_size: int) ->
     return True
 
 
-async def active(tx: Tx) -> list[ActiveRun]:
-    """Runs of all tenants that are queued or running: each tenant's first ones, then each one's second, and so on."""
-    rows = await tx.all(Q.active_runs, each=ACTIVE_OF_EACH, limit=ACTIVE_AT_ONCE)
+async def active(tx: Tx, jobs: Sequence[str]) -> list[ActiveRun]:
+    """Runs of these jobs of all tenants that are queued or running: each tenant's first ones, then each one's second, and so on.
+
+    Without those that wait for others.
+    """
+    rows = await tx.all(Q.active_runs, jobs=[(each,) for each in jobs], each=ACTIVE_OF_EACH, limit=ACTIVE_AT_ONCE)
     return [
-        ActiveRun(tenant, run_id, job, state, partitions, priority, _ids(waits_for), place)
+        ActiveRun(tenant, run_id, job, state, partitions, priority, place=place)
+        for place, (tenant, run_id, job, state, partitions, priority) in enumerate(rows)
+    ]
+
+
+async def waiting(tx: Tx, jobs: Sequence[str], after: tuple[str, bytes]) -> list[ActiveRun]:
+    """Queued runs of these jobs that come after others, behind `after` (tenant, id), at most `WAITING_AT_ONCE`."""
+    names = [(each,) for each in jobs]
+    rows = await tx.all(Q.waiting_runs, jobs=names, after_tenant=after[0], after_id=after[1], limit=WAITING_AT_ONCE)
+    return [
+        ActiveRun(tenant, run_id, job, state, partitions, priority, _ids(waits_for), ACTIVE_AT_ONCE + place)
         for place, (tenant, run_id, job, state, partitions, priority, waits_for) in enumerate(rows)
     ]
 
@@ -144,9 +158,14 @@ async def claim(tx: Tx, run_id: bytes, node: bytes, limit: int, most: tuple[str,
     ]
 
 
-async def take_pace(tx: Tx, job: str, step_us: int) -> int:
-    """Take the job's next `step_us` microseconds, of all processes together; at which instant they begin, by the wall clock."""
-    row = await tx.one(Q.take_pace, job=job, now_us=tx.now_us, step_us=step_us)
+async def take_pace(tx: Tx, job: str, step_us: int, longest_us: int) -> int:
+    """Take the job's next `step_us` microseconds, of all processes together; at which instant they begin, by the wall clock.
+
+    Nobody takes more than `longest_us` at once, and none of those who work takes more before these have passed.
+    """
+    working = await tx.one(Q.working_of_job, job=job)
+    furthest_us = tx.now_us + longest_us * (1 + int(working[0] if working else 0))
+    row = await tx.one(Q.take_pace, job=job, now_us=tx.now_us, step_us=step_us, furthest_us=furthest_us)
     assert row is not None  # an upsert returns its row
     return int(row[0]) - step_us
 

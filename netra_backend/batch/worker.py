@@ -3,9 +3,9 @@
 The table is the truth. Who gets a free slot is decided in `turns.py`; schedules that are due are fired at the same look. One loop looks
 whenever anything was committed, and once a second anyway, because a node's death is seen by
 nobody's commit: which runs of all tenants are queued or running; a queued one is planned (its reader cuts the input, and that is
-written once, whoever does it first); of a running one free partitions are claimed, as many as there are slots. Each claimed
-partition is a task (`partition.py`). When a run's last partition is done the run ends, in a transaction of its own; a kill in
-between is found by the same look.
+written once, whoever does it first), in a slot and a task of its own; of a running one free partitions are claimed, as many as there
+are slots. Each claimed partition is a task (`partition.py`). When a run's last partition is done the run ends, in a transaction of its
+own; a kill in between is found by the same look.
 
 An error that is nobody's item (a reader that cannot read, a writer that awaits what it must not) fails the run with its words; it
 may be resumed from its cursors.
@@ -15,36 +15,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 from typing import Final
 
 from ..errors import NetraError, OutcomeUnknown, Unavailable
 from ..kernel.ids import to_text
-from ..kernel.rounds import Rounds
+from ..kernel.rounds import Rounds, attempt
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
 from ..storage.database import Database
 from ..storage.membership import Membership
 from . import model, registry, schedules, store
+from .daemons import DaemonThreads
 from .errors import ExecutorLost, LeaseLost, PredecessorCancelled, RunStopped, UnknownJob
 from .failure_reader import FailureReader
 from .ladder import Ladder
 from .model import ActiveRun, Committed, Lease, Run
 from .partition import KeepGoing, Means, Partition
+from .raised import contained
 from .readers import Reader, Source
 from .registry import Job
 from .retention import Retention
 from .seam import Seam
 from .settings import BatchSettings
-from .states import COMPLETED
+from .states import ACTIVE, COMPLETED, RUN
 from .turns import Held, Turns
 
 LOOK_EVERY_S: Final = 0.1
 LOOK_ANYWAY_S: Final = 1.0
 TIDY_EVERY_S: Final = 600.0
 DRAIN_S: Final = 30.0
+REST_S: Final = 60.0
+"""How long a schedule that cannot be fired here is left alone by this process."""
+BEFORE_ALL: Final = ("", bytes(16))
+CHUNK_ITEMS: Final = "netra_batch_chunk_items"
 _SCOPE: Final = system_scope("batch")
 
 _Place = tuple[str, bytes, int]
@@ -65,11 +71,14 @@ class BatchWorker:
     ) -> None:
         self.only = only
         self.ladder = ladder or Ladder(runtime)
-        self._threads = ThreadPoolExecutor(2 * settings.slots, "netra-batch")
+        self._threads = DaemonThreads(2 * settings.slots, "netra-batch")
         self._seams: dict[str, Seam] = {}
         self._turns = Turns(settings.weights)
         self._held: dict[_Place, Held] = {}
         self._giving_way: set[_Place] = set()
+        self._planning: dict[str, asyncio.Task[None]] = {}
+        self._resting: dict[tuple[str, str], float] = {}
+        self._looked_behind = BEFORE_ALL
         self._database = database
         self._runtime = runtime
         self._settings = settings
@@ -84,8 +93,6 @@ class BatchWorker:
 
     async def start(self) -> None:
         """Look at once, then keep looking in the background."""
-        for _ in range(2 * self._settings.slots):  # now, because where memory ends no thread can be started any more
-            self._threads.submit(threading.Event().wait, 0.01)
         self._membership.on_new_life.append(self._begin_again)
         self._membership.on_reaped.append(self._rounds.again)
         self._database.on_wake.append(self._rounds.wake)
@@ -101,14 +108,23 @@ class BatchWorker:
         self._stopping = True
         await self._tidying.stop()
         await self._rounds.finish()
-        if self._working:
-            _, late = await asyncio.wait(self._working.values(), timeout=DRAIN_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while under_way := self._under_way():
+                    await asyncio.wait(under_way)
+        late = self._under_way()
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
         for seam in self._seams.values():
             await seam.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._membership.on_new_life.remove(self._begin_again)
+        self._membership.on_reaped.remove(self._rounds.again)
+        self._database.on_wake.remove(self._rounds.wake)
+
+    def _under_way(self) -> list[asyncio.Task[None]]:
+        return [*self._planning.values(), *self._working.values()]
 
     def _begin_again(self) -> None:
         """What this process held belongs to its former life: drop it, it is due for everybody."""
@@ -123,8 +139,44 @@ class BatchWorker:
             await self._give_back(lease, scope)
         if self.only is None:
             await self._fire_schedules()
-        active: list[ActiveRun] = await self._database.read(store.active, scope=_SCOPE)
-        await self._share_out([run for run in active if run.job in registry.JOBS and self.only in {None, run.id}])
+        await self._share_out(await (self._runs() if self.only is None else self._the_only_run(self.only)))
+
+    async def _runs(self) -> list[ActiveRun]:
+        """Runs that something may be done for here."""
+        jobs = sorted(registry.JOBS)
+        if not jobs:
+            return []
+        active: list[ActiveRun] = await self._database.read(store.active, jobs, scope=_SCOPE)
+        waiting: list[ActiveRun] = await self._database.read(store.waiting, jobs, self._looked_behind, scope=_SCOPE)
+        is_last = len(waiting) < store.WAITING_AT_ONCE
+        self._looked_behind = BEFORE_ALL if is_last else (waiting[-1].tenant, waiting[-1].id)
+        return active + await self._those_that_may_begin(waiting)
+
+    async def _the_only_run(self, run_id: bytes) -> list[ActiveRun]:
+        tenant = await self._database.read(store.tenant_of, run_id, scope=_SCOPE)
+        if tenant is None:
+            return []
+        run: Run = await self._database.read(store.run, run_id, scope=Scope(tenant, "batch"))
+        if run.state not in ACTIVE or run.job not in registry.JOBS:
+            return []
+        found = ActiveRun(tenant, run_id, run.job, run.state, run.partitions, run.priority, run.waits_for)
+        return await self._those_that_may_begin([found]) if run.state == RUN.initial and run.waits_for else [found]
+
+    async def _those_that_may_begin(self, waiting: Sequence[ActiveRun]) -> list[ActiveRun]:
+        """Those of which every run that they come after is completed; one of which that will never be so has failed."""
+        found: list[ActiveRun] = []
+        for tenant, runs in groupby(waiting, key=lambda run: run.tenant):
+            mine = list(runs)
+            wanted = sorted({each for run in mine for each in run.waits_for})
+            states = await self._database.read(store.states_of, wanted, scope=Scope(tenant, "batch"))
+            for run in mine:
+                lost = [each for each in run.waits_for if states.get(each, "cancelled") == "cancelled"]
+                if lost:
+                    what = f"{to_text('run', lost[0])}, which it comes after, {'was cancelled' if lost[0] in states else 'is gone'}"
+                    await self._fail(run.id, _scope_for(run), PredecessorCancelled(what), None)
+                elif all(states[each] in COMPLETED for each in run.waits_for):
+                    found.append(run)
+        return found
 
     async def _share_out(self, runs: list[ActiveRun]) -> None:
         """Give free slots to runs in turn: one each where several tenants want some, else all that there are."""
@@ -152,44 +204,63 @@ class BatchWorker:
             self._giving_way.add([*self._held][chosen])
 
     async def _has_work(self, run: ActiveRun) -> bool:
-        scope = Scope(run.tenant, "batch")
-        return run.state == "queued" or bool(await self._database.read(store.has_free, run.id, scope=scope))
+        if run.state == RUN.initial:
+            return run.tenant not in self._planning
+        return bool(await self._database.read(store.has_free, run.id, scope=Scope(run.tenant, "batch")))
 
     async def _fire_schedules(self) -> None:
-        now_us = self._runtime.clock.wall_us()
-        for tenant, name in await self._database.read(schedules.due, now_us, scope=_SCOPE):
-            await self._database.write(schedules.fire, name, now_us, scope=Scope(tenant, "batch:schedule"))
+        """Each by itself: one that cannot be fired here (its time zone is not known on this machine, say) keeps nobody else's from it."""
+        now_us, now = self._runtime.clock.wall_us(), self._runtime.clock.monotonic()
+        self._resting = {each: until for each, until in self._resting.items() if now < until}
+        limit = schedules.AT_ONCE + len(self._resting)
+        for tenant, name in await self._database.read(schedules.due, now_us, limit, scope=_SCOPE):
+            if (tenant, name) not in self._resting:
+                fire = self._database.write(schedules.fire, name, now_us, scope=Scope(tenant, "batch:schedule"))
+                if not await attempt(self._runtime.log, f"the schedule {name!r} of {tenant} could not be fired", fire):
+                    self._resting[tenant, name] = now + REST_S
 
     async def _serve(self, active: ActiveRun, limit: int) -> int:
-        """Plan a run and claim of it; how many partitions that gave."""
-        scope = Scope(active.tenant, f"batch:{active.job}"[:200])
+        """Claim of a run, or begin to plan it; how many partitions that has given at once."""
+        scope = _scope_for(active)
+        if active.state == RUN.initial:
+            self._begin_to_plan(active, scope)
+            return 0
         try:
-            if active.waits_for and active.state == "queued" and not await self._may_begin(active, scope):
-                return 0
-            if active.state == "queued":
-                await self._plan(active, scope)
             return await self._claim(active, scope, limit)
         except (Unavailable, OutcomeUnknown):
             raise
-        except Exception as error:  # noqa: BLE001  (told in the run, where whoever started it looks)
+        except Exception as error:  # noqa: BLE001  (told in the log: whoever holds a partition finds it too, and fails the run)
             await self._fail(active.id, scope, error, None)
             return 0
 
-    async def _may_begin(self, active: ActiveRun, scope: Scope) -> bool:
-        """Whether every run that it comes after is completed; a cancelled one will never be, so this one has failed."""
-        states = await self._database.read(store.states_of, active.waits_for, scope=scope)
-        gone = [run_id for run_id, state in states.items() if state == "cancelled"]
-        if gone:
-            raise PredecessorCancelled(f"{to_text('run', gone[0])}, which it comes after, was cancelled")
-        return all(state in COMPLETED for state in states.values())
+    def _begin_to_plan(self, run: ActiveRun, scope: Scope) -> None:
+        """Beside the looks, one run of each tenant at a time: an input that is long, or whose disk is silent, delays nobody else's."""
+        if run.tenant not in self._planning:
+            self._planning[run.tenant] = asyncio.create_task(self._plan_and_claim(run, scope))
+
+    async def _plan_and_claim(self, active: ActiveRun, scope: Scope) -> None:
+        """In the slot that was free for it, which is its first partition's then."""
+        try:
+            await self._plan(active, scope)
+            if self._keeps_going():
+                await self._claim(active, scope, 1)
+        except (Unavailable, OutcomeUnknown) as error:
+            self._runtime.log.warning("%s is not begun yet: %s", to_text("run", active.id), error)
+        except Exception as error:  # noqa: BLE001  (told in the run, where whoever started it looks)
+            await self._fail(active.id, scope, error, None)
+        else:
+            self._rounds.again()
+        finally:
+            del self._planning[active.tenant]
 
     async def _plan(self, active: ActiveRun, scope: Scope) -> None:
         run: Run = await self._database.read(store.run, active.id, scope=scope)
         job = registry.named(run.job)
         parts = []
         if run.partitions is None:
-            reader = await self._reader(job, run, scope)
-            parts = list(await reader.split(Source(run.params, self._database, scope), run.wanted))
+            with contained():
+                reader = await self._reader(job, run, scope)
+                parts = list(await reader.split(Source(run.params, self._database, scope, self._threads), run.wanted))
         await self._database.write(store.plan, run.id, parts, job.chunk, scope=scope)
 
     async def _claim(self, active: ActiveRun, scope: Scope, limit: int) -> int:
@@ -199,7 +270,6 @@ class BatchWorker:
             return 0
         run: Run = await self._database.read(store.run, active.id, scope=scope)
         scope = Scope(run.tenant, scope.actor, run.trace)
-        reader = await self._reader(job, run, scope)
         most = (job.name, job.concurrency) if job.concurrency is not None else None
         leases: list[Lease] = await self._database.write(store.claim, run.id, self._membership.id, limit, most, scope=scope)
         for lease in leases:
@@ -208,7 +278,7 @@ class BatchWorker:
             self._giving_way.discard(place)
             if former is not None:
                 former.cancel()
-            task = asyncio.create_task(self._begin(lease, job, reader, Source(run.params, self._database, scope)))
+            task = asyncio.create_task(self._work(lease, job, run, scope))
             self._working[place] = task
             self._held[place] = Held(run.tenant, run.priority, self._runtime.clock.monotonic())
             task.add_done_callback(partial(self._ended, place))
@@ -216,19 +286,25 @@ class BatchWorker:
 
     def _free(self) -> int:
         """How many partitions more may be worked on here."""
-        return self.ladder.partitions(self._settings.slots) - len(self._working) if self.ladder.may_claim else 0
+        taken = len(self._working) + len(self._planning)
+        return self.ladder.partitions(self._settings.slots) - taken if self.ladder.may_claim else 0
 
-    async def _begin(self, lease: Lease, job: Job, reader: Reader, source: Source) -> None:
-        pace = partial(self._keep_pace, job, source.scope) if job.rate is not None else None
+    async def _partition(self, lease: Lease, job: Job, run: Run, scope: Scope) -> Partition:
+        pace = partial(self._keep_pace, job, scope) if job.rate is not None else None
         means = Means(self.ladder, self._threads, self._settings.jobs, self._seam(job), pace)
-        await self._work(Partition(self._database, self._runtime, lease, job, reader, source, self._settings.target_s, means), job)
+        with contained():
+            reader = await self._reader(job, run, scope)
+        source = Source(run.params, self._database, scope, self._threads)
+        return Partition(self._database, self._runtime, lease, job, reader, source, self._settings.target_s, means)
 
     async def _keep_pace(self, job: Job, scope: Scope, items: int, keep_going: KeepGoing) -> None:
         """Wait until the job's rate lets so many items begin; they have their place whoever waits besides."""
-        clock = self._runtime.clock
-        step_us = int(items * 1_000_000 / (job.rate or 1.0))
-        begin_us: int = await self._database.write(store.take_pace, job.name, step_us, scope=scope)
-        while (left_s := (begin_us - clock.wall_us()) / 1_000_000) > 0 and keep_going():
+        clock, rate = self._runtime.clock, job.rate or 1.0
+        longest_us = int(max(1.0, job.chunk / rate) * 1_000_000)
+        now_us, now = clock.wall_us(), clock.monotonic()
+        begin_us: int = await self._database.write(store.take_pace, job.name, int(items * 1_000_000 / rate), longest_us, scope=scope)
+        begin = now + (begin_us - now_us) / 1_000_000
+        while (left_s := begin - clock.monotonic()) > 0 and keep_going():
             await clock.sleep(min(left_s, LOOK_EVERY_S))
 
     def _seam(self, job: Job) -> Seam | None:
@@ -253,40 +329,41 @@ class BatchWorker:
         parent: Run = await self._database.read(store.run, run.parent, scope=scope)
         return FailureReader(parent, await self._reader(job, parent, scope))
 
-    async def _work(self, partition: Partition, job: Job) -> None:
-        run_id, scope = partition.lease.run_id, partition.scope
+    async def _work(self, lease: Lease, job: Job, run: Run, scope: Scope) -> None:
+        run_id = lease.run_id
 
         async def committed(done: Committed) -> None:
-            self._count(done)
+            self._count(job, done)
             if done.failed or done.finished:
                 await self._settle(job, run_id, scope)
 
-        lease, me = partition.lease, asyncio.current_task()
+        me = asyncio.current_task()
         place = (lease.tenant, lease.run_id, lease.number)
 
         def keeps_going() -> bool:
             return self._keeps_going() and place not in self._giving_way and not self._is_one_too_many(me)
 
         try:
+            partition = await self._partition(lease, job, run, scope)
             done = await partition.work(keeps_going, committed)
         except LeaseLost as lost:
             self._runtime.log.info("%s", lost)
             return
         except OutcomeUnknown as error:  # this life ends with it, and the partition is due for everybody
-            self._runtime.log.warning("%s: %s", partition.lease.words, error)
+            self._runtime.log.warning("%s: %s", lease.words, error)
             return
         except (RunStopped, Unavailable) as stopped:
             self._runtime.log.info("%s", stopped)
         except ExecutorLost as lost:
             self._runtime.log.warning("a run is paused: %s", lost)
             with contextlib.suppress(NetraError):  # then it goes on, and is paused by the next one
-                await self._database.write(store.park, run_id, model.words(lost), partition.lease, scope=scope)
+                await self._database.write(store.park, run_id, model.words(lost), lease, scope=scope)
         except Exception as error:  # noqa: BLE001  (told in the run)
-            await self._fail(run_id, scope, error, partition.lease)
+            await self._fail(run_id, scope, error, lease)
         else:
             if done:
                 return
-        await self._give_back(partition.lease, scope)
+        await self._give_back(lease, scope)
 
     def _keeps_going(self) -> bool:
         return not self._stopping and not self._membership.quiet
@@ -296,7 +373,8 @@ class BatchWorker:
         allowed = self.ladder.partitions(self._settings.slots)
         return len(self._working) > allowed and task in [*self._working.values()][allowed:]
 
-    def _count(self, done: Committed) -> None:
+    def _count(self, job: Job, done: Committed) -> None:
+        self._runtime.metrics.gauge(CHUNK_ITEMS, done.chunk_size, job=job.name)
         for outcome, amount in (("done", done.end - done.failed), ("failed", done.failed)):
             if amount:
                 self._runtime.metrics.count("netra_batch_items_total", amount, outcome=outcome)
@@ -321,3 +399,7 @@ class BatchWorker:
         except NetraError as error:
             self._runtime.log.warning("%s is not given back yet: %s", lease.words, error)
             self._owed.append((lease, scope))
+
+
+def _scope_for(run: ActiveRun) -> Scope:
+    return Scope(run.tenant, f"batch:{run.job}"[:200])

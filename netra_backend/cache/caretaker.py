@@ -40,7 +40,6 @@ class Caretaker:
         self.pressed = Pressed(node, MemoryProbe(settings.proc_root, settings.cgroup_root, settings.memory_limit), runtime)
         self._database = database
         self._runtime = runtime
-        self._node = node
         self._process = f"{socket.gethostname()}/{os.getpid()}"
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -65,7 +64,7 @@ class Caretaker:
         debugging.unwatched()  # begun by whoever came first
         while True:
             await self._runtime.clock.sleep(SAMPLE_S)
-            if len(self._node.tier):
+            if self.pressed.is_wanted:
                 await self._safely(self.pressed.sample)
 
     async def _watch_windows(self) -> None:

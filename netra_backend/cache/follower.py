@@ -24,6 +24,9 @@ from .stats import Stats
 
 _SCOPE: Final = system_scope("cache")
 LOOKS_PER_LEASE: Final = 4
+QUICK_LOOKS: Final = 2
+QUICK_GAP_S: Final = 0.001
+"""So many looks may follow each other so closely: what was seen to wait in the outbox has its number with the leader's next commit."""
 
 Refresh = Callable[[Cascade], Awaitable[None]]
 
@@ -137,19 +140,21 @@ class Follower:
     async def _run(self) -> None:
         debugging.unwatched()  # begun by whoever came first
         every_s = self._node.bound_s / LOOKS_PER_LEASE
+        quick = 0
         while True:
             self._wake.clear()
             try:
                 await self.look()
             except Exception:
                 self._runtime.log.exception("the cache could not follow the log, and is passed by once its lease ends")
-            await self._pause(every_s)
+            quick = quick + 1 if self._node.sees_waiting and quick < QUICK_LOOKS else 0
+            await self._pause(every_s, QUICK_GAP_S if quick else every_s / 10)
 
-    async def _pause(self, seconds: float) -> None:
-        """Until it is time, or somebody says that there is something to see; never less than a tenth of that."""
+    async def _pause(self, seconds: float, least_s: float) -> None:
+        """Until it is time, or somebody says that there is something to see; never less than `least_s`."""
         sleep = self._runtime.clock.sleep
-        await sleep(seconds / 10)
-        waits = [asyncio.ensure_future(sleep(seconds * 0.9)), asyncio.ensure_future(self._wake.wait())]
+        await sleep(least_s)
+        waits = [asyncio.ensure_future(sleep(seconds - least_s)), asyncio.ensure_future(self._wake.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -2,7 +2,9 @@
 
 A node of the graph is a name: of an entry, or of something in the user's world (`org:7`). An edge leads from a dependency to
 the entry that was made from it. An entry that is dropped keeps its edges for as long as something that is kept depends on
-it; else `org:7` would no longer reach the page through the card that was evicted (invariant C7).
+it; else `org:7` would no longer reach the page through the card that was evicted (invariant C7). An entry that is made anew from
+other things, while something that was made from the former one is kept, leaves its former edges to that: the page still shows what the
+former card was made from.
 
 An edge that closes a cycle is refused when it is declared: a cascade over it would have no order.
 """
@@ -21,6 +23,8 @@ class Graph:
         self._deps: dict[str, frozenset[str]] = {}
         self._dependents: dict[str, set[str]] = {}
         self._kept: set[str] = set()
+        self._heirs: dict[str, set[str]] = {}
+        """What was made from a former entry of the name, and has that one's edges itself by now."""
 
     def __len__(self) -> int:
         return len(self._deps)
@@ -37,10 +41,12 @@ class Graph:
     def declare(self, name: str, deps: Collection[str]) -> None:
         """The edges of a name, in place of those that it had."""
         self.refuse_cycle(name, deps)
+        former, new = self.deps_of(name), frozenset(deps)
+        if former != new:
+            self._leave(name, former)
         self._cut(name)
-        self._deps[name] = frozenset(deps)
-        for dep in deps:
-            self._dependents.setdefault(dep, set()).add(name)
+        self._connect(name, new)
+        self._prune(former - new)
 
     def refuse_cycle(self, name: str, deps: Collection[str]) -> None:
         """Raise `CycleRefused` where `name` is among what its own dependencies depend on."""
@@ -51,14 +57,7 @@ class Graph:
     def drop(self, name: str) -> None:
         """The entry is kept no longer; its edges go once nothing depends on it."""
         self._kept.discard(name)
-        waiting = [name]
-        while waiting:
-            each = waiting.pop()
-            if each in self._kept or each in self._dependents or each not in self._deps:
-                continue
-            waiting += self._deps[each]
-            self._cut(each)
-            del self._deps[each]
+        self._prune([name])
 
     def closure(self, names: Iterable[str]) -> set[str]:
         """Every entry that is made from one of these, however indirectly; without them, unless they are reached too."""
@@ -111,13 +110,43 @@ class Graph:
         self._deps.clear()
         self._dependents.clear()
         self._kept.clear()
+        self._heirs.clear()
 
     def _ahead(self, name: str, members: set[str]) -> set[str]:
         return (self.sources([name]) - {name}) & members
 
+    def _connect(self, name: str, deps: frozenset[str]) -> None:
+        self._deps[name] = self.deps_of(name) | deps
+        for dep in deps:
+            self._dependents.setdefault(dep, set()).add(name)
+
+    def _leave(self, name: str, former: frozenset[str]) -> None:
+        """Whatever was made from the former entry of a name has its edges from now on; none of them closes a cycle."""
+        dependents = self._dependents.get(name)
+        if former and dependents:
+            heirs = self._heirs.setdefault(name, set())
+            for dependent in dependents - heirs:
+                self._connect(dependent, former)
+            heirs |= dependents
+
     def _cut(self, name: str) -> None:
-        for dep in self._deps.get(name, ()):
-            dependents = self._dependents[dep]
-            dependents.discard(name)
-            if not dependents:
-                del self._dependents[dep]
+        for dep in self._deps.pop(name, ()):
+            _discard(self._dependents, dep, name)
+            _discard(self._heirs, dep, name)
+
+    def _prune(self, names: Iterable[str]) -> None:
+        """Let go of the edges of those that are not kept and that nothing depends on, and of what then is so as well."""
+        waiting = list(names)
+        while waiting:
+            each = waiting.pop()
+            if each not in self._kept and each not in self._dependents and each in self._deps:
+                waiting += self._deps[each]
+                self._cut(each)
+
+
+def _discard(sets: dict[str, set[str]], key: str, member: str) -> None:
+    members = sets.get(key)
+    if members is not None:
+        members.discard(member)
+        if not members:
+            del sets[key]

@@ -14,9 +14,11 @@ import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Coroutine
+from concurrent.futures import wait
 from contextlib import nullcontext, suppress
 from typing import Any, Final
 
+from ..errors import Unavailable
 from ..kernel.runtime import Runtime
 from ..resilience.single_flight import FlightOfItself
 from ..storage.nesting import refuse_nested
@@ -130,19 +132,30 @@ class Loader:
 
     async def _with_time(self, load: Load, make: Make, plan: Plan, stale: Entry | None) -> Loaded:
         """The flight's value, within the plan's limits; what is older where the load fails or is late and the plan allows it."""
-        limit_s = plan.soft_timeout_s if stale is not None else plan.hard_timeout_s
+        hard = asyncio.timeout(plan.hard_timeout_s)
         try:
-            async with asyncio.timeout(limit_s):
-                return await self._fly(load, make, plan)
-        except TimeoutError as error:
-            if stale is not None and limit_s is not None and self._still(stale):
-                return self._served_stale(stale)
-            raise LoadTimeout(f"the load took longer than {limit_s} s") from error
+            async with hard:
+                if stale is None or plan.soft_timeout_s is None:
+                    return await self._fly(load, make, plan)
+                return await self._soon(load, make, plan, stale)
         except Exception as error:
-            if stale is None or not plan.fail_safe_s or not self._still(stale):
+            if stale is not None and plan.fail_safe_s and self._still(stale):
+                self._runtime.log.warning("a value past its TTL is served, its load has failed: %s", error)
+                return self._served_stale(stale)
+            if hard.expired():
+                raise _late(plan) from error
+            raise
+
+    async def _soon(self, load: Load, make: Make, plan: Plan, stale: Entry) -> Loaded:
+        """Within the soft limit; then what is older, unless it was invalidated meanwhile. The load goes on."""
+        soft = asyncio.timeout(plan.soft_timeout_s)
+        try:
+            async with soft:
+                return await self._fly(load, make, plan)
+        except TimeoutError:
+            if not soft.expired():
                 raise
-            self._runtime.log.warning("a value past its TTL is served, its load has failed: %s", error)
-            return self._served_stale(stale)
+        return self._served_stale(stale) if self._still(stale) else await self._fly(load.anew(), make, plan)
 
     def _still(self, entry: Entry) -> bool:
         """Whether it was not invalidated meanwhile."""
@@ -174,40 +187,70 @@ class Loader:
         task = asyncio.get_running_loop().create_task(self._run(flight, load, make, plan), context=load.context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self.flights.land(load.name, flight, error=asyncio.CancelledError()))
+        task.add_done_callback(lambda _: self.flights.land(load.name, flight, error=_cut_short()))
 
     async def _run(self, flight: Flight, load: Load, make: Make, plan: Plan) -> None:
+        """It ends at its hard limit: whoever asks after that begins another, and does not join one that may hang for ever.
+
+        Where it is cancelled, by its own loader too, those who wait are told so and are not cancelled themselves.
+        """
         current.set(load)
+        hard = asyncio.timeout(plan.hard_timeout_s)
         try:
-            landed = await self._come_by(flight.ticket, load, make, plan)
+            async with hard:
+                landed = await self._come_by(flight.ticket, load, make, plan)
         except BaseException as error:
-            self.flights.land(load.name, flight, error=error)
+            self.flights.land(load.name, flight, error=_late(plan) if hard.expired() else _told(error))
             if not isinstance(error, Exception):
                 raise
         else:
             self.flights.land(load.name, flight, landed=landed)
 
     async def _come_by(self, ticket: Ticket, load: Load, make: Make, plan: Plan) -> Landed:
-        shared = self._shared
-        if shared is None or not self.node.is_leased(self._clock.monotonic()):
+        shared = self._asked()
+        if shared is None:
             return await self._load(ticket, load, make, plan)
+        found = await self._found_or_led(shared, load.name, plan)
+        if isinstance(found, Landed):
+            return found
+        try:
+            return await self._load(self.node.begin(self._clock.monotonic()), load, make, plan)
+        finally:
+            await self._yield(shared, load.name, found)
+
+    def _asked(self) -> Shared | None:
+        """The shared tier, if there is one and this process may believe it."""
+        return self._shared if self.node.is_leased(self._clock.monotonic()) else None
+
+    async def _found_or_led(self, shared: Shared, name: str, plan: Plan) -> Landed | str:
+        """What the shared tier has, by another process's load that is under way too; else a token with which to load and to yield.
+
+        It is empty where nobody leads: the tier does not answer, or the other process takes too long.
+        """
         ends = self._clock.monotonic() + WAIT_FOR_LEADER_S
         while True:
-            landed = await self._from_shared(shared, load.name, plan)
+            landed = await self._from_shared(shared, name, plan)
             if landed is not None:
                 return landed
-            token = await shared.lead(load.name, WAIT_FOR_LEADER_S)
+            token = await shared.lead(name, WAIT_FOR_LEADER_S)
             if token is not None:
                 break
             if self._clock.monotonic() >= ends:
-                return await self._load(self.node.begin(self._clock.monotonic()), load, make, plan)
+                return ""
             await self._clock.sleep(LOOK_AT_LEADER_S)
         try:
-            landed = await self._from_shared(shared, load.name, plan)  # the former leader's, who has just ended
-            return landed or await self._load(self.node.begin(self._clock.monotonic()), load, make, plan)
-        finally:
-            if token:
-                await shared.yield_lead(load.name, token)
+            landed = await self._from_shared(shared, name, plan)  # the former leader's, who has just ended
+        except BaseException:
+            await self._yield(shared, name, token)
+            raise
+        if landed is None:
+            return token
+        await self._yield(shared, name, token)
+        return landed
+
+    async def _yield(self, shared: Shared, name: str, token: str) -> None:
+        if token:
+            await shared.yield_lead(name, token)
 
     async def _from_shared(self, shared: Shared, name: str, plan: Plan) -> Landed | None:
         asked = self.node.begin(self._clock.monotonic())
@@ -265,13 +308,7 @@ class Loader:
         new = self._value_of(load, plan, value, now)
         sources = frozenset(self.node.sources_of_new(load.name, new.deps, new.inner))
         if self._fill(load.name, new, ticket) is not None:
-            planned = (load, make, plan, load.declared)
-            self._probes[load.name] = planned
-            self._probes.move_to_end(load.name)
-            if len(self._probes) > PROBED:
-                self._probes.popitem(last=False)
-            if plan.refresh:
-                self._remember(load.name, planned)
+            self._remember(load.name, (load, make, plan, load.declared))
         found = Found(data, plan.codec.tag, ticket.p, sources, new.expires - now, new.stale_until - now)
         return Landed(value, sources, new.deps, "load", now), found
 
@@ -316,12 +353,30 @@ class Loader:
                 return self._served_stale(stale).value
             if not is_new and run is None:
                 flight, is_new = Flight(self.node.begin(now)), True
-            landed = self._fly_here(flight, load, make, plan, run, stale) if is_new else flight.future.result(plan.hard_timeout_s)
+            landed = self._fly_here(flight, load, make, plan, run, stale) if is_new else self._wait_here(flight, plan, stale)
+            if isinstance(landed, Entry):
+                return self._served_stale(landed).value
             if is_new or self.node.is_fresh(flight.ticket, landed.sources):
                 self.stats.joined += not is_new
                 self._note(load.name, landed)
                 return landed.value
         raise AssertionError  # the last attempt is new
+
+    def _wait_here(self, flight: Flight, plan: Plan, stale: Entry | None) -> Landed | Entry:
+        """What another thread's flight brings; where it is late, what is older if that may be served, else `LoadTimeout`."""
+        older = stale if plan.fail_safe_s else None
+        if (
+            older is not None
+            and plan.soft_timeout_s is not None
+            and not wait([flight.future], plan.soft_timeout_s).done
+            and self._still(older)
+        ):
+            return older
+        if wait([flight.future], plan.hard_timeout_s).done:
+            return flight.future.result()
+        if older is not None and self._still(older):
+            return older
+        raise _late(plan)
 
     def _fly_here(self, flight: Flight, load: Load, make: Make, plan: Plan, run: Run | None, stale: Entry | None) -> Landed:
         entered = current.set(load)
@@ -333,7 +388,7 @@ class Loader:
                 landed = Landed(served.value, frozenset(self.node.sources_of(stale)), stale.deps, "l1", stale.made, stale=True)
                 self.flights.land(load.name, flight, landed=landed)
                 return landed
-            self.flights.land(load.name, flight, error=error)
+            self.flights.land(load.name, flight, error=_told(error))
             raise
         finally:
             current.reset(entered)
@@ -341,17 +396,23 @@ class Loader:
         return landed
 
     def _come_by_here(self, ticket: Ticket, load: Load, make: Make, plan: Plan, run: Run | None) -> Landed:
-        shared = self._shared if run is not None else None
+        shared = self._asked() if run is not None else None
+        token = ""
         if shared is not None and run is not None:
-            landed: Landed | None = run(self._from_shared(shared, load.name, plan))
-            if landed is not None:
-                return landed
+            found = run(self._found_or_led(shared, load.name, plan))
+            if isinstance(found, Landed):
+                return found
+            token, ticket = found, self.node.begin(self._clock.monotonic())
         waits = run is not None and load.parent is None  # on Netra's own loop nobody is waited for
-        with self._thread_places if waits else nullcontext():
-            made = self._made_here(make)
-        landed, found = self._keep(ticket, load, make, plan, made)
-        if shared is not None and run is not None:
-            run(self._fill_shared(shared, load.name, found, ticket))
+        try:
+            with self._thread_places if waits else nullcontext():
+                made = self._made_here(make)
+            landed, kept = self._keep(ticket, load, make, plan, made)
+            if self._shared is not None and run is not None:
+                run(self._fill_shared(self._shared, load.name, kept, ticket))
+        finally:
+            if shared is not None and run is not None:
+                run(self._yield(shared, load.name, token))
         return landed
 
     def _made_here(self, make: Make) -> Any:
@@ -406,9 +467,8 @@ class Loader:
             planned = self._plans.pop(old.name, None)
             if planned is None:
                 continue
-            reached = cascade.deps[old.name] & cascade.reached
-            if old.name not in cascade.names and reached <= equal:
-                if self._cut_off(old, planned, reached, since):
+            if old.name not in cascade.names and cascade.deps[old.name] & cascade.reached <= equal:
+                if self._cut_off(old, planned, cascade, since):
                     equal.add(old.name)
                 continue
             load, make, plan, deps = planned
@@ -418,15 +478,16 @@ class Loader:
                 if loaded.value == old.value:
                     equal.add(old.name)
 
-    def _cut_off(self, old: Entry, planned: Planned, made_from: Collection[str], since: Ticket) -> bool:
+    def _cut_off(self, old: Entry, planned: Planned, cascade: Cascade, since: Ticket) -> bool:
         """Nothing that it was made from has another value: it stands, as of before these were loaded.
 
         They must still be kept, for an event that came meanwhile can have reached it only through them.
         """
+        deps = cascade.deps[old.name]
         with self.node.lock:
-            if not all(name in self.node.tier.entries for name in made_from):
+            if not all(name in self.node.tier.entries for name in deps & cascade.reached):
                 return False
-            kept = Value(old.value, old.deps, old.expires, old.stale_until, made=old.made)
+            kept = Value(old.value, deps, old.expires, old.stale_until, made=old.made)
             if self.node.fill(old.name, kept, since) is None:
                 return False
             self.stats.cut_off += 1
@@ -434,9 +495,29 @@ class Loader:
             return True
 
     def _remember(self, name: str, planned: Planned) -> None:
-        if len(self._plans) > 2 * len(self.node.tier) + 16:
-            self._plans = {kept: plan for kept, plan in self._plans.items() if kept in self.node.tier.entries}
-        self._plans[name] = planned
+        """How it is made, for the probe and for whoever makes it anew. Any thread."""
+        with self.node.lock:
+            self._probes[name] = planned
+            self._probes.move_to_end(name)
+            if len(self._probes) > PROBED:
+                self._probes.popitem(last=False)
+            if planned[2].refresh:
+                if len(self._plans) > 2 * len(self.node.tier) + 16:
+                    self._plans = {kept: plan for kept, plan in self._plans.items() if kept in self.node.tier.entries}
+                self._plans[name] = planned
+
+
+def _late(plan: Plan) -> LoadTimeout:
+    return LoadTimeout(f"the load took longer than {plan.hard_timeout_s} s")
+
+
+def _cut_short() -> Unavailable:
+    return Unavailable("the load was cancelled before it had a value")
+
+
+def _told(error: BaseException) -> Exception:
+    """What those who wait for a load are told of its end: what ends its own task or thread does not end theirs."""
+    return error if isinstance(error, Exception) else _cut_short()
 
 
 def _nothing() -> None:

@@ -57,6 +57,10 @@ class Load:
         self.deps.add(name)
         self.inner[name] = frozenset(made_from)
 
+    def anew(self) -> Load:
+        """The same load, of which nothing is learned yet."""
+        return Load(self.name, self.tenant, self.parent, self.declared, set(self.declared), context=self.context)
+
     def is_inside(self, name: str) -> bool:
         """Whether this load is part of one of that name."""
         load: Load | None = self

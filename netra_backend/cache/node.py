@@ -98,6 +98,11 @@ class Node:
             return None
         return entry
 
+    def deps_of(self, entry: Entry) -> frozenset[str]:
+        """What an entry hangs on directly."""
+        with self.lock:
+            return entry.deps | self.graph.deps_of(entry.name)
+
     def sources_of(self, entry: Entry) -> set[str]:
         """Everything that an entry is made from, and its own name."""
         with self.lock:
@@ -132,13 +137,14 @@ class Node:
             sources = self.sources_of_new(name, new.deps, new.inner)
             if not self.started or self._is_fenced(ticket, sources) or self.is_pending(sources):
                 return None
-            if not self._connect(name, new):
+            deps = self._connect(name, new)
+            if deps is None:
                 return None
             entry = Entry(
                 name,
                 new.value,
                 p=ticket.p,
-                deps=new.deps,
+                deps=deps,
                 made=new.made,
                 expires=new.expires,
                 stale_until=new.stale_until,
@@ -171,17 +177,22 @@ class Node:
         """Whether one of these was invalidated behind the position at which the load began, or might have been."""
         return ticket.life != self.life or ticket.p < self.floor or any(self.inv.get(source, 0) > ticket.p for source in sources)
 
-    def _connect(self, name: str, new: Value) -> bool:
+    def _connect(self, name: str, new: Value) -> frozenset[str] | None:
+        """What the value hangs on from now on; None where that would be itself.
+
+        What an inner entry was made from, and does not stand in the graph (it is not kept, or has been made anew from something else
+        meanwhile), is the value's own.
+        """
+        deps = set(new.deps)
+        for inner, made_from in new.inner.items():
+            deps |= made_from - self.graph.sources([inner])
         try:
-            for inner, made_from in new.inner.items():
-                if inner not in self.tier.entries and inner in new.deps:
-                    self.graph.declare(inner, self.graph.deps_of(inner) | made_from)
-            self.graph.keep(name, new.deps)
+            self.graph.keep(name, deps)
         except CycleRefused:
             self.tier.remove(name)
             self.graph.drop(name)
-            return False
-        return True
+            return None
+        return frozenset(deps)
 
     def is_last(self, token: str, name: str) -> bool:
         """Whether this process's invalidation is the last of that name in the log's order, as far as it is applied.
@@ -225,6 +236,11 @@ class Node:
             if look.is_whole and self.applied == look.last_seq:
                 self.lease_until = max(self.lease_until, started + self.bound_s)
             return cascades
+
+    @property
+    def sees_waiting(self) -> bool:
+        """Whether the newest look saw something that was committed and has no number yet."""
+        return bool(self._waiting)
 
     def flush(self, applied: int, epoch: str = "") -> None:
         """Begin anew at this position: nothing that was known before counts (C4)."""

@@ -3,6 +3,9 @@
 Evicting at random frees no resident memory, for every page keeps a survivor; the oldest first frees 42 to 50 % of what is evicted
 (measured). Each step stops on the tier's own accounting and never on resident memory, which the allocator returns late or
 not at all: a loop on that would throw everything away. Trimming the allocator is worth its time every 10 s at most.
+
+A limit that was lowered because memory had come to its end is given back in small steps while there is room, so that the hour in which a
+neighbour took everything is not paid for until the next start; and no further than to the level at which the tier begins to give back.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ GENTLE, QUICK, ALL = 0.80, 0.92, 0.95
 GENTLE_SHARE: Final = 0.10
 QUICK_TO: Final = 0.60
 SHRINK_TO: Final = 0.5
-LEAST_LIMIT: Final = 1 << 20
+LEAST_LIMIT: Final = 1 << 16
+GROW_EVERY_S: Final = 10.0
+GROW_SHARE: Final = 1 / 16
+"""Of the limit that was set."""
 TRIM_EVERY_S: Final = 10.0
 
 
@@ -34,8 +40,15 @@ class Pressed:
         self._node = node
         self._probe = probe
         self._runtime = runtime
-        self._trimmed_at = float("-inf")
+        self._limit_bytes = node.tier.limit_bytes
+        self._trimmed_at = self._grown_at = float("-inf")
         self._inserted_bytes = 0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a reading could change anything: there is something to give back, or to be given back to the tier."""
+        tier = self._node.tier
+        return bool(tier.entries) or tier.admit_bytes < self._limit_bytes
 
     def after_fill(self) -> None:
         """Sample where much was inserted since the last time: a timer alone would come too late."""
@@ -50,8 +63,10 @@ class Pressed:
         with node.lock:
             tier = node.tier
             if fraction >= ALL:
-                node.drop_everything()
-                tier.limit_bytes = max(LEAST_LIMIT // 16, int(tier.limit_bytes * SHRINK_TO))
+                if tier.entries:
+                    node.drop_everything()
+                    tier.limit_bytes = max(LEAST_LIMIT, int(tier.limit_bytes * SHRINK_TO))
+                    self._grown_at = self._runtime.clock.monotonic()
                 tier.admit_bytes = 0
                 self._trim()
             elif fraction >= QUICK:
@@ -61,8 +76,15 @@ class Pressed:
                 tier.evict_oldest(GENTLE_SHARE)
                 tier.admit_bytes = max(1, tier.admit_bytes // 2)
             else:
+                self._grow()
                 tier.admit_bytes = tier.limit_bytes
         return fraction
+
+    def _grow(self) -> None:
+        now, tier = self._runtime.clock.monotonic(), self._node.tier
+        if tier.limit_bytes < self._limit_bytes and now - self._grown_at >= GROW_EVERY_S:
+            self._grown_at = now
+            tier.limit_bytes = min(self._limit_bytes, tier.limit_bytes + int(self._limit_bytes * GROW_SHARE))
 
     def _trim(self) -> None:
         now = self._runtime.clock.monotonic()

@@ -303,7 +303,7 @@ class Cache:
             entry = None if found is None else self.node.find(name, self.monotonic())
         if entry is None:
             return None
-        deps = tuple(sorted(dep for each in entry.deps if (dep := of_tenant(place.tenant, each)) is not None))
+        deps = tuple(sorted(dep for each in self.node.deps_of(entry) if (dep := of_tenant(place.tenant, each)) is not None))
         return Kept(entry.value, deps, max(0.001, entry.expires - self.monotonic()), ticket)
 
     async def get_many(

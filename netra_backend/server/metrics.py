@@ -26,6 +26,8 @@ FRESH_S: Final = 2.0
 DELIVERIES: Final = "netra_webhook_deliveries_total"
 BATCH_ITEMS: Final = "netra_batch_items_total"
 BATCH_MEMORY: Final = "netra_batch_memory_level"
+BATCH_CHUNK: Final = "netra_batch_chunk_items"
+BATCH_EXECUTOR: Final = "netra_batch_executor_up"
 QUEUE_DEPTH: Final = "netra_webhook_queue_depth"
 OLDEST_DUE: Final = "netra_webhook_oldest_due_seconds"
 BREAKERS: Final = "netra_breaker_state"
@@ -85,6 +87,8 @@ HELP: Final[Mapping[str, str]] = {
     CACHE_REQUESTS: "Questions to each tier of caches, counted where they are scraped.",
     AUDIT_ENTRIES: "Entries that this process has put under signed checkpoints of their tenants' audit logs.",
     BATCH_MEMORY: "Memory level of this process's batches: 0 grows, 1 holds, 2 halves, 3 pauses, 4 recycles, 5 aborts.",
+    BATCH_CHUNK: "How many items the next chunk of a job may have, by what this process has learned of the last one.",
+    BATCH_EXECUTOR: "1 where this process has an executor that a job's items are processed at, 0 where it has lost it.",
     CACHE_LAG: "How long this process's last look at the log took, in seconds, until it was applied.",
     CACHE_FILLS: "Values that each tier took, or refused because what they were made from had changed meanwhile.",
     CACHE_EVICTIONS: "Entries that this process's tier gave up for room or for memory.",

@@ -15,6 +15,7 @@ session before (left by another client of the pooler, or set for the login role)
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Final
 
 import asyncpg
@@ -34,10 +35,24 @@ _FLEET: Final = "set local role netra_fleet"
 _NOBODY: Final = "set local role none"
 
 
+_SAVEPOINT: Final = "netra_attempt"
+
+
+class Savepoint(Enum):
+    """What has become of the last attempt's savepoint."""
+
+    NONE = 1
+    CLEAN = 2
+    """Nothing was done since: it was gone back to."""
+
+    USED = 3
+    """Something was done since, and stands."""
+
+
 class PostgresTx(Tx):
     """A transaction that stays failed once a statement failed, as PostgreSQL's own does; see `SqliteTx`."""
 
-    __slots__ = ("_as_fleet", "_begin", "_begun", "_tenant_set", "_waiting", "connection", "failed")
+    __slots__ = ("_as_fleet", "_begin", "_begun", "_depth", "_savepoint", "_tenant_set", "_waiting", "connection", "failed")
 
     def __init__(self, connection: asyncpg.Connection, scope: Scope, runtime: Runtime, begin: str, *, own: bool = True) -> None:
         super().__init__(scope, runtime, own=own)
@@ -48,6 +63,8 @@ class PostgresTx(Tx):
         self._as_fleet = False
         self._tenant_set = ""
         self._waiting = False
+        self._depth = 0
+        self._savepoint = Savepoint.NONE
 
     async def all(self, statement: Statement, **params: Any) -> list[Row]:
         """See `Tx.all`."""
@@ -62,12 +79,16 @@ class PostgresTx(Tx):
         return int(count) if count.isdigit() else 0
 
     async def attempt(self, fn: StoreFunction, *args: Any) -> Exception | None:
-        """See `Tx.attempt`. The way back undoes the role and the tenant that were set meanwhile, so they are known again."""
+        """See `Tx.attempt`. The way back undoes the role and the tenant that were set meanwhile, so they are known again.
+
+        A savepoint stays where it is until the next attempt, whose way to the server begins with its release; one that was just gone
+        back to serves again. So most attempts cost a round trip less than they have steps.
+        """
         self.require_whole()
-        begin = "" if self._begun else f"{self._begin}; {_NOBODY}; "
-        self._begun = True
+        await self._set_savepoint()
         kept, place = self._keep(), (self._as_fleet, self._tenant_set)
-        await self._ask(self.connection.execute, f"{begin}savepoint netra_attempt")
+        savepoint, self._savepoint = f"{_SAVEPOINT}_{self._depth}", Savepoint.NONE
+        self._depth += 1
         try:
             await fn(self, *args)
             self.require_whole()
@@ -77,10 +98,25 @@ class PostgresTx(Tx):
             self.failed = None
             self._go_back_to(kept)
             self._as_fleet, self._tenant_set = place
-            await self._ask(self.connection.execute, "rollback to savepoint netra_attempt; release savepoint netra_attempt")
+            await self._ask(self.connection.execute, f"rollback to savepoint {savepoint}")
+            self._savepoint = Savepoint.CLEAN
             return error
-        await self._ask(self.connection.execute, "release savepoint netra_attempt")
-        return None
+        else:
+            self._savepoint = Savepoint.USED
+            return None
+        finally:
+            self._depth -= 1
+
+    async def _set_savepoint(self) -> None:
+        name = f"{_SAVEPOINT}_{self._depth}"
+        steps = [] if self._begun else [self._begin, _NOBODY]
+        self._begun = True
+        if self._savepoint is Savepoint.USED:
+            steps.append(f"release savepoint {name}")
+        if self._savepoint is not Savepoint.CLEAN:
+            steps.append(f"savepoint {name}")
+        if steps:
+            await self._ask(self.connection.execute, "; ".join(steps))
 
     def is_waiting(self) -> bool:
         """Whether a statement of ours is on its way: the only thing that a store function may wait for."""
@@ -134,6 +170,8 @@ class PostgresTx(Tx):
             self._begun = True
         if moves:
             await self._ask(self.connection.execute, "; ".join(moves))
+        if self._savepoint is Savepoint.CLEAN:
+            self._savepoint = Savepoint.USED
         return arguments
 
     def _moves(self, statement: Statement, bound: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from netra_backend.batch import retention, store
 from netra_backend.batch.retention import Retention
@@ -66,6 +67,16 @@ async def test_a_run_goes_after_the_reruns_of_it(database):
     await expire(database)
     assert await stored(database) == {run_id, child}
     await database.write(store.decide, child, "cancel", scope=ACME)
+    await expire(database)
+    assert await stored(database) == set()
+
+
+async def test_a_run_that_another_one_still_comes_after_stays(database):
+    before = [await finished(database, f"before {n}") for n in range(2)]
+    after, _ = await database.write(partial(store.start, waits_for=before[1:]), "job", "after", {}, 1, scope=ACME)
+    await expire(database)
+    assert await stored(database) == {before[1], after}
+    await database.write(store.decide, after, "cancel", scope=ACME)
     await expire(database)
     assert await stored(database) == set()
 

@@ -410,6 +410,31 @@ async def test_a_load_without_end_is_given_up_at_its_hard_limit(netra):
         await netra.cache.get_or_load("k", never.wait, ttl=60, hard_timeout=0.05)
 
 
+async def test_what_showed_a_former_value_is_reached_by_what_that_was_made_from(netra):
+    """The home page shows the product of the hour; the hour ends, the page is kept, and the price of the former product changes."""
+    prices, hour = {"1": 10, "2": 20}, ["1"]
+
+    async def featured():
+        netra.cache.depends(f"product:{hour[0]}")
+        return prices[hour[0]]
+
+    async def home():
+        return {"price": await netra.cache.get_or_load("featured", featured, ttl=60)}
+
+    assert await netra.cache.get_or_load("home", home, ttl=3600) == {"price": 10}
+    hour[0] = "2"
+    age(netra, "featured", 90)
+    assert await netra.cache.get_or_load("featured", featured, ttl=60) == 20
+    assert await netra.cache.get_or_load("home", home, ttl=3600) == {"price": 10}
+
+    async def change(tx):
+        prices["1"] = 11
+        await netra.cache.invalidate(tx, "product:1")
+
+    await netra.write(change, tenant="acme")
+    assert await netra.cache.get_or_load("home", home, ttl=3600) == {"price": 20}
+
+
 async def test_none_is_kept_as_an_answer_for_a_shorter_time(netra):
     calls = []
 

@@ -20,7 +20,7 @@ from .test_concurrent_webhook_copies import in_some_order, verbs_of
 PACKAGE = Path(__file__).parents[2]
 NIGHTLY = Wanted("nightly", "job", "0 3 * * *", "UTC", {}, 1, 0)
 READS = {
-    "store.active", "store.count_failures", "store.failures", "store.has_free", "store.run", "store.run_and_totals", "store.runs",
+    "store.active", "store.waiting", "store.count_failures", "store.failures", "store.has_free", "store.run", "store.run_and_totals", "store.runs",
     "store.holds", "store.spec", "store.tenant_of", "store.totals", "retention.next_tenant",
     "store.states_of", "schedules.get", "schedules.listed", "schedules.due",
 }  # fmt: skip
@@ -94,8 +94,17 @@ async def test_two_that_claim_at_once_keep_the_jobs_limit_together(pair):
 
 async def test_two_that_take_a_pace_at_once_get_one_place_after_the_other(pair):
     await a_run(pair[0])
-    places = sorted(await both(pair, store.take_pace, "job", 7_000_000))
+    places = sorted(await both(pair, store.take_pace, "job", 7_000_000, 7_000_000))
     assert places[1] - places[0] == 7_000_000
+
+
+async def test_a_place_that_was_taken_before_the_clock_was_put_back_delays_nobody(pair):
+    await a_run(pair[0])
+    an_hour_us, second_us = 3_600_000_000, 1_000_000
+    first = await pair[0].write(store.take_pace, "job", an_hour_us, an_hour_us, scope=ACME)
+    second = await pair[1].write(store.take_pace, "job", second_us, an_hour_us, scope=ACME)
+    assert second == first + an_hour_us
+    assert await pair[1].write(store.take_pace, "job", second_us, second_us, scope=ACME) < first + an_hour_us
 
 
 async def test_a_schedule_is_fired_once_for_each_time(pair):

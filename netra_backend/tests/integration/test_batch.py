@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from contextlib import closing
 
 import pytest
@@ -198,6 +199,58 @@ async def test_transient_errors_are_tried_again_and_others_are_not(netra):
     assert (status["done"], status["failed"]) == (3, 2)
     assert tries == {0: 1, 1: 3, 2: 3, 3: 1, 4: 1}
     assert [(failure["payload"], failure["attempts"]) for failure in await netra.batch.failures(run)] == [(2, 3), (3, 1)]
+
+
+def leave(n):
+    """What a library does that takes itself for a program."""
+    if n == 2:
+        sys.exit("no such file")
+    if n == 4:
+        raise asyncio.CancelledError
+    return ("who", n, "x")
+
+
+async def leave_async(n):
+    return leave(n)
+
+
+async def write_or_leave(tx, rows):
+    await tx.execute(Q.insert_facts, rows=[leave(n) for n in rows])
+
+
+WAYS_TO_LEAVE = {
+    "process": {"process": leave},
+    "coroutine": {"process": leave_async},
+    "chunk": {"process_chunk": lambda items: [leave(n) for n in items]},
+    "threads": {"process": leave, "executor": batch.threads(2)},
+    "writer": {"write": write_or_leave},
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_LEAVE)
+async def test_an_item_over_which_a_function_leaves_the_program_is_a_dead_letter(netra, way):
+    job = batch.job("leaving-" + way, read=batch.sequence(range(6)), **{"write": write, **WAYS_TO_LEAVE[way]})
+    run = await start(netra, job)
+    status = await ended(netra, run)
+    assert (status["state"], status["done"], status["failed"]) == ("completed_with_failures", 4, 2)
+    errors = [failure["error"] for failure in await netra.batch.failures(run)]
+    assert "SystemExit: no such file" in errors[0] and "CancelledError" in errors[1]
+    assert await written(netra) == [0, 1, 3, 5]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_reader_that_leaves_the_program_fails_its_run(netra, asynchronous):
+    def plainly(params, cursor):
+        yield 1, ("who", 1, "x")
+        sys.exit("no such file")
+
+    async def slowly(params, cursor):
+        for pair in plainly(params, cursor):
+            yield pair
+
+    run = await start(netra, batch.job("leaving-reader", read=batch.iterate(slowly if asynchronous else plainly), write=write))
+    status = await ended(netra, run)
+    assert status["state"] == "failed" and "SystemExit: no such file" in status["reason"]
 
 
 @pytest.mark.parametrize("kind", ["async item", "chunk", "async chunk"])

@@ -9,7 +9,9 @@ import pytest
 
 from netra_backend import batch
 from netra_backend.batch import schedules, store
+from netra_backend.batch.model import Part
 from netra_backend.errors import InvalidInput, NotFound
+from netra_backend.kernel.ids import from_text
 
 from ..support.platform import platform
 from ..support.storage import SYSTEM, eventually, with_its_server
@@ -223,6 +225,103 @@ async def test_workers_fire_what_is_due(netra):
     await eventually(has_run)
 
 
+async def test_a_schedule_that_cannot_be_fired_here_keeps_no_other_one_and_no_run_waiting(netra, monkeypatch):
+    batch.job("nightly-job", read=batch.sequence([1]), write=keep)
+    await scheduled(netra, "abroad", "@yearly", zone="Europe/Zurich")
+    await scheduled(netra, "here", "@yearly")
+    parse = schedules.cron.parse
+
+    def without_zones(text, zone):
+        if zone != "UTC":
+            raise InvalidInput(f"{zone!r} is no time zone that this machine knows")
+        return parse(text, zone)
+
+    monkeypatch.setattr(schedules.cron, "parse", without_zones)
+
+    async def make_due(tx):
+        for past, found in enumerate(await schedules.listed(tx, "", 10)):
+            await tx.execute(store.Q.move_schedule, id=found.id, next_us=tx.now_us - 1000 + past, run_id=None)
+
+    await netra.database.write(make_due, scope=ACME)
+
+    async def has_run():
+        return await netra.batch.runs(tenant="acme")
+
+    await eventually(has_run)
+    (run,) = await netra.batch.runs(tenant="acme")
+    assert run["key"].startswith("cron:here:") and (await over(netra, run["run"]))["state"] == "completed"
+    assert (await over(netra, await begin(netra, "nightly-job")))["state"] == "completed"
+
+
+class Slow:
+    """A reader whose input takes its time to be cut."""
+
+    def __init__(self):
+        self.begun, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def split(self, source, partitions):
+        self.begun.set()
+        await self.goes_on.wait()
+        return [Part(None)]
+
+    def read(self, source, spec, cursor):
+        return iter([(1, "item")])
+
+
+async def test_an_input_that_takes_long_to_be_cut_keeps_no_other_tenant_waiting(netra):
+    slow = Slow()
+    run = await begin(netra, batch.job("slow", read=slow, write=keep))
+    await asyncio.wait_for(slow.begun.wait(), 20)
+    other = await begin(netra, batch.job("quick", read=batch.sequence([1, 2]), write=keep), tenant="globex")
+    assert (await over(netra, other))["done"] == 2
+    assert await state(netra, run) == "queued"
+    slow.goes_on.set()
+    assert (await over(netra, run))["done"] == 1
+
+
+async def test_a_reader_that_cannot_be_made_any_more_fails_its_run_and_a_resume_goes_on(netra):
+    made = []
+
+    def reader(params):
+        made.append(1)
+        if len(made) == 2:  # the first is for the plan
+            raise FileNotFoundError("the input is gone")
+        return batch.sequence([1, 2])
+
+    run = await begin(netra, batch.job("gone-input", read=reader, write=keep))
+    found = await over(netra, run)
+    assert (found["state"], found["reason"]) == ("failed", "FileNotFoundError: the input is gone")
+    await netra.batch.resume(run)
+
+    async def is_completed():
+        return await state(netra, run) == "completed"
+
+    await eventually(is_completed)
+
+
+async def test_of_many_that_wait_each_is_looked_at_and_hides_no_other(netra, monkeypatch):
+    monkeypatch.setattr(store, "WAITING_AT_ONCE", 2)
+    job = batch.job("behind-others", read=batch.sequence([1]), write=keep)
+    never = await begin(netra, "nobody knows this job either")
+    first = await begin(netra, job)
+    waiting = [await begin(netra, job, f"{n}", after=[never], priority=5) for n in range(store.ACTIVE_OF_EACH + 1)]
+    last = await begin(netra, job, "last", after=[first])
+    assert (await over(netra, last))["state"] == "completed"
+    assert {await state(netra, run) for run in waiting} == {"queued"}
+
+
+async def test_a_run_whose_predecessor_is_gone_fails_with_words(netra):
+    never = await begin(netra, "nobody knows this job either")
+    last = await begin(netra, batch.job("behind-nothing", read=batch.sequence([1]), write=keep), after=[never])
+
+    async def forget(tx):
+        await tx.execute(store.Q.delete_run, id=from_text("run", never))
+
+    await netra.write(forget, tenant="acme")
+    found = await over(netra, last)
+    assert (found["state"], found["reason"]) == ("failed", f"PredecessorCancelled: {never}, which it comes after, is gone")
+
+
 async def test_what_is_no_schedule_is_refused(netra):
     for name, cron in (("", "@daily"), ("x", "never"), ("x\n", "@daily")):
         with pytest.raises(InvalidInput):
@@ -236,6 +335,23 @@ async def test_a_tenants_first_runs_are_looked_at_however_many_another_has_start
         for tenant, count in (("noisy", 120), ("quiet", 1)):
             for n in range(count):
                 await begin(netra, "some job", f"{n}", tenant=tenant)
-        found = await netra.database.read(store.active, scope=SYSTEM)
+        found = await netra.database.read(store.active, ["some job"], scope=SYSTEM)
         assert [run.tenant for run in found].count("noisy") == store.ACTIVE_OF_EACH
         assert {run.tenant for run in found[:2]} == {"noisy", "quiet"}
+        known = await begin(netra, "known job", tenant="noisy")
+        found = await netra.database.read(store.active, ["known job"], scope=SYSTEM)
+        assert [(run.tenant, run.id) for run in found] == [("noisy", from_text("run", known))]
+
+
+async def test_a_worker_for_one_run_finds_it_behind_however_many_others(engine, prepared):
+    async with platform(prepared, workers=False) as netra:
+        job = batch.job("the-only-one", read=batch.sequence([1, 2]), write=keep)
+        for n in range(store.ACTIVE_OF_EACH + 1):
+            await begin(netra, job, f"{n}", priority=5)
+        run = await begin(netra, job, "mine")
+        worker = netra.batch.new_worker(only=run)
+        await worker.start()
+        try:
+            assert (await over(netra, run))["done"] == 2
+        finally:
+            await worker.stop()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextvars import copy_context
+from functools import partial
 
 import orjson
 import pytest
@@ -131,6 +135,25 @@ async def test_a_hundred_callers_of_four_processes_cause_one_load(place, tmp_pat
         source = Source()
         got = await asyncio.gather(*(source.get(node) for node in nodes for _ in range(25)))
         assert (set(got), source.reads) == ({1}, 1)
+
+
+async def test_a_plain_function_in_the_threads_of_several_processes_is_called_once(place, tmp_path, server):
+    calls = []
+
+    def load():
+        calls.append(1)
+        assert goes_on.wait(20)
+        return {"v": 7}
+
+    async with opened(place, tmp_path, server, 3) as nodes:
+        goes_on, plain = threading.Event(), [netra.cache.cached("plain", ttl="10m", depends_on=["org:7"])(load) for netra in nodes]
+        with ThreadPoolExecutor(9) as pool:
+            in_thread = partial(asyncio.get_running_loop().run_in_executor, pool)
+            asking = [in_thread(copy_context().run, each) for each in plain for _ in range(3)]
+            await eventually(lambda: calls and sum(len(netra.cache.loader.flights) for netra in nodes) == 3)
+            goes_on.set()
+            assert await asyncio.gather(*asking) == [{"v": 7}] * 9
+    assert calls == [1]
 
 
 async def test_a_tier_that_forgot_everything_or_went_back_in_time_serves_nothing_old(nodes, server):

@@ -10,6 +10,8 @@ from contextlib import closing
 import pytest
 
 from netra_backend import Netra
+from netra_backend.cache.errors import LoadTimeout
+from netra_backend.cache.loads import plan_of
 from netra_backend.errors import MissingTenant
 
 from ..support.adopting import settings_of
@@ -117,3 +119,49 @@ def test_a_decorated_function_is_loaded_once_for_all_threads(netra):
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(50))) == {49}
     assert calls == [7]
+
+
+def test_a_thread_that_waits_for_anothers_load_is_told_when_that_is_late(netra):
+    begun, goes_on = threading.Event(), threading.Event()
+
+    @netra.cache.cached("slow", ttl="1m", hard_timeout=0.05)
+    def slow() -> int:
+        begun.set()
+        assert goes_on.wait(20)
+        return 1
+
+    def ask():
+        with netra.scope(tenant="acme"):
+            return slow()
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask)
+        assert begun.wait(20)
+        with pytest.raises(LoadTimeout):
+            ask()
+        goes_on.set()
+        assert first.result() == 1
+
+
+class Interrupting(dict):
+    """A tier's entries; the first look at one is when another thread has its turn."""
+
+    def __init__(self, interrupt):
+        self.thread = threading.Thread(target=interrupt)
+
+    def __contains__(self, name):
+        if self.thread.ident is None:
+            self.thread.start()
+            self.thread.join(0.2)  # it ends by then, or waits for this one
+        return True
+
+
+def test_threads_that_remember_how_to_make_values_anew_do_not_disturb_each_other(netra):
+    loader, planned = netra.cache.loader, (None, None, plan_of(60, refresh=True), ())
+    for number in range(17):
+        loader._remember(f"acme|{number}", planned)
+    entries = loader.node.tier.entries = Interrupting(lambda: loader._remember("acme|other", planned))
+    loader._remember("acme|mine", planned)
+    entries.thread.join()
+    assert {"acme|other", "acme|mine"} <= loader._plans.keys()
+    loader.node.tier.entries = {}

@@ -10,6 +10,7 @@ import itertools
 import os
 import signal
 import sqlite3
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -70,6 +71,12 @@ def linger(item: tuple[int, str]) -> tuple[int, str]:
     if item[0] == 0:
         time.sleep(LINGERED_S)
     return note(item)
+
+
+def never(item: str) -> None:
+    """Says that it is there, and does not come back."""
+    Path(item).touch()
+    threading.Event().wait()
 
 
 def poisoned(params: Mapping[str, Any]) -> list[tuple[int, bool]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv as standard
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from unittest.mock import MagicMock
 
@@ -31,6 +33,27 @@ async def parts_of(reader, partitions):
 
 async def everything(reader, partitions=1):
     return [item for spec in await parts_of(reader, partitions) for _, item in reader.read(SOURCE, spec, None)]
+
+
+class Threads(ThreadPoolExecutor):
+    """A thread that counts what it was given."""
+
+    given = 0
+
+    def submit(self, *args, **kwargs):
+        self.given += 1
+        return super().submit(*args, **kwargs)
+
+
+@pytest.mark.parametrize("kind", ["csv", "ndjson", "parquet", "sequence"])
+async def test_what_waits_for_a_disk_to_cut_its_input_does_so_in_a_thread(tmp_path, kind):
+    (tmp_path / "in.csv").write_text("a\n1\n2\n")
+    (tmp_path / "in.ndjson").write_text("1\n2\n")
+    pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "in.parquet")
+    reader = batch.sequence([1, 2]) if kind == "sequence" else getattr(batch, kind)(tmp_path / f"in.{kind}")
+    with Threads(1) as threads:
+        parts = await reader.split(replace(SOURCE, threads=threads), 2)
+    assert threads.given == 1 and parts
 
 
 async def assert_restartable(reader, partitions):
@@ -72,6 +95,20 @@ async def test_a_row_of_another_length_is_malformed_and_the_rest_is_read(tmp_pat
     assert [item.raw for item in found if isinstance(item, Malformed)] == ["3", "4,5,6"]
 
 
+@pytest.mark.parametrize(
+    "options", [{"encoding": "utf-16"}, {"encoding": "utf-32-le"}, {"encoding": "cp037"}, {"encoding": "no such"}], ids=str
+)
+def test_a_csv_file_in_which_line_breaks_are_other_bytes_is_refused(options):
+    with pytest.raises(InvalidInput):
+        batch.csv("t.csv", **options)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1", "shift_jis"])
+async def test_a_csv_file_in_an_encoding_beside_ascii_is_read(tmp_path, encoding):
+    (tmp_path / "t.csv").write_bytes('a,b\n1,"x\ny"\n'.encode(encoding))
+    assert await everything(batch.csv(tmp_path / "t.csv", encoding=encoding)) == [{"a": "1", "b": "x\ny"}]
+
+
 async def test_an_empty_csv_file_and_one_with_a_header_alone_have_no_rows(tmp_path):
     for body in ("", "a,b\n", "a,b"):
         (tmp_path / "t.csv").write_text(body)
@@ -109,6 +146,61 @@ async def test_a_parquet_file_is_read_whole_in_parts_and_from_any_row(tmp_path, 
 async def test_a_sequence_is_read_whole_in_parts_and_from_any_item(partitions):
     assert await everything(batch.sequence(range(20)), partitions) == list(range(20))
     await assert_restartable(batch.sequence(lambda _: range(20)), partitions)
+
+
+@pytest.mark.parametrize("kind", ["csv", "ndjson", "parquet"])
+@pytest.mark.parametrize("partitions", [1, 2, 3, 7, 20])
+async def test_several_files_are_read_whole_in_parts_and_from_any_item(tmp_path, kind, partitions):
+    counts, lines = (4, 0, 9, 1), {"csv": "n\n{}", "ndjson": "{}"}
+    for number, count in enumerate(counts):
+        path, values = tmp_path / f"{number}.{kind}", [10 * number + n for n in range(count)]
+        if kind == "parquet":
+            pq.write_table(pa.table({"n": pa.array(values, pa.int64())}), path, row_group_size=2)
+        else:
+            path.write_text(lines[kind].format("".join(f"{value}\n" for value in values)))
+    reader = batch.files(str(tmp_path / f"*.{kind}"), getattr(batch, kind))
+    found = [int(item if kind == "ndjson" else item["n"]) for item in await everything(reader, partitions)]
+    assert found == [10 * number + n for number, count in enumerate(counts) for n in range(count)]
+    assert len(await parts_of(reader, partitions)) <= partitions
+    await assert_restartable(reader, partitions)
+    for spec in await parts_of(reader, partitions):
+        before = None
+        for cursor, _ in reader.read(SOURCE, spec, None):
+            assert reader.skip(SOURCE, spec, before) == cursor
+            before = cursor
+
+
+async def test_files_may_be_listed_or_named_by_the_runs_parameters_and_none_is_an_error(tmp_path):
+    (tmp_path / "a.ndjson").write_text("1\n2\n")
+    listed = batch.files([tmp_path / "a.ndjson", str(tmp_path / "a.ndjson")], batch.ndjson)
+    assert await everything(listed) == [1, 2, 1, 2]
+    named = batch.files(lambda params: str(tmp_path / params["which"]), batch.ndjson)
+    source = replace(SOURCE, params={"which": "*.ndjson"})
+    assert [part.total for part in await named.split(source, 1)] == [None]
+    with pytest.raises(InvalidInput):
+        await named.split(replace(SOURCE, params={"which": "*.csv"}), 1)
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 5])
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_an_input_cut_by_a_key_has_all_of_one_key_in_one_partition_and_in_order(partitions, asynchronous):
+    items = [{"who": n % 7, "n": n} for n in range(60)] + [{"n": 60}, Malformed("raw", "no")]
+
+    async def later(params, cursor):
+        for n in range(cursor or 0, len(items)):
+            yield n + 1, items[n]
+
+    reader = batch.hashed(batch.iterate(later) if asynchronous else batch.sequence(items), lambda item: item["who"])
+    seen, malformed = [], []
+    for spec in await parts_of(reader, partitions):
+        read = reader.read(SOURCE, spec, None)
+        found = [item async for _, item in read] if asynchronous else [item for _, item in read]
+        seen.append([item for item in found if not isinstance(item, Malformed)])
+        malformed += [item.error for item in found if isinstance(item, Malformed)]
+    assert len(seen) == partitions and malformed == ["KeyError: 'who'", "no"]
+    assert sorted(item["n"] for part in seen for item in part) == list(range(60))
+    assert all([item["n"] for item in part] == sorted(item["n"] for item in part) for part in seen)
+    assert all(sum(who in {item["who"] for item in part} for part in seen) == 1 for who in range(7))
 
 
 async def test_what_nobody_can_cut_is_one_partition():

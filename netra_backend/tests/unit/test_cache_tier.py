@@ -11,6 +11,7 @@ import pytest
 from netra_backend.cache.errors import CycleRefused
 from netra_backend.cache.graph import Graph
 from netra_backend.cache.monitor import Monitor, Thresholds
+from netra_backend.cache.node import Node, Value
 from netra_backend.cache.stats import Stats
 from netra_backend.cache.tier import ENTRY_BYTES, Entry, Tier, weigh
 
@@ -82,6 +83,49 @@ def test_what_is_dropped_keeps_its_edges_while_something_depends_on_it():
     assert graph.closure(["org"]) == {"card", "page"}
     graph.drop("page")
     assert (len(graph), graph.closure(["org"])) == (0, set())
+
+
+def test_what_is_made_anew_from_other_things_leaves_its_former_edges_to_what_was_made_from_it():
+    graph = Graph()
+    graph.keep("featured", ["product:1", "shop"])
+    graph.keep("home", ["featured"])
+    graph.keep("featured", ["product:2", "shop"])
+    assert graph.closure(["product:1"]) == {"home"}
+    assert graph.closure(["product:2"]) == graph.closure(["shop"]) == graph.closure(["featured"]) | {"featured"}
+    graph.keep("featured", ["product:3"])
+    assert (graph.closure(["product:1"]), graph.closure(["shop"]), graph.closure(["product:2"])) == ({"home"}, {"home"}, set())
+    graph.keep("home", ["featured"])
+    assert (graph.closure(["product:1"]), graph.closure(["product:3"])) == (set(), {"featured", "home"})
+
+
+def test_the_graph_holds_nothing_once_nothing_is_kept_whatever_was_made_from_what():
+    chance, names = random.Random(1), [f"n{number}" for number in range(12)]
+    graph, kept = Graph(), set()
+    for _ in range(3000):
+        at = chance.randrange(len(names))
+        if chance.random() < 0.6:
+            graph.keep(names[at], [*chance.sample(names[:at], min(at, 2)), f"row:{chance.randrange(5)}"])
+            kept.add(names[at])
+        else:
+            graph.drop(names[at])
+            kept.discard(names[at])
+        assert {name for _, name in graph.edges()} <= kept | {dep for dep, _ in graph.edges()}
+    for name in kept:
+        graph.drop(name)
+    assert (len(graph), list(graph.edges()), graph.closure([f"row:{number}" for number in range(5)])) == (0, [], set())
+    assert not graph._heirs
+
+
+@pytest.mark.parametrize("meanwhile", [None, {"row:2"}], ids=["the inner one is not kept", "the inner one was made anew"])
+def test_a_value_hangs_on_what_its_inner_one_was_made_from_whatever_became_of_that(meanwhile):
+    node = Node(1.0, 1 << 20)
+    node.flush(0)
+    if meanwhile is not None:
+        node.fill("card", Value("", frozenset(meanwhile), 1e9, 1e9), node.begin(0))
+    page = Value("", frozenset({"card"}), 1e9, 1e9, {"card": frozenset({"card", "row:1"})})
+    assert node.fill("page", page, node.begin(0)) is not None
+    assert node.graph.closure(["row:1"]) == {"page"}
+    assert "page" in node.graph.closure(["card"])
 
 
 def test_an_order_makes_everything_behind_what_it_is_made_from_whatever_the_edges():

@@ -22,6 +22,8 @@ from netra_backend.sync import SyncDoor
 from netra_backend.webhooks.operators import Operators
 from netra_backend.webhooks.service import Webhooks
 
+READERS = ["csv", "files", "hashed", "iterate", "ndjson", "parquet", "query", "sequence"]
+
 
 def arguments(function):
     return [name for name in inspect.signature(function).parameters if name != "self"]
@@ -40,7 +42,7 @@ def test_the_package_exports_these_names_and_loads_them_on_use():
         "verify",
     ]
     kinds, places = ["Elsewhere", "Job", "Malformed", "Rows"], ["dask", "processes", "threads"]
-    assert sorted(batch.__all__) == sorted([*kinds, *places, "csv", "iterate", "job", "ndjson", "parquet", "query", "sequence", "sql"])
+    assert sorted(batch.__all__) == sorted([*kinds, *places, *READERS, "job", "sql"])
     assert all(getattr(batch, name) for name in batch.__all__)
     assert sorted(oauth.__all__) == ["Claims", "Keys", "TokenRejected", "VERDICTS", "validate", "verify_jws"]
 

@@ -142,6 +142,7 @@ def _of_node(node: Node) -> Any:
             tuple(sorted(node._touched.items())),
             kept,
             tuple(node.graph.edges()),
+            tuple((name, tuple(sorted(heirs))) for name, heirs in sorted(node.graph._heirs.items())),
         )
     return found
 
@@ -158,6 +159,7 @@ def copied(node: Node) -> Node:
     twin.graph._deps = dict(node.graph._deps)
     twin.graph._dependents = {name: set(found) for name, found in node.graph._dependents.items()}
     twin.graph._kept = set(node.graph._kept)
+    twin.graph._heirs = {name: set(found) for name, found in node.graph._heirs.items()}
     return twin
 
 

@@ -172,7 +172,7 @@ CASES: Final[dict[str, Case]] = {
     "batch.states_of_runs": case(rows=[(r.RUN,)]),
     "batch.hold_runs_of_job": case(job="job"),
     "batch.working_of_job": case(job="job"),
-    "batch.take_pace": case(job="job", now_us=1, step_us=1),
+    "batch.take_pace": case(job="job", now_us=1, step_us=1, furthest_us=2**62),
     "batch.hold_schedule": case(name="nightly"),
     "batch.get_schedule": case(name="nightly"),
     "batch.insert_schedule": case(id=r.NEW_SCHEDULE, name="new", audit_id=r.SPARE["new schedule"], **_SCHEDULE),

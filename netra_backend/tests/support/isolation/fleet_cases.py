@@ -105,7 +105,11 @@ BOTH: Final[dict[str, Params]] = {
 
 OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "tracing.tenants_of_trace": ("whose trace it is is what is asked", {"trace_id": "trace", "limit": 10}),
-    "batch.active_runs": ("a worker serves all tenants; each row names its own", {"limit": 10, "each": 10}),
+    "batch.active_runs": ("a worker serves all tenants; each row names its own", {"jobs": [("job",)], "limit": 10, "each": 10}),
+    "batch.waiting_runs": (
+        "a worker serves all tenants; each row names its own",
+        {"jobs": [("job",)], "after_tenant": "", "after_id": bytes(16), "limit": 10},
+    ),
     "batch.due_schedules": ("a worker fires all tenants' schedules; each row names its own", {"now_us": r.NOW_US, "limit": 10}),
     "audit.unsigned_logs": ("the sequencer signs whatever has grown; each row is its tenant's name", {"limit": 10}),
     "audit.list_logs": ("the operator looks at every log; each row names its tenant", {"after_tenant": "", "any_size": 2**62, "limit": 10}),

@@ -298,7 +298,7 @@ def _kpis(tenant: str) -> Iterator[Row]:
 
 
 def _runs(tenant: str) -> Iterator[Row]:
-    """The first partition of acme's run is held by a node that lives, globex's is free; globex has a rerun of its old run, and another old one."""
+    """The first partition of acme's run is held by a node that lives, globex's is free; globex has a rerun of its old run, which waits for it too, and another old one."""
     at = {"created_us": 1, "wanted": 1, "trace_id": "trace", "span_id": ""}
     running = {"state": "running", "partitions": 3}
     yield "netra_job_run", {"tenant": tenant, "id": RUN, "job": "job", "key": "key", "params": f'"{tenant}"', **at, **running, **_by("run")}
@@ -311,7 +311,9 @@ def _runs(tenant: str) -> Iterator[Row]:
     schedule = {"id": SCHEDULE, "name": "nightly", "state": "on", **asked, **_made(), **_by("schedule")}
     yield "netra_job_schedule", {"tenant": tenant, **schedule}
     yield "netra_job_pace", {"tenant": tenant, "job": "job", "next_us": _one_or_two(tenant) * NOW_US}
-    idle = {"state": "queued", "audit_id": SPARE["new idle"], "parent": OLD_RUN if tenant == GLOBEX else None}
+    idle = {"state": "queued", "audit_id": SPARE["new idle"], "parent": None, "waits_for": None}
+    if tenant == GLOBEX:
+        idle |= {"parent": OLD_RUN, "waits_for": f'["{OLD_RUN.hex()}"]'}
     yield "netra_job_run", {"tenant": tenant, "id": IDLE_RUN, "job": "job", "key": "idle", "params": "{}", **at, **idle}
     counts = {"done": _one_or_two(tenant), "failed": 1, "skipped": 0, "position": 1, "total": 9, "chunk_size": 10, "failure_ppm": 0}
     counts["crashes"] = 1

@@ -24,7 +24,7 @@ class TestCachePerformance:
         assert told.call_args_list[0].args[1] == {"measure": "hit_ratio", "state": "degraded", "value": 0.1, "threshold": 0.5}
 
     async def test_memory_pressure_eviction(self):
-        """80 %: a tenth goes, the oldest first; 92 %: down to 60 %; 95 %: all of it, and the limit is lowered for good."""
+        """80 %: a tenth goes, the oldest first; 92 %: down to 60 %; 95 %: all of it, and the limit is lowered."""
         node, probe = Node(1.0, 1_000_000), MagicMock()
         node.flush(0)
         for number in range(100):
