@@ -17,10 +17,9 @@ async def get_trace(
     caller: Caller, trace: str, tenant: Annotated[str | None, Query(max_length=256, description="Only what is this tenant's.")] = None
 ) -> Response:
     """One trace across all parts, from the store: its spans by time, with their parents, and links where one trace came of another."""
-    whose = None
     if not caller.principal.is_operator:
         caller.require("tenant")
-        whose = caller.principal.tenant
+    whose = None if caller.principal.is_operator else caller.principal.tenant
     if tenant is not None:
         found = await caller.edge.directory.get(tenant)
         if found is None or whose not in {None, found.tenant}:
