@@ -76,7 +76,7 @@ class BatchWorker:
         self._turns = Turns(settings.weights)
         self._held: dict[_Place, Held] = {}
         self._giving_way: set[_Place] = set()
-        self._planning: dict[str, asyncio.Task[None]] = {}
+        self._planning: dict[tuple[str, bytes], asyncio.Task[None]] = {}
         self._resting: dict[tuple[str, str], float] = {}
         self._looked_behind = BEFORE_ALL
         self._database = database
@@ -205,7 +205,7 @@ class BatchWorker:
 
     async def _has_work(self, run: ActiveRun) -> bool:
         if run.state == RUN.initial:
-            return run.tenant not in self._planning
+            return self._may_plan(run)
         return bool(await self._database.read(store.has_free, run.id, scope=Scope(run.tenant, "batch")))
 
     async def _fire_schedules(self) -> None:
@@ -233,10 +233,15 @@ class BatchWorker:
             await self._fail(active.id, scope, error, None)
             return 0
 
+    def _may_plan(self, run: ActiveRun) -> bool:
+        """A tenant whose inputs are long, or on a disk that is silent, has half the slots for that at most."""
+        of_the_tenant = sum(tenant == run.tenant for tenant, _ in self._planning)
+        return (run.tenant, run.id) not in self._planning and of_the_tenant < max(1, self._settings.slots // 2)
+
     def _begin_to_plan(self, run: ActiveRun, scope: Scope) -> None:
-        """Beside the looks, one run of each tenant at a time: an input that is long, or whose disk is silent, delays nobody else's."""
-        if run.tenant not in self._planning:
-            self._planning[run.tenant] = asyncio.create_task(self._plan_and_claim(run, scope))
+        """Beside the looks, so that an input delays nobody else's run."""
+        if self._may_plan(run):
+            self._planning[run.tenant, run.id] = asyncio.create_task(self._plan_and_claim(run, scope))
 
     async def _plan_and_claim(self, active: ActiveRun, scope: Scope) -> None:
         """In the slot that was free for it, which is its first partition's then."""
@@ -251,7 +256,7 @@ class BatchWorker:
         else:
             self._rounds.again()
         finally:
-            del self._planning[active.tenant]
+            del self._planning[active.tenant, active.id]
 
     async def _plan(self, active: ActiveRun, scope: Scope) -> None:
         run: Run = await self._database.read(store.run, active.id, scope=scope)

@@ -181,8 +181,7 @@ async def get_token(caller: Caller, connection: ConnectionName, min_valid_s: Ann
 async def refresh_connection(caller: Caller, connection: ConnectionName) -> Response:
     """Renew the token now; the connection as it stands then."""
     with _vault(caller) as vault:
-        await vault.refresh(None, connection)
-        return answer(await vault.status(None, connection))
+        return answer(await vault.renew(None, connection))
 
 
 @router.post("/connections/{connection}/revoke", operation_id="netra.connection.revoke")

@@ -80,7 +80,9 @@ class Issuing:
         claims = {"sub": subject, "aud": list(audience), "tenant": scope.tenant, "exp": now + int(lives_s), **more}
         if scopes:
             claims["scope"] = " ".join(scopes)
-        return await self._signed(claims, issuer, now)
+        text = await self._signed(claims, issuer, now)
+        self._runtime.uses.note(scope.tenant, scope.actor, "signing_key.use", subject)
+        return text
 
     async def exchange(self, scope: Scope, requester: Requester, issuer: str, form: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of the token endpoint to a trade (RFC 8693 section 2.2); `ExchangeRefused` otherwise."""

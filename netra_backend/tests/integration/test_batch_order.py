@@ -268,9 +268,10 @@ class Slow:
         return iter([(1, "item")])
 
 
-async def test_an_input_that_takes_long_to_be_cut_keeps_no_other_tenant_waiting(netra):
+async def test_inputs_that_take_long_to_be_cut_keep_no_other_tenant_waiting(netra):
     slow = Slow()
-    run = await begin(netra, batch.job("slow", read=slow, write=keep))
+    job = batch.job("slow", read=slow, write=keep)
+    run, *_ = [await begin(netra, job, f"{n}") for n in range(netra.batch.settings.slots + 1)]
     await asyncio.wait_for(slow.begun.wait(), 20)
     other = await begin(netra, batch.job("quick", read=batch.sequence([1, 2]), write=keep), tenant="globex")
     assert (await over(netra, other))["done"] == 2

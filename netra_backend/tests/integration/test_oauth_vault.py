@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 
 import pytest
 
@@ -229,6 +230,24 @@ async def test_a_refresh_that_ends_after_a_revocation_brings_nothing_back(netra)
         assert (await netra.oauth.status(TENANT, NAME))["state"] == "revoked"
 
 
+async def test_a_refresh_that_was_committed_before_a_revocation_is_not_served_after_it(netra, monkeypatch):
+    async with Provider("strict") as provider:
+        await connect(netra, provider)
+        revoked = threading.Event()
+        monkeypatch.setattr(netra.oauth._spool, "remove", lambda path: revoked.wait(10) and path.unlink())
+        asking = asyncio.create_task(netra.oauth.token(TENANT, NAME))
+
+        async def is_committed():
+            return (await netra.oauth.status(TENANT, NAME))["generation"] == 2
+
+        await eventually(is_committed)
+        await netra.oauth.revoke(TENANT, NAME)
+        revoked.set()
+        await asking  # whoever asked before that may have what was good then
+        with pytest.raises(ConnectionRevoked):
+            await netra.oauth.token(TENANT, NAME)
+
+
 async def test_a_token_in_the_last_part_of_its_life_is_renewed_behind_the_callers_back(netra):
     async with Provider("strict", "delay:0.2", lifetime_s=3600) as provider:
         old = await connect(netra, provider, expires_in=3)
@@ -291,6 +310,17 @@ async def test_connections_of_one_grant_are_refused(netra):
         with pytest.raises(GrantInUse):
             await netra.oauth.import_(TENANT, "other", "provider", tokens)
         await netra.oauth.import_(TENANT, NAME, "provider", tokens)  # the same name may have it again
+
+
+async def test_a_refresh_token_that_the_provider_gives_to_two_connections_is_renewed_by_the_first_alone(netra, prepared, monkeypatch):
+    async with Provider("strict") as provider:
+        tokens = await connect(netra, provider, expires_in=3600, name="first")
+        await connect(netra, provider, name="second")
+        monkeypatch.setattr(provider.grants, "refresh", lambda *_: {**tokens, "access_token": "at-shared", "expires_in": 3600})
+        assert (await netra.oauth.token(TENANT, "second")).access_token == "at-shared"
+        stand = {each["name"]: (each["state"], each["generation"], each["refreshable"]) for each in await netra.oauth.connections(TENANT)}
+        assert stand == {"first": ("active", 1, True), "second": ("active", 2, False)}
+        assert list((prepared / "oauth-spool").iterdir()) == []
 
 
 async def test_tenants_do_not_see_each_others_connections(netra):
@@ -388,6 +418,37 @@ async def test_a_registration_that_cannot_be_used_is_refused(netra, registration
         await netra.oauth.set_client(TENANT, "bad", registration)
 
 
+async def test_a_revocation_is_told_by_the_secret_that_the_provider_takes_and_a_refusal_is_seen(netra, caplog):
+    async with Provider("strict", secrets=["second"]) as provider:
+        for name, secrets, is_told in (("one", ["first", "second"], True), ("two", ["first"], False)):
+            tokens = await connect(netra, provider, expires_in=3600, name=name, client_secrets=secrets)
+            await netra.oauth.revoke(TENANT, name)
+            assert provider.grants.is_refreshable(tokens["refresh_token"]) is not is_told
+            assert ("does not take it that a grant was revoked" in caplog.text) is not is_told
+
+
+async def test_callers_who_ask_while_a_token_is_renewed_behind_their_backs_begin_nothing_more(netra, monkeypatch):
+    async with Provider("strict", "delay:0.3") as provider:
+        await connect(netra, provider, expires_in=3600)
+        await netra.oauth.token(TENANT, NAME)
+        monotonic = netra.runtime.clock.monotonic
+        monkeypatch.setattr(netra.oauth.memory, "_monotonic", lambda: monotonic() + 3400)  # in the last part of its life
+        for _ in range(20):
+            assert (await netra.oauth.token(TENANT, NAME)).generation == 1
+            assert len(netra.oauth._background) == 1
+        assert len(provider.requests) <= 1
+
+
+async def test_a_refresh_token_alone_is_no_access_token_whatever_the_clock_says(netra, monkeypatch):
+    async with Provider("strict", "503") as provider:
+        await netra.oauth.set_client(TENANT, "provider", provider.registration())
+        await netra.oauth.import_(TENANT, NAME, "provider", {"refresh_token": provider.grant()["refresh_token"]})
+        wall_us = netra.runtime.clock.wall_us
+        monkeypatch.setattr(netra.runtime.clock, "wall_us", lambda: wall_us() - 3600 * 1_000_000, raising=False)
+        with pytest.raises(RefreshFailed):
+            await netra.oauth.token(TENANT, NAME)
+
+
 async def test_what_is_due_is_renewed_before_anybody_asks(prepared):
     async with Provider("strict", lifetime_s=4) as provider, vault(prepared, workers=True) as netra:
         await connect(netra, provider)
@@ -438,3 +499,13 @@ async def test_memory_serves_no_token_that_either_clock_calls_ended(netra, monke
         wall_us = netra.runtime.clock.wall_us()
         monkeypatch.setattr(netra.oauth.memory, "_wall_us", lambda: wall_us + 3600 * 1_000_000)
         assert netra.oauth.token_at_hand(TENANT, NAME) is None
+
+
+async def test_a_wall_clock_that_is_set_back_gives_no_token_more_time(netra, monkeypatch):
+    async with Provider("strict") as provider:
+        await connect(netra, provider, expires_in=3600)
+        await netra.oauth.token(TENANT, NAME)
+        monotonic = netra.runtime.clock.monotonic
+        monkeypatch.setattr(netra.oauth.memory, "_monotonic", lambda: monotonic() + 3600)  # an hour, of which the wall clock says nothing
+        token = await netra.oauth.token(TENANT, NAME)
+        assert (token.generation, token.stale, len(provider.requests)) == (2, False, 1)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from .postgres import Postgres
+from .storage import fresh
 
 Rows = list[tuple[Any, ...]]
 Query = Callable[[str], Rows]
@@ -37,7 +38,7 @@ class File:
     """A SQLite file."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = fresh(path)
         self.url = f"sqlite:///{path}"
 
     def query(self, sql: str) -> Rows:

@@ -24,6 +24,7 @@ from ...server.gate import Gate
 from ...server.protocol import protocol_class
 from ...server.serve import listen, serve
 from .postgres import Postgres
+from .storage import fresh
 
 OPERATOR = "operator-key-of-the-tests-0123456789"
 SYSTEM = system_scope("tester")
@@ -38,7 +39,7 @@ def create_app(netra: Netra, *, dev: bool = False) -> Gate:
 
 def new_netra(folder: Path, **settings: Any) -> Netra:
     """Netra on that folder's database, its operator's key known, deliveries to this host allowed."""
-    url = (folder / _URL).read_text() if (folder / _URL).exists() else f"sqlite:///{folder / 'netra.db'}"
+    url = (folder / _URL).read_text() if (folder / _URL).exists() else f"sqlite:///{fresh(folder / 'netra.db')}"
     plain = {"data": str(folder), "operator_key": OPERATOR, "disk_reserve_bytes": 0, "workers": False, "dev": True, "environ": {}}
     return Netra(url, **{**plain, **settings})
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,23 @@ def with_its_server(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@cache
+def _empty_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        made = new_database("apsw", Path(folder))
+        made.migrate()
+        return made.path.read_bytes()  # its last connection has written the log back
+
+
+def fresh(path: Path) -> Path:
+    """The path, with a migrated, empty SQLite file there unless one is: as in `templates`, and whatever driver opens it."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_empty_file())
+        path.chmod(0o600)
+    return path
+
+
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A migrated, empty file of each driver, to be copied: migrating hundreds of times would be most of the work."""
@@ -134,7 +153,7 @@ def drop_postgres(folder: Path) -> None:
 def database_url(folder: Path) -> str:
     """What a whole Netra on the folder's database is given."""
     shared = folder / _URL
-    return shared.read_text() if shared.exists() else f"sqlite:///{folder / 'netra.db'}"
+    return shared.read_text() if shared.exists() else f"sqlite:///{fresh(folder / 'netra.db')}"
 
 
 def everything_stored(database: Database) -> bytes:

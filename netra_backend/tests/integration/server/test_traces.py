@@ -99,6 +99,17 @@ async def test_spans_of_a_program_and_what_is_called_inside_are_one_tree(tmp_pat
         assert (await netra.traces.get(TRACE, tenant="acme"))["spans"]
 
 
+async def test_a_programs_span_is_its_tenants_by_whatever_name_the_program_knows_it(tmp_path):
+    async with new_netra(tmp_path) as netra, client_of(create_app(netra)) as operator:
+        made = (await operator.post(f"{API}/app", json={"name": "Acme", "uid": "acme"})).json()
+        await operator.put(f"{API}/app/acme", json={"name": "Acme", "uid": "acme-inc"})
+        for number, reference in enumerate(("acme", "acme-inc", made["id"], "nobody-yet"), 1):
+            with netra.scope(reference, trace=f"00-{str(number) * 32}-{CALLER}-01"), netra.span("render"):
+                pass
+            shown = netra.traces.get(str(number) * 32, tenant="nobody-yet" if reference == "nobody-yet" else "acme")
+            assert [span["name"] for span in (await shown)["spans"]] == ["render"]
+
+
 async def test_what_is_rolled_back_leaves_no_span_and_a_trace_that_nobody_samples_none_either(tmp_path):
     async with new_netra(tmp_path) as netra:
         with netra.scope(tenant="acme", trace=HEADER["traceparent"]):
