@@ -198,7 +198,9 @@ class Netra:
             self._in_background(self._rewrap())
         self._start_metrics()
         await self._start_tracing()
-        self._keep_up(self._uses.rounds(self.database))
+        uses = self._uses.rounds(self.database)
+        uses.start()
+        self._stack.push_async_callback(uses.finish)
         await self._start_debug()
         self._start_audit()
         await self._start_oauth()  # before those who send with its tokens, and so stopped after them

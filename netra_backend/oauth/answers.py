@@ -23,7 +23,7 @@ import orjson
 
 from ..resilience.egress import Reply
 from ..resilience.egress_error import EgressError
-from .model import US, Client, Grant
+from .model import LONGEST_RETRY_AFTER_S, US, Client, Grant
 
 DEFAULT_LIFETIME_S: Final = 600
 """RFC 6749 only recommends `expires_in`; where it is missing and the registration says nothing, this is what we dare."""
@@ -131,4 +131,4 @@ def _seconds(value: Any) -> float | None:
 
 def _retry_after(reply: Reply) -> float | None:
     text = next((value for name, value in reply.headers if name.lower() == "retry-after"), "")
-    return min(float(text), 3600.0) if text.isascii() and text.isdigit() and len(text) < 8 else None
+    return min(float(text), LONGEST_RETRY_AFTER_S) if text.isascii() and text.isdigit() and len(text) < 8 else None

@@ -16,17 +16,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, NetraError
 from ..kernel.failpoints import declare
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
 from ..storage.database import Database
 from ..storage.sealing import Sealer
 from . import flows, store
-from .answers import Kind, Outcome
+from .answers import Kind, Outcome, is_token
 from .breakers import CODE
 from .errors import ConnectFailed, LinkUsed, UnknownState
 from .flows import Beginning, Flow, Sending
+from .issuers import Issuers
 from .jws import encoded
 from .model import US, Client, Connection
 from .refresh import OF_A_CODE, Refresher
@@ -40,11 +41,12 @@ _SYSTEM: Final = Scope("*", "vault")
 class Connector:
     """Begins and ends ways to providers."""
 
-    def __init__(self, database: Database, runtime: Runtime, sealer: Sealer, refresher: Refresher, me: bytes) -> None:
+    def __init__(self, database: Database, runtime: Runtime, sealer: Sealer, refresher: Refresher, issuers: Issuers, me: bytes) -> None:
         self._database = database
         self._runtime = runtime
         self._sealer = sealer
         self._refresher = refresher
+        self._issuers = issuers
         self._me = me
 
     async def begin(self, scope: Scope, name: str, client: str, redirect_uri: str) -> tuple[str, float]:
@@ -123,6 +125,8 @@ class Connector:
 
     async def _send(self, scope: Scope, sending: Sending, answer: Mapping[str, str]) -> None:
         refusal = _refusal(sending, answer)
+        if refusal is None and await self._lacks_issuer(scope, sending.client, answer):
+            refusal = "failed", "wrong_issuer"
         if refusal is not None:
             await self._write(scope, flows.end, sending.flow.id, *refusal)
             return
@@ -132,6 +136,19 @@ class Connector:
             return
         reason = "outcome_unknown" if outcome.kind is Kind.AMBIGUOUS else outcome.cause
         await self._write(scope, flows.end, sending.flow.id, "failed", reason)
+
+    async def _lacks_issuer(self, scope: Scope, client: Client, answer: Mapping[str, str]) -> bool:
+        """Whether the answer does not say whose it is, although its issuer promises that all of its own do (RFC 9207 section 2.4).
+
+        Who publishes nothing promises nothing.
+        """
+        if "iss" in answer or client.issuer is None:
+            return False
+        try:
+            metadata = await self._issuers.metadata(scope, client.issuer)
+        except NetraError:
+            return False
+        return metadata.get("authorization_response_iss_parameter_supported") is True
 
     async def _redeem(self, scope: Scope, sending: Sending, code: str) -> Outcome:
         """Send the code until it has left this host once."""
@@ -211,5 +228,5 @@ def _refusal(sending: Sending, answer: Mapping[str, str]) -> tuple[str, str] | N
     if "iss" in answer and issuer is not None and answer["iss"] != issuer:
         return "failed", "wrong_issuer"
     if "error" in answer:
-        return "refused", answer["error"]
+        return "refused", answer["error"] if is_token(answer["error"]) else "unreadable"
     return None if answer.get("code") else ("failed", "no_code")

@@ -92,7 +92,7 @@ class Devices:
         members = {"scope": " ".join(client.scopes)} if client.scopes else {}
         members["client_id"] = client.client_id
         try:
-            reply = await self._refresher.ask(scope, client, client.credentials()[0][1], client.device_endpoint, members)
+            reply = await self._refresher.ask_by_any(scope, client, client.device_endpoint, members)
             said = orjson.loads(reply.body)
         except (EgressError, ValueError) as error:
             raise RefreshFailed(f"{client.device_endpoint} gave no code: {error}") from error
@@ -103,12 +103,13 @@ class Devices:
 
     async def _ask(self, scope: Scope, sending: Sending) -> None:
         flow, client = sending.flow, sending.client
-        number, secret = client.credentials()[0]
         self._runtime.failpoints.hit(BEFORE_ASK)
         members = {"grant_type": DEVICE_CODE, "device_code": flow.verifier, "client_id": client.client_id}
-        outcome, sent_us = Outcome(Kind.NOT_SENT, "no_endpoint"), 0
-        for endpoint in client.token_endpoints[:1]:
-            outcome, sent_us = await self._refresher.post(scope, client, secret, endpoint, members, DEVICE)
+        outcome, sent_us, number = Outcome(Kind.NOT_SENT, "no_endpoint"), 0, 0
+        for number, secret in client.credentials() if client.token_endpoints else ():  # noqa: B007  (the one that was taken)
+            outcome, sent_us = await self._refresher.post(scope, client, secret, client.token_endpoints[0], members, DEVICE)
+            if not outcome.is_the_clients:
+                break
         if outcome.members is not None:
             parent = OF_A_CODE + flow.id.hex()
             spooled = Spooled(scope.tenant, flow.connection, self._me, 0, flow.generation, parent, sent_us, number)

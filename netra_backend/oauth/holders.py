@@ -35,10 +35,11 @@ class Holders:
         self._lock = os.open(self._path(self.me), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def close(self) -> None:
-        """End this life."""
+    def close(self, *, leaves: bool = False) -> None:
+        """End this life. Where it `leaves` something in a spool its file stays: without it nobody could tell that it has ended."""
         if self._lock is not None:
-            self._path(self.me).unlink(missing_ok=True)
+            if not leaves:
+                self._path(self.me).unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
 

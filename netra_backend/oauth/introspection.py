@@ -39,7 +39,7 @@ class Introspector:
         endpoint = await self._endpoint(scope, client)
         members = {"token": token, "token_type_hint": HINT}
         try:
-            reply = await self._refresher.ask(scope, client, client.credentials()[0][1], endpoint, members)
+            reply = await self._refresher.ask_by_any(scope, client, endpoint, members)
         except EgressError as error:
             raise Unavailable(f"{endpoint} could not be asked: {error.kind}") from error
         found = json_object(reply)
@@ -62,8 +62,7 @@ class Introspector:
         """What the answer says beside `active`, where it says it: all of it is optional (RFC 7662 section 2.2)."""
         if "iss" in found and found["iss"] != client.issuer:
             raise TokenRejected("wrong_issuer")
-        if "exp" in found:
-            check_times(found, self._runtime.clock.wall_us() / US, LEEWAY_S, LONGEST_LIFE_S)
+        check_times(found, self._runtime.clock.wall_us() / US, LEEWAY_S, LONGEST_LIFE_S)
         if audience is not None:
             if "aud" not in found:
                 raise TokenRejected("missing_claim", "aud")

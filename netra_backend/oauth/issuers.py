@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,13 +42,16 @@ METADATA_S: Final = 3600.0
 MOST_ISSUERS: Final = 1000
 MOST_BYTES: Final = 256 * 1024
 
+_generations: Final = itertools.count(1)
+"""Of no two key sets the same: an issuer that was forgotten and asked anew may have other keys, and no verdict of before holds."""
+
 Place = tuple[str, str]
 """A tenant and an issuer: what one tenant has caused to be fetched is never another's."""
 
 
 @dataclass(slots=True)
 class Known:
-    """What is known of one issuer. Instants are monotonic; `generation` grows whenever its keys change."""
+    """What is known of one issuer. Instants are monotonic; `generation` is another one, in the whole process, whenever its keys change."""
 
     metadata: Mapping[str, Any] = field(default_factory=dict)
     metadata_at: float = float("-inf")
@@ -180,7 +184,7 @@ class Issuers:
             if not len(keys):
                 raise Unavailable("its key set has no key that can be used")
             found.keys, found.digest = keys, digest
-            found.generation += 1
+            found.generation = next(_generations)
         found.fetched_at = began
 
     def _count(self, outcome: str) -> None:
@@ -216,7 +220,7 @@ async def discovered(egress: Egress, scope: Scope, issuer: str, deadline_s: floa
         failures.append(f"{place} answered {reply.status}" + ("" if found is None else " for another issuer"))
     if answered:
         raise IssuerUnknown(f"{issuer} publishes no metadata of its own: {'; '.join(failures)}")
-    raise Unavailable("; ".join(failures))
+    raise Unavailable("; ".join(failures), fix=IssuerUnreachable.fix)
 
 
 def places_of(issuer: str) -> tuple[str, str]:

@@ -2,7 +2,11 @@
 
 What is served from here is vouched for: by a look at all generations that began less than `FRESH_S` ago, by both clocks, and by not being
 due for a renewal. One that was revoked, replaced or found changed is dropped, and whoever still has it in hand serves it no more
-(`Kept.drop`). Names of tenants are kept with what they meant for as long as `netra.py` does.
+(`Kept.drop`). What was read before that is kept no more either: a reader, or a refresh that had committed already, may come back from the
+database after whoever revoked did. Names of tenants are kept with what they meant for as long as `netra.py` does.
+
+When a generation was first read is kept for longer than its token, by both clocks: a wall clock that is set back gives no token of this
+process more time, not even one that is read anew (`aged`).
 
 Everything here is done on Netra's event loop, but `at_hand`, which changes nothing but the count of uses, from any thread.
 """
@@ -10,19 +14,23 @@ Everything here is done on Netra's event loop, but `at_hand`, which changes noth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..kernel.clock import Clock
 from ..kernel.uses import Meter, Uses
 from .model import US, Connection, Token
 
+USE: Final = "connection.token.use"
 FRESH_S: Final = 1.0
 """How long a look at all generations vouches for what is in memory: nothing revoked elsewhere is served for longer."""
 
 MOST_KEPT: Final = 10_000
 ALIAS_S: Final = 1.0
 """How long a name is taken to mean the same tenant."""
+
+STEP_US: Final = US
+"""By how much the wall clock may be behind the monotonic one before it is taken to have been set back."""
 
 _NEVER: Final = float("-inf")
 _EVER_US: Final = 2**63
@@ -58,6 +66,15 @@ class Kept:
         self.good_until = _NEVER
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """When this process first read a generation of a connection, by both clocks."""
+
+    generation: int
+    wall_us: int
+    monotonic: float
+
+
 class Memory:
     """See the module's docstring."""
 
@@ -66,6 +83,9 @@ class Memory:
         self._uses = uses
         self._kept: dict[tuple[str, str], Kept] = {}
         self._named: dict[tuple[str | None, str], tuple[Kept, float]] = {}
+        self._seen: dict[Place, Sighting] = {}
+        self._forgotten: dict[tuple[str, str], float] = {}
+        self._forgotten_all = _NEVER
 
     def at_hand(self, tenant: str | None = None, connection: str = "", min_valid_s: float = 0) -> Token | None:
         """What `OAuth.token` answers if memory alone can, which waits for nothing; else None. From any thread. A use is counted.
@@ -100,12 +120,14 @@ class Memory:
             self._named[reference, name] = kept, self._monotonic() + ALIAS_S
 
     def keep(self, found: Connection, token: Token, began: float) -> None:
-        """Serve it from now on; `began` (monotonic) is from when on it is known to be so."""
+        """Serve it from now on, if nothing was decided about it since `began` (monotonic), from when on it is known to be so."""
+        if began < max(self._forgotten_all, self._forgotten.get((found.tenant, found.name), _NEVER)):
+            return
         wall_us = self._wall_us()
         left_s, due_s = (float("inf") if at is None else (at - wall_us) / US for at in (found.expires_us, found.due_us))
         if len(self._kept) >= MOST_KEPT:
             self.clear()
-        self.forget(found.tenant, found.name)
+        self._drop((found.tenant, found.name))
         good_until_us = min(_EVER_US if at is None else at for at in (found.expires_us, found.due_us))
         kept = self._kept[found.tenant, found.name] = Kept(
             found, token, began + left_s, began, began + due_s, good_until_us, self._meter(found)
@@ -113,10 +135,28 @@ class Memory:
         kept.vouch(began)
 
     def forget(self, tenant: str, name: str) -> None:
-        """Serve it no more."""
-        former = self._kept.pop((tenant, name), None)
-        if former is not None:
-            former.drop()
+        """Something was decided about it: serve it no more, nor what was read of it before."""
+        now = self._monotonic()
+        if len(self._forgotten) >= MOST_KEPT:
+            self._forgotten.clear()
+            self._forgotten_all = now
+        self._forgotten[tenant, name] = now
+        self._drop((tenant, name))
+
+    def aged(self, found: Connection) -> Connection:
+        """The connection as it was read, its token's times as a wall clock has them that was set back since it was first read."""
+        place, wall_us, now = (found.tenant, found.id), self._wall_us(), self._monotonic()
+        known = self._seen.get(place)
+        if known is None or known.generation != found.generation:
+            if len(self._seen) >= MOST_KEPT:
+                self._seen.clear()
+            self._seen[place] = Sighting(found.generation, wall_us, now)
+            return found
+        back_us = known.wall_us + int((now - known.monotonic) * US) - wall_us
+        if back_us <= STEP_US:
+            return found
+        issued_us, expires_us, due_us = (None if at is None else at - back_us for at in (found.issued_us, found.expires_us, found.due_us))
+        return replace(found, issued_us=issued_us, expires_us=expires_us, due_us=due_us)
 
     def clear(self) -> None:
         """Serve nothing."""
@@ -137,11 +177,16 @@ class Memory:
             if found.get(place) == have:
                 kept.vouch(began)
             elif place in asked:
-                self.forget(*key)
+                self._drop(key)
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        former = self._kept.pop(key, None)
+        if former is not None:
+            former.drop()
 
     def _meter(self, connection: Connection) -> Meter:
         """Of what is at hand nobody asks who asks."""
-        return self._uses.meter(connection.tenant, "library", "connection.token.use", connection.name)
+        return self._uses.meter(connection.tenant, "library", USE, connection.name)
 
     def _is_good(self, kept: Kept, min_valid_s: float) -> bool:
         now, wall_us = self._monotonic(), self._wall_us()

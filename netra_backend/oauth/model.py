@@ -11,6 +11,8 @@ US: Final = 1_000_000
 OWN_RIGHT: Final = "client_credentials"
 JWT_BEARER: Final = "jwt_bearer"
 API_KEY: Final = "api_key"
+LONGEST_RETRY_AFTER_S: Final = 3600.0
+"""What a provider may ask for with `Retry-After`; our own pauses are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,12 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token endpoint gave. Times are wall-clock microseconds; `refresh` is None where it gave no new refresh token."""
+    """What a token endpoint gave. Times are wall-clock microseconds; `refresh` is None where it gave no new refresh token.
 
-    access: str = field(repr=False)
+    `access` is None where a refresh token is all that somebody has, or a right that was not asked for yet.
+    """
+
+    access: str | None = field(repr=False)
     refresh: str | None = field(repr=False)
     issued_us: int
     expires_us: int | None
@@ -126,6 +131,16 @@ class Connection:
     def ends_by_refusal(self) -> bool:
         """Whether `invalid_grant` is the provider's last word: on a user's grant, and on what an assertion says (RFC 7523 section 3.1)."""
         return self.kind in {None, JWT_BEARER}
+
+    def is_paused(self, now_us: int) -> bool:
+        """Whether it is not to be renewed yet, after a failure.
+
+        No pause but of a grant in doubt is longer than `LONGEST_RETRY_AFTER_S`: one that seems to be began before the wall clock was set
+        back, and is over.
+        """
+        if self.retry_us is None or now_us >= self.retry_us:
+            return False
+        return self.state == "at_risk" or self.retry_us - now_us <= LONGEST_RETRY_AFTER_S * US
 
     def lives(self, now_us: int, least_s: float = 0) -> bool:
         """Whether the access token is there and lives for more than `least_s`; one without an expiry does."""

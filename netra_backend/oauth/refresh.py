@@ -141,12 +141,18 @@ class Refresher:
         """Commit what ended processes of this host, and failed commits of our own, have left in the spool.
 
         Of the connection `lapsed`, whose lease is nobody's any more, also what a process has left that merely stands still: the
-        lineage decides between the two commits.
+        lineage decides between the two commits. One that cannot be committed keeps no other waiting; it is told at the end.
         """
+        failures: list[NetraError] = []
         for path, spooled in self._spool.of(lapsed):
             ours = lapsed is not None or spooled.holder == self._holders.me or self._holders.is_gone(spooled.holder)
             if spooled.tenant == scope.tenant and ours:
-                await self._replay(scope, path, spooled)
+                try:
+                    await self._replay(scope, path, spooled)
+                except NetraError as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
 
     def leftovers(self) -> set[str]:
         """Tenants of whom something is in the spool."""
@@ -266,6 +272,16 @@ class Refresher:
             return await self._egress.request(
                 "POST", endpoint, headers=headers, body=body, tenant=scope.tenant, timeout_s=self._settings.deadline_s
             )
+
+    async def ask_by_any(self, scope: Scope, client: Client, endpoint: str, members: dict[str, str]) -> Reply:
+        """The same, by the client's other secret where the first one is refused; for what may be asked twice."""
+        (_, first), *others = client.credentials()
+        reply = await self.ask(scope, client, first, endpoint, members)
+        for _, secret in others:
+            if not answers.classify(reply).is_the_clients:
+                break
+            reply = await self.ask(scope, client, secret, endpoint, members)
+        return reply
 
     def _identified(self, client: Client, secret: str, endpoint: str, members: dict[str, str]) -> dict[str, str]:
         """The members, with a fresh assertion of who asks where the client signs one."""

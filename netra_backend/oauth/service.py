@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
+import orjson
+
 from ..errors import InvalidInput, NetraError
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
@@ -22,7 +24,7 @@ from .holders import Holders
 from .introspection import Introspector
 from .issuers import Issuers
 from .keys import KeySource
-from .memory import Memory
+from .memory import USE, Memory
 from .model import API_KEY, JWT_BEARER, OWN_RIGHT, US, Client, Connection, Grant, Token, status_of
 from .providers import listed
 from .refresh import Failure, Refresher, refused
@@ -63,9 +65,9 @@ class OAuth:
         self.refresher = Refresher(database, runtime, settings, sealer, egress, self.holders, spool)
         self._spool = spool
         self._registrar = Registrar(runtime, egress, settings.deadline_s)
-        self._connector = Connector(database, runtime, sealer, self.refresher, self.holders.me)
         self._devices = Devices(database, runtime, sealer, self.refresher, self.holders.me, settings.deadline_s)
         self.issuers = Issuers(runtime, egress, settings.deadline_s)
+        self._connector = Connector(database, runtime, sealer, self.refresher, self.issuers, self.holders.me)
         self.judges = Judges(runtime, self.issuers)
         self._introspector = Introspector(runtime, self.refresher, self.issuers)
         self._flights: SingleFlight[tuple[str, bytes], tuple[Connection, Failure | None]] = SingleFlight()
@@ -86,7 +88,8 @@ class OAuth:
             await self._runtime.clock.sleep(0.01)
         self.memory.clear()
         await self.issuers.stop()
-        self.holders.close()
+        left = await asyncio.to_thread(self._spool.of)
+        self.holders.close(leaves=any(spooled.holder == self.holders.me for _, spooled in left))
 
     async def replay(self, tenant: str) -> None:
         """Commit what is in the spool for a tenant."""
@@ -117,8 +120,11 @@ class OAuth:
         return (await self._token(scope, connection, 0)).access_token
 
     async def _token(self, scope: Scope, connection: str, min_valid_s: float) -> Token:
-        token = await self._a_token(scope, connection, min_valid_s)
-        self._runtime.uses.note(scope.tenant, scope.actor, "connection.token.use", connection)
+        return self._used(scope, connection, await self._a_token(scope, connection, min_valid_s))
+
+    def _used(self, scope: Scope, connection: str, token: Token) -> Token:
+        """Whoever is handed a token has used it."""
+        self._runtime.uses.note(scope.tenant, scope.actor, USE, connection)
         return token
 
     async def _a_token(self, scope: Scope, connection: str, min_valid_s: float) -> Token:
@@ -140,6 +146,15 @@ class OAuth:
     async def refresh(self, tenant: str | None = None, connection: str = "") -> Token:
         """Renew the token now, whatever its age; whoever asks at the same time shares it."""
         scope = await self._scope_of(tenant)
+        return self._used(scope, connection, await self._refreshed(scope, connection))
+
+    async def renew(self, tenant: str | None = None, connection: str = "") -> dict[str, Any]:
+        """The same for whoever is not to have the token: the connection as it stands then."""
+        scope = await self._scope_of(tenant)
+        await self._refreshed(scope, connection)
+        return await self.status(scope.tenant, connection)
+
+    async def _refreshed(self, scope: Scope, connection: str) -> Token:
         found = await self._load(scope, connection)
         now, failure = await self._renewed(scope, found, forced=True)
         if now.generation == found.generation and now.state == "reauth_required":
@@ -147,16 +162,31 @@ class OAuth:
         return self._usable(now, failure, 0, found.generation)
 
     async def request(
-        self, tenant: str, connection: str, method: str, url: str, *, headers: Mapping[str, str] | None = None, **options: Any
+        self,
+        tenant: str,
+        connection: str,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        **options: Any,
     ) -> Reply:
-        """Ask `url` with the connection's token as bearer; on one 401 the token is renewed and the request is made once more."""
+        """Ask `url` with the connection's token as bearer; on one 401 the token is renewed and the request is made once more.
+
+        The body is `json`, whatever JSON can say, or `body`, bytes. `timeout_s` bounds everything (15 s), `read_limit` the bytes of the
+        answer that are kept (64 KiB). The answer has `status`, `headers`, `body` and `json()`.
+        """
         scope = await self._scope_of(tenant)
         token = await self.token(tenant, connection)
         sent = dict(headers or {})
+        if json is not None:
+            options["body"] = _body(json)
+            sent = {"content-type": "application/json"} | sent
         reply = await self._egress.request(method, url, headers=sent | _bearer(token), tenant=scope.tenant, **options)
         if reply.status != 401:
             return reply
-        newer = await self._newer(scope, connection, token)
+        newer = self._used(scope, connection, await self._newer(scope, connection, token))
         if newer.access_token == token.access_token:  # nothing newer is to be had, and the same again says the same
             return reply
         return await self._egress.request(method, url, headers=sent | _bearer(newer), tenant=scope.tenant, **options)
@@ -207,11 +237,10 @@ class OAuth:
         scope = await self._scope_of(tenant)
         now_us = self._runtime.clock.wall_us()
         lineage = self._runtime.chance.token(32).hex()
-        none = Grant("none", lineage, now_us, now_us)
+        none = Grant(None, lineage, now_us, now_us)
         await self._write(scope, store.import_grant, checked_name(connection), client, none, grant)
         self.memory.forget(scope.tenant, connection)
-        await self.refresh(scope.tenant, connection)
-        return await self.status(scope.tenant, connection)
+        return await self.renew(scope.tenant, connection)
 
     async def link(
         self, tenant: str | None = None, connection: str = "", client: str = "", redirect_uri: str = "", page: str = ""
@@ -392,7 +421,7 @@ class OAuth:
 
     async def _load(self, scope: Scope, name: str) -> Connection:
         began = self._runtime.clock.monotonic()
-        found: Connection = await self._read(scope, store.connection_named, name)
+        found: Connection = self.memory.aged(await self._read(scope, store.connection_named, name))
         self._keep(found, began)
         return found
 
@@ -415,7 +444,7 @@ class OAuth:
     async def _renewed(self, scope: Scope, found: Connection, *, forced: bool = False) -> tuple[Connection, Failure | None]:
         if found.state in {"revoked", "pending", "failed", "reauth_required"} or found.refresh is None:
             return found, None
-        if not forced and found.retry_us is not None and self._runtime.clock.wall_us() < found.retry_us:
+        if not forced and found.is_paused(self._runtime.clock.wall_us()):
             return found, None
         refuse_nested()
         return await self._flight(Scope(scope.tenant, scope.actor, scope.trace), found.id, found.generation, forced=forced)
@@ -425,14 +454,17 @@ class OAuth:
 
         async def work() -> tuple[Connection, Failure | None]:
             began = self._runtime.clock.monotonic()
-            now, failure = await self.refresher.refresh(scope, id_, known, forced=forced)
+            found, failure = await self.refresher.refresh(scope, id_, known, forced=forced)
+            now = self.memory.aged(found)
             self._keep(now, began)
             return now, failure
 
         return await self._flights.run((scope.tenant, id_), work)
 
     def _in_background(self, scope: Scope, found: Connection) -> None:
-        if found.state == "active" and found.refresh is not None:
+        """Whoever asks while it is renewed already, or in the pause after a failure, begins nothing."""
+        is_renewed = (scope.tenant, found.id) in self._flights or found.is_paused(self._runtime.clock.wall_us())
+        if found.state == "active" and found.refresh is not None and not is_renewed:
             self._spawn(self._flight(scope, found.id, found.generation))
 
     async def _owned(self, work: Coroutine[Any, Any, T]) -> T:
@@ -469,6 +501,7 @@ class OAuth:
     async def _revoke(self, scope: Scope, connection: str, *, delete: bool) -> None:
         was, client = await self._write(scope, store.revoke, connection, "revoked_by_us", delete=delete)
         self.memory.forget(scope.tenant, connection)
+        self.judges.flush()
         await self._tell_provider(scope, was, client)
 
     async def _tell_provider(self, scope: Scope, was: Connection, client: Client) -> None:
@@ -477,11 +510,13 @@ class OAuth:
         if client.revoke_endpoint is None or token is None or was.kind == API_KEY:
             return
         hint = "refresh_token" if grants else "access_token"
-        secret = client.credentials()[0][1]
         try:
-            await self.refresher.ask(scope, client, secret, client.revoke_endpoint, {"token": token, "token_type_hint": hint})
+            reply = await self.refresher.ask_by_any(scope, client, client.revoke_endpoint, {"token": token, "token_type_hint": hint})
         except NetraError as error:
             self._runtime.log.warning("the provider could not be told that a grant was revoked: %s", error)
+            return
+        if not 200 <= reply.status < 300:
+            self._runtime.log.warning("the provider does not take it that a grant was revoked: it answered with status %d", reply.status)
 
     async def _read(self, scope: Scope, fn: Any, *arguments: Any) -> Any:
         """A store function that opens what is sealed."""
@@ -512,6 +547,13 @@ def _fix_of(now: Connection) -> str:
     return ASSERTION_FIX if now.kind == JWT_BEARER else ReauthRequired.fix
 
 
+def _body(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:  # orjson's own error is one
+        raise InvalidInput(f"the body is not JSON: {error}", fix="Pass dicts, lists, strings, numbers, booleans and None.") from error
+
+
 def _bearer(token: Token) -> dict[str, str]:
     return {"authorization": f"Bearer {token.access_token}"}
 
@@ -528,9 +570,9 @@ def _given(tokens: Mapping[str, Any], now_us: int) -> Grant:
     """The tokens of an import, checked."""
     access, refresh = tokens.get("access_token"), tokens.get("refresh_token")
     if access is None and refresh is not None:
-        access = "none"  # never served: it has ended
         tokens = {**tokens, "expires_in": 0}
-    if not answers.is_token(access) or (refresh is not None and not answers.is_token(refresh)):
+    there = [each for each in (access, refresh) if each is not None]
+    if not there or not all(map(answers.is_token, there)):
         raise InvalidInput("the tokens are none", fix="Give `access_token`, `refresh_token` or both, as printable ASCII texts.")
     expires_us: int | None = None
     if tokens.get("expires_at") is not None:
@@ -539,7 +581,7 @@ def _given(tokens: Mapping[str, Any], now_us: int) -> Grant:
         expires_us = now_us + int(_number(tokens, "expires_in") * US)
     elif refresh is not None:
         expires_us = now_us + answers.DEFAULT_LIFETIME_S * US
-    return Grant(str(access), refresh, now_us, expires_us)
+    return Grant(access, refresh, now_us, expires_us)
 
 
 def _key(tokens: Mapping[str, Any], now_us: int) -> Grant:

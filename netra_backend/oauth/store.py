@@ -188,7 +188,7 @@ async def begin(
         return Busy(now, now.holder, now.fence)
     client = await client_of(tx, sealer, now.client)
     costly = now.has_open_intent and is_costly(now, client) and now.lives(tx.now_us, BEFORE_EXPIRY_S)
-    if now.retry_us is not None and tx.now_us < now.retry_us and (costly or not forced):
+    if now.is_paused(tx.now_us) and (costly or not forced):
         return Ready(now)
     if costly and now.state == "active":
         return Ready(await _doubt(tx, sealer, now, client, "takeover", 0.0))
@@ -368,6 +368,8 @@ async def _commit(tx: Tx, sealer: Sealer, now: Connection, grant: Grant) -> Conn
         before, after = {"state": now.state}, {"state": "active"}
         entry = await audit_append(tx, "connection.active", now.id, table=TABLE, before=before, after=after)
     refresh = grant.refresh if grant.refresh is not None else now.refresh
+    if refresh is not None and refresh != now.refresh and await tx.one(Q.lineage_of, rt_fp=fingerprint(refresh)) is not None:
+        refresh = None  # the provider has given it to another connection too: that one renews it, and this one ends with its access token
     facts = await _sealed(tx, sealer, now.id, now.client, grant, now.generation + 1, refresh)
     await tx.execute(Q.commit_grant, id=now.id, generation=now.generation, parent_fp=now.rt_fp, audit_id=entry, now_us=tx.now_us, **facts)
     await tx.execute(Q.drop_orphans, id=now.id, generation=now.generation, rt_fp=facts["rt_fp"])
@@ -379,12 +381,15 @@ async def _commit(tx: Tx, sealer: Sealer, now: Connection, grant: Grant) -> Conn
 
 async def _sealed(tx: Tx, sealer: Sealer, id_: bytes, client: bytes, grant: Grant, generation: int, refresh: str | None) -> dict[str, Any]:
     """The columns of a grant. A provider that gave no new refresh token goes on with the old one, which `refresh` then is."""
-    sealed = await sealer.seal(tx, tx.tenant, Place(TABLE, id_, "refresh"), refresh.encode()) if refresh is not None else None
+    secrets = {"access": grant.access, "refresh": refresh}
+    sealed = {
+        field: await sealer.seal(tx, tx.tenant, Place(TABLE, id_, field), secret.encode()) if secret is not None else None
+        for field, secret in secrets.items()
+    }
     idle = await tx.one(Q.idle_of_client, id=client)
     assert idle is not None  # a foreign key
     return {
-        "access": await sealer.seal(tx, tx.tenant, Place(TABLE, id_, "access"), grant.access.encode()),
-        "refresh": sealed,
+        **sealed,
         "rt_fp": fingerprint(refresh) if refresh is not None else None,
         "issued_us": grant.issued_us,
         "expires_us": grant.expires_us,

@@ -19,6 +19,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+from weakref import WeakSet
 
 from ..errors import InvalidInput
 from ..kernel.runtime import Runtime
@@ -162,6 +163,7 @@ class Judges:
         self._runtime = runtime
         self._issuers = issuers
         self._known: dict[tuple[str, Question], Judge] = {}
+        self._all: WeakSet[Judge] = WeakSet()
 
     def get(self, scope: Scope, question: Question) -> Judge:
         """The judge of this question for this tenant."""
@@ -173,14 +175,16 @@ class Judges:
         return found
 
     def new(self, scope: Scope, question: Question, keys: KeySource = None) -> Judge:
-        """A judge of its own."""
+        """A judge of its own, for as long as somebody has it."""
         if not question.issuer or not question.audience:
             raise InvalidInput("a token is judged for an issuer and an audience", fix="Name both.")
-        return Judge(self._runtime, self._issuers, scope, question, keys)
+        made = Judge(self._runtime, self._issuers, scope, question, keys)
+        self._all.add(made)
+        return made
 
     def flush(self) -> None:
-        """Have all of them remember nothing."""
-        for judge in self._known.values():
+        """Have all of them remember nothing, those too that were handed out."""
+        for judge in self._all:
             judge.flush()
 
 

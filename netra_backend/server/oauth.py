@@ -181,8 +181,7 @@ async def get_token(caller: Caller, connection: ConnectionName, min_valid_s: Ann
 async def refresh_connection(caller: Caller, connection: ConnectionName) -> Response:
     """Renew the token now; the connection as it stands then."""
     with _vault(caller) as vault:
-        await vault.refresh(None, connection)
-        return answer(await vault.status(None, connection))
+        return answer(await vault.renew(None, connection))
 
 
 @router.post("/connections/{connection}/revoke", operation_id="netra.connection.revoke")
@@ -205,7 +204,7 @@ async def callback(caller: Caller, request: Request) -> Response:
     """Where a provider sends the user back to (RFC 6749 section 4.1.2): `state` with `code` or `error`. A page for people."""
     given = request.query_params
     if len(given.multi_items()) != len(given) or len(request.url.query) > LONGEST_QUERY:
-        raise InvalidInput("a parameter stands twice, or they are too long")
+        raise InvalidInput("a parameter stands twice, or they are too long", fix="Begin again where you came from.")
     try:
         await caller.edge.netra.oauth.callback(dict(given))
     except (ConnectFailed, UnknownState) as error:

@@ -178,7 +178,10 @@ class Provider:
             good = self.grants.is_good(fields.get("authorization", "").removeprefix("Bearer "), self._clock.monotonic())
             return _json({"sub": "u1"}) if good else _json({"error": "invalid_token"}, 401)
         if path == "/revoke" and method == "POST":
-            self.grants.revoke_token(dict(parse_qsl(body.decode())).get("token", ""))
+            form = dict(parse_qsl(body.decode()))
+            if not self._knows(fields, form):
+                return _json({"error": "invalid_client"}, 401)
+            self.grants.revoke_token(form.get("token", ""))
             return _json({})
         if path == "/grant":
             return _json(self.grant())

@@ -130,8 +130,7 @@ class LocalDoor:
 
     async def refresh(self, name: str) -> Shape:
         """See `Door.refresh`."""
-        await self._vault.refresh(None, name)
-        return await self._vault.status(None, name)
+        return await self._vault.renew(None, name)
 
     async def revoke(self, name: str) -> Shape:
         """See `Door.revoke`."""

@@ -72,12 +72,17 @@ class Issuing:
     ) -> str:
         """A first token, for a program that knows whom it speaks for; see `Sso.issue`."""
         if not is_subject(subject) or not audience or not 0 < lives_s <= LONGEST_S:
-            raise InvalidInput(f"a token has a subject, an audience, and a life of at most {LONGEST_S} s")
+            raise InvalidInput(
+                "a token is for somebody, for some audience, for a while",
+                fix=f"Give a subject, an audience and a life of at most {LONGEST_S} s.",
+            )
         now = self._runtime.clock.wall_us() // US
         claims = {"sub": subject, "aud": list(audience), "tenant": scope.tenant, "exp": now + int(lives_s), **more}
         if scopes:
             claims["scope"] = " ".join(scopes)
-        return await self._signed(claims, issuer, now)
+        text = await self._signed(claims, issuer, now)
+        self._runtime.uses.note(scope.tenant, scope.actor, "signing_key.use", subject)
+        return text
 
     async def exchange(self, scope: Scope, requester: Requester, issuer: str, form: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of the token endpoint to a trade (RFC 8693 section 2.2); `ExchangeRefused` otherwise."""

@@ -42,6 +42,8 @@ from .settings import SsoSettings
 BEFORE_CODE: Final = declare("sso.code_before_send", "a login's way is used up for good, its code was not sent")
 _SYSTEM: Final = system_scope("login")
 MOST_OFFERED: Final = 100
+ACCESS_TOKENS: Final = frozenset({"at+jwt", "application/at+jwt"})
+"""Kinds of a token that says what somebody may do, not who has come (RFC 9068 section 2.1), though the same keys sign both."""
 
 
 class Logins:
@@ -192,6 +194,12 @@ class Logins:
             raise LoginRefused(error.code) from error
         if not is_subject(claims.subject):
             raise LoginRefused("bad_claim", "sub")
+        if claims.issued_at is None:
+            raise LoginRefused("missing_claim", "iat")
+        if str(claims.header.get("typ", "")).lower() in ACCESS_TOKENS:
+            raise LoginRefused("forbidden_header", "typ")
+        if set(claims.audience) != {provider.client_id} and claims.get("azp") != provider.client_id:
+            raise LoginRefused("wrong_audience", "azp")  # who else may be meant by it is nobody that we know
         return claims
 
     async def _hashed(self, text: str) -> bytes:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ...errors import NetraError, Unavailable
+from ...kernel.rounds import attempt
 from ...kernel.runtime import Runtime
 from ...kernel.scope import Scope, system_scope
 from ...resilience.egress import Egress, EgressError
@@ -126,7 +127,8 @@ class Watch:
         self._member = member
         self._prober = prober
         self.chores: list[Callable[[], Awaitable[None]]] = []
-        """What else one process does for all at each look."""
+        """What else one process does for all, begun at each look."""
+        self._at_it: set[Callable[[], Awaitable[None]]] = set()
         self._windows: dict[Place, Window] = {}
         self._hinted: dict[Place, float] = {}
         self._ticks: dict[str, float] = {}
@@ -150,9 +152,22 @@ class Watch:
         if self._member.quiet or not await self._database.write(log.has_lead, LEASE, self._member.id, scope=_SCOPE):
             self._ticks.clear()  # time that another one watches is not ours to count
             return
+        for chore in self.chores:
+            self._begin(chore)
         found: list[tuple[str, int]] = await self._database.read(store.tenants_to_watch, MOST_TENANTS, scope=_SCOPE)
-        work = [self.look_at(tenant) for tenant, enabled in found if enabled > 1 and tenant not in self._busy]
-        await asyncio.gather(*work, *(chore() for chore in self.chores))
+        await asyncio.gather(*(self.look_at(tenant) for tenant, enabled in found if enabled > 1 and tenant not in self._busy))
+
+    def _begin(self, chore: Callable[[], Awaitable[None]]) -> None:
+        """Apart from the look, and not again while it is at it: sessions whose provider hangs must not hide that it does."""
+        if chore not in self._at_it:
+            self._at_it.add(chore)
+            self._go(self._done(chore))
+
+    async def _done(self, chore: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await attempt(self._runtime.log, "what one process does for all of sign-on could not be done yet", chore())
+        finally:
+            self._at_it.discard(chore)
 
     async def look_at(self, tenant: str, only: str | None = None) -> None:
         """Probe a tenant's issuers that it is time for (or `only` that one, now), and decide."""
@@ -184,14 +199,13 @@ class Watch:
             self._go(self._doubt(Scope(scope.tenant, ACTOR), client.issuer, outcome.cause))
 
     async def _forever(self) -> None:
+        """Each look by itself: that of one whose issuer hangs, which waits for that, keeps those of others from nothing."""
         while True:
             await self._runtime.clock.sleep(self._settings.probe_s)
-            try:
-                await self.look()
-            except NetraError as error:
-                self._runtime.log.warning("sign-on providers could not be looked after: %s", error)
-            except Exception:
-                self._runtime.log.exception("sign-on providers could not be looked after")
+            self._go(self._looked())
+
+    async def _looked(self) -> None:
+        await attempt(self._runtime.log, "sign-on providers could not be looked after", self.look())
 
     async def _look_at(self, scope: Scope, only: str | None) -> None:
         found, rotation = await self._database.read(store.both, scope=scope)

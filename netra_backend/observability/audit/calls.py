@@ -33,6 +33,7 @@ AUDITED: Final[Mapping[str, tuple[str, ...]]] = {
     "oauth.callback": ("connection.active", "connection.failed"),
     "oauth.token": ("connection.token.use",),
     "oauth.request": ("connection.token.use",),
+    "oauth.refresh": ("connection.token.use",),
     "oauth.bearer": ("connection.token.use",),
     "oauth.revoke": ("connection.revoke", "connection.delete"),
     "batch.start": ("run.start",),
@@ -58,6 +59,7 @@ AUDITED: Final[Mapping[str, tuple[str, ...]]] = {
     "sso.link": ("sso_identity.create", "sso_identity.link"),
     "sso.pin": ("sso.pin", "sso.unpin"),
     "sso.rotate_keys": ("signing_key.create",),
+    "sso.issue": ("signing_key.use",),
 }
 """Call -> the actions that it may write, each in the transaction of its effect; uses (`.use`) are counted and written by the minute."""
 
@@ -70,7 +72,6 @@ _WIRING: Final = "starts, stops or wires; decides nothing"
 NOT_AUDITED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("sso.start", "sso.stop", "sso.as_operator"), _WIRING),
     "sso.status": _READS,
-    "sso.issue": "a token is signed for its caller and kept nowhere; who may have one was decided by whoever set the key",
     "netra.span": "a span is an account of work, and no decision",
     "oauth.exchange": "the token that comes back is its caller's and kept nowhere",
     **dict.fromkeys(("netra.context", "netra.scope", "netra.trace", "netra.run_blocking", "netra.start", "netra.stop"), _WIRING),
@@ -79,7 +80,7 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
     "webhooks.verify": "computes; touches no installation",
     "webhooks.receive": _PROGRAM,
     **dict.fromkeys(("oauth.client", "oauth.clients", "oauth.connections", "oauth.providers", "oauth.shown_link", "oauth.status"), _READS),
-    **dict.fromkeys(("oauth.refresh", "oauth.renew_due", "oauth.replay", "oauth.replay_leftovers", "oauth.end_overdue"), _MOVES),
+    **dict.fromkeys(("oauth.renew", "oauth.renew_due", "oauth.replay", "oauth.replay_leftovers", "oauth.end_overdue"), _MOVES),
     **dict.fromkeys(("oauth.poll_devices", "oauth.follow_link", "oauth.look", "oauth.start", "oauth.stop", "oauth.trim"), _MOVES),
     **dict.fromkeys(("oauth.validate", "oauth.judge", "oauth.introspect"), "judges a token of somebody else's"),
     **dict.fromkeys(("batch.failures", "batch.runs", "batch.schedules", "batch.status"), _READS),

@@ -48,9 +48,9 @@ async def export(source: Source, folder: Path) -> Exported:
 
 
 async def _fill(draft: _Draft, source: Source) -> tuple[Checkpoint, int]:
+    minimum = int(await source(MINIMUM))  # before the checkpoint, under which the log's own word for it must stand
     text = await source(CHECKPOINT)
     checkpoint = note.read_note(text.decode())
-    minimum = int(await source(MINIMUM))
     draft.put(CHECKPOINT, text)
     draft.put(VKEY, await source(VKEY))
     if minimum:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from ...errors import NetraError
 from ...kernel.failpoints import declare
 from ...kernel.ids import least_of_time, to_text
 from ...kernel.rounds import Rounds
@@ -58,19 +59,37 @@ class Feed:
         self._database = database
         self._membership = membership
         self._receivers = receivers
+        self._ahead = 0
+        self._behind: frozenset[str] = frozenset()
         cannot = "audit entries could not be sent to their endpoints"
         self.rounds = Rounds(runtime, self.look, cannot, LOOK_EVERY_S, changes=database.version)
 
     async def look(self) -> None:
-        """Send to every tenant's receivers what its log has grown by."""
+        """Send to every tenant's receivers what its log has grown by; a tenant that takes nothing now keeps no other one waiting."""
         while not self._membership.quiet and await self._database.read(_is_behind, scope=_SCOPE):
-            rows = await self._database.write(_waiting, self._membership.id, scope=_SCOPE)
+            rows = await self._database.write(_waiting, self._membership.id, self._ahead, scope=_SCOPE)
+            if rows is None:  # another process sends, from where the cursor stands
+                self._ahead, self._behind = 0, frozenset()
+                return
+            behind = self._behind
+            tenants = behind.union(*(tenants for _, tenants in rows))
+            failures = {tenant: error for tenant in sorted(tenants) if (error := await self._fed(tenant)) is not None}
+            self._ahead, self._behind = (rows[-1][0] if rows else self._ahead), frozenset(failures)
+            if not failures and (rows or behind):
+                await self._database.write(log.move_cursor, CURSOR, store.STREAM, self._ahead, scope=_SCOPE)
+            if failures and not rows:
+                raise next(iter(failures.values()))
             if not rows:
                 return
-            for tenant in sorted({tenant for _, tenants in rows for tenant in tenants}):
-                while await self._database.write(self._feed, scope=Scope(tenant, "audit"), lane="bulk"):
-                    continue
-            await self._database.write(log.move_cursor, CURSOR, store.STREAM, rows[-1][0], scope=_SCOPE)
+
+    async def _fed(self, tenant: str) -> NetraError | None:
+        """Send a tenant's next entries, all that there are; why that could not be."""
+        try:
+            while await self._database.write(self._feed, scope=Scope(tenant, "audit"), lane="bulk"):
+                continue
+        except NetraError as error:
+            return error
+        return None
 
     async def _feed(self, tx: Tx) -> bool:
         """The next entries of one tenant to each of its receivers; whether there may be more."""
@@ -103,12 +122,15 @@ async def _is_behind(tx: Tx) -> bool:
     return await log.cursor(tx, store.CURSOR) > await log.cursor(tx, CURSOR)
 
 
-async def _waiting(tx: Tx, node: bytes) -> list[tuple[int, list[str]]]:
-    """Rows of the stream that are sequenced and not fed yet, by number: whose entries they hold. Nothing without the lease."""
+async def _waiting(tx: Tx, node: bytes, ahead: int) -> list[tuple[int, list[str]]] | None:
+    """Rows of the stream that are sequenced and not fed yet, by number: whose entries they hold. None without the lease.
+
+    Those up to `ahead` were fed to all but tenants of whom is known that they are behind: for them the cursor waits.
+    """
     if not await log.has_lead(tx, LEASE, node):
-        return []
+        return None
     until = await log.cursor(tx, store.CURSOR)
-    rows = await log.read_after(tx, store.STREAM, await log.cursor(tx, CURSOR), ROWS_AT_ONCE)
+    rows = await log.read_after(tx, store.STREAM, max(ahead, await log.cursor(tx, CURSOR)), ROWS_AT_ONCE)
     return [(row.seq, [tenant for tenant, _ in row.items]) for row in rows if row.seq <= until]
 
 

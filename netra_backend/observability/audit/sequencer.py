@@ -61,8 +61,9 @@ class Sequencer:
             while not self._membership.quiet and await self._database.read(store.is_behind, scope=_SCOPE):
                 if not await self._take_some():
                     break  # another process does it
-            while not self._membership.quiet and await self._sign_some():
-                continue
+            after: str | None = ""
+            while after is not None and not self._membership.quiet:
+                after = await self._sign_some(after)
 
     async def _take_some(self) -> bool:
         """One batch; whether there may be more. How many rows are read follows how many entries the last ones held: one, or hundreds."""
@@ -72,20 +73,21 @@ class Sequencer:
             self._rows = max(LEAST_ROWS, min(store.ROWS_AT_ONCE, rows * store.ENTRIES_AT_ONCE // max(1, entries)))
         return rows > 0
 
-    async def _sign_some(self) -> int:
-        """Sign logs that have grown; how many."""
-        tenants = await self._database.read(store.unsigned, LOGS_AT_ONCE, scope=_SCOPE)
+    async def _sign_some(self, after: str) -> str | None:
+        """Sign logs that have grown, of tenants behind `after`; the last of these, or None where there are no more.
+
+        Those that cannot be signed are passed over, however many they are: the next round tries them again.
+        """
+        tenants: list[str] = await self._database.read(store.unsigned, after, LOGS_AT_ONCE, scope=_SCOPE)
         if not tenants or not await self._database.write(store.may_sign, self._membership.id, scope=_SCOPE):
-            return 0
-        prepared = [made for tenant in tenants if (made := await self._prepare(tenant)) is not None]
-        if not prepared:
-            return 0
-        signings = await asyncio.to_thread(self._remember, prepared)
-        self._runtime.failpoints.hit(REMEMBERED)
-        signed: int = await self._database.write(store.sign, self._membership.id, signings, scope=_SCOPE)
-        for each in signings:
-            self._runtime.metrics.count(ENTRIES, each.checkpoint.size - each.before.signed_size)
-        return signed
+            return None
+        if prepared := [made for tenant in tenants if (made := await self._prepare(tenant)) is not None]:
+            signings = await asyncio.to_thread(self._remember, prepared)
+            self._runtime.failpoints.hit(REMEMBERED)
+            await self._database.write(store.sign, self._membership.id, signings, scope=_SCOPE)
+            for each in signings:
+                self._runtime.metrics.count(ENTRIES, each.checkpoint.size - each.before.signed_size)
+        return tenants[-1] if len(tenants) == LOGS_AT_ONCE else None
 
     async def _prepare(self, tenant: str) -> tuple[Remembered, Signing] | None:
         """What to sign, and what it was decided from; None where the key does not open."""

@@ -172,9 +172,9 @@ async def entries(tx: Tx, ids: Sequence[bytes]) -> dict[bytes, Row]:
     return {row[0]: row for row in await tx.all(Q.entries_of, rows=[(id_,) for id_ in ids])}
 
 
-async def unsigned(tx: Tx, limit: int) -> list[str]:
-    """Whose logs have grown since their last checkpoint."""
-    return [tenant for (tenant,) in await tx.all(Q.unsigned_logs, limit=limit)]
+async def unsigned(tx: Tx, after: str, limit: int) -> list[str]:
+    """Whose logs have grown since their last checkpoint, by name."""
+    return [tenant for (tenant,) in await tx.all(Q.unsigned_logs, after=after, limit=limit)]
 
 
 async def to_sign(tx: Tx, sealer: Sealer, tenant: str) -> tuple[Log, bytes] | None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 from typing import Final
 
 from ...errors import NetraError
@@ -55,35 +57,46 @@ class UseLedger:
         if found is not None:
             return found
         with self._lock:
-            if len(self._meters) >= MOST_KEPT and use not in self._meters:
+            if len(self._meters) + len(self._unwritten) >= MOST_KEPT and use not in self._meters:
                 use = (tenant, actor, action, OTHERS, minute)
             return self._meters.setdefault(use, Meter((minute + 1) * MINUTE_US))
 
     def rounds(self, database: Database) -> Rounds:
-        """What writes what is over, now and then."""
+        """What writes what is over, now and then; to be finished, not stopped: of a write that is cut off nobody knows."""
         return Rounds(self._runtime, partial(self.flush, database), "uses of secrets could not be written", FLUSH_EVERY_S, at_once=False)
 
     async def flush(self, database: Database, *, whole: bool = False) -> None:
-        """Write the minutes that are over, or everything; what cannot be written is kept for the next time."""
+        """Write the minutes that are over, or everything; what is not written, for whatever reason, is kept for the next time."""
         over = self._runtime.clock.wall_us() // MINUTE_US - LAG_MINUTES
         with self._lock:
-            counts, self._unwritten = self._unwritten, Counter()
+            due, self._unwritten = +self._unwritten, Counter()
             for use in [use for use in self._meters if whole or use[4] <= over]:
-                counts[use] += self._meters.pop(use).read()
-        due = sorted((+counts).items(), key=lambda each: (each[0][1], each[0]))
-        for first in range(0, len(due), AT_ONCE):
-            part = due[first : first + AT_ONCE]
-            try:
-                for actor in sorted({use[1] for use, _ in part}):
-                    mine = [each for each in part if each[0][1] == actor]
-                    await database.write(_write, mine, scope=Scope(SYSTEM_TENANT, actor), lane="bulk")
-                    part = [each for each in part if each[0][1] != actor]
-            except NetraError as error:
-                self._runtime.log.warning("uses of secrets could not be written to the audit trail yet: %s", error)
-                with self._lock:
-                    self._unwritten.update(dict(part))
+                if count := self._meters.pop(use).read():
+                    due[use] += count
+        try:
+            for actor, uses in groupby(sorted(due, key=_actor), key=_actor):
+                mine = sorted(uses)
+                for first in range(0, len(mine), AT_ONCE):
+                    await self._write(database, actor, mine[first : first + AT_ONCE], due)
+        finally:
+            with self._lock:
+                self._unwritten.update(due)
+
+    async def _write(self, database: Database, actor: str, uses: Sequence[Use], due: Counter[Use]) -> None:
+        """Write some uses of one actor, and take them from what is due."""
+        try:
+            await database.write(_append, [(use, due[use]) for use in uses], scope=Scope(SYSTEM_TENANT, actor), lane="bulk")
+        except NetraError as error:
+            self._runtime.log.warning("uses of secrets could not be written to the audit trail yet: %s", error)
+            return
+        for use in uses:
+            del due[use]
 
 
-async def _write(tx: Tx, uses: list[tuple[Use, int]]) -> None:
+def _actor(use: Use) -> str:
+    return use[1]
+
+
+async def _append(tx: Tx, uses: Sequence[tuple[Use, int]]) -> None:
     for (tenant, _, action, target, minute), count in uses:
         await audit_append(tx, action, target, after={"count": count, "minute_us": minute * MINUTE_US}, tenant=tenant)

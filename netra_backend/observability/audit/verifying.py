@@ -23,6 +23,7 @@ CHECKPOINT: Final = "checkpoint"
 VKEY: Final = "vkey"
 NDJSON: Final = "entries.ndjson"
 MINIMUM: Final = "minimum-index"
+LONGEST_NUMBER: Final = 19
 PRUNED: Final = "log.prune"
 """The action of the entry by which a log says that it gave older entries away."""
 
@@ -160,7 +161,7 @@ def _minimum(log: _Log, size: int) -> int:
     if not (log.folder / MINIMUM).exists():
         return 0
     text = log.text(MINIMUM)
-    number = int(text) if text[:-1].isascii() and text[:-1].isdigit() else 0
+    number = _number(text.removesuffix("\n"))
     if text != f"{number}\n" or not number or number % TILE or number > size:
         raise _Bad(0, MINIMUM, "it is not a whole number of bundles within the log")
     return number
@@ -233,7 +234,12 @@ def _judge_entry(index: int, data: bytes, tenant: str | None, path: str) -> int:
     if found["tenant"] != tenant:
         raise _Bad(index, path, "it is an entry of another tenant")
     after = found["after"]
-    return int(after.get("minimum", 0)) if found["action"] == PRUNED and isinstance(after, dict) else 0
+    return _number(str(after.get("minimum"))) if found["action"] == PRUNED and isinstance(after, dict) else 0
+
+
+def _number(text: str) -> int:
+    """The number of a size or an index; 0 for what is none, for whoever wrote the folder may have written anything."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER else 0
 
 
 def _compare_level(log: _Log, level: int, hashes: bytes, size: int) -> None:

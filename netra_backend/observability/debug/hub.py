@@ -273,9 +273,11 @@ class Hub:
             scope = Scope(live.session.tenant, "debug")
             try:
                 await self.database.write(store.append, live.session.id, [*records, *told], lost, scope=scope, lane="bulk")
-            except NetraError as error:
-                reason = "unknown" if isinstance(error, OutcomeUnknown) else "unwritten"
+            except BaseException as error:
+                reason = "unwritten" if isinstance(error, NetraError) and not isinstance(error, OutcomeUnknown) else "unknown"
                 live.quotas.lost[reason] += len(records) + lost
+                if not isinstance(error, NetraError):
+                    raise
                 if records:  # else only the note of former losses was not written, which is tried again
                     self._runtime.log.warning("%d records of a debug session are lost: %s", len(records), error)
                 return

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+import orjson
+
 MASK: Final = "[redacted]"
 CUT: Final = "[cut]"
 UNJUDGED: Final = "[redacted: could not be judged]"
@@ -47,6 +49,12 @@ _EXACT: Final = frozenset(
 )
 _SAFE_NAMES: Final = {"traceparent": re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z"), "traceid": re.compile(r"[0-9a-f]{32}\Z")}
 _LETTERS: Final = re.compile(r"[^a-z0-9]")
+_LEAST_NAME: Final = 2
+_IS_NAME: Final = re.compile(r"[\w.\-\[\]]+\Z")
+_NAMING: Final = ("name", "key", "Name", "Key", "header", "field", "option", "variable")
+"""Members of an object that say what another one of it, of those `_NAMED`, is: `{"name": "DB_PASSWORD", "value": ...}`."""
+_NAMED: Final = frozenset({"value", "values", "val", "content", "data", "text"})
+_SAYS_NOTHING: Final = frozenset({bool, type(None)})
 
 _WORDS_TELL: Final = (
     "pass", "pwd", "kennwort", "secret", "token", "key", "auth", "cookie", "credential", "session", "sid", "sig", "jwt", "otp", "pin",
@@ -80,9 +88,13 @@ _PREFIXES: Final = (
 _ELEMENT: Final = re.compile(rf"<([\w:.-]*{_TELLING})((?:\s[^<>]{0, 400})?)>[^<]*", re.IGNORECASE)
 _PAIR: Final = re.compile(r"(?<![\w\-.])([\w\-.\[\]]++)(?:\\*[\"'])?\s*(?:=>|:=|=|:|%3D|%3A|\bis\b)\s*", re.IGNORECASE)
 _VALUE: Final = re.compile(
-    r"(?:bearer|basic|digest)\s+[^\s\"']+|(\\*[\"'])(?:(?!\1).)*(?:\1|\Z)|[^\s\"'&;,<>{}\]\)]+", re.IGNORECASE | re.DOTALL
+    r"(?:bearer|basic|digest)\s+[^\s\"']+|(\\*[\"'])(?:(?!\1).)*(?:\1|\Z)|\[[^\]]*(?:\]|\Z)|\{[^}]*(?:\}|\Z)|\([^)]*(?:\)|\Z)"
+    r"|[^\s\"'&;,<>{}\]\)]+",
+    re.IGNORECASE | re.DOTALL,
 )
-_LAST_WORDS: Final = frozenset({"id", "number", "code", "key", "string", "value"})
+_LAST_WORDS: Final = frozenset({"id", "number", "code", "key", "string", "value", "val", "values"})
+_WORD_BEFORE: Final = re.compile(r"([\w.\-]+)[\"'\s,;\\]*\Z")
+_JSON_BEGINS: Final = frozenset("{[")
 _PART_OF_FORM: Final = re.compile(
     rf"(name=\"[^\"]*{_TELLING}[^\"]*\"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n).*?(?=\r?\n--|\Z)", re.IGNORECASE | re.DOTALL
 )
@@ -147,16 +159,27 @@ class Redactor:
         if kind is dict:
             return dict(self._members(value, depth))
         if kind is list or kind is tuple:
-            judged = [self.value(each, "", depth + 1) for each in value[:MOST_ITEMS]]
+            judged = list(self._elements(value[:MOST_ITEMS], depth))
             return [*judged, CUT] if len(value) > MOST_ITEMS else judged
         return f"<{kind.__name__}>"
 
+    def _elements(self, values: list[Any] | tuple[Any, ...], depth: int) -> Iterator[Any]:
+        """What follows a telling name in a row is its value: headers as pairs, options and what they are given."""
+        told = False
+        for each in values:
+            yield MASK if told and type(each) not in _SAYS_NOTHING else self.value(each, "", depth + 1)
+            told = _is_telling(each)
+
     def _members(self, value: dict[Any, Any], depth: int) -> Iterator[tuple[str, Any]]:
+        named = any(_is_telling(value[name]) for name in _NAMING if name in value)
         for number, (key, member) in enumerate(value.items()):
             if number >= MOST_ITEMS:
                 yield CUT, len(value)
                 return
             name = key if type(key) is str else repr(key) if type(key) in {int, float, bool, type(None)} else f"<{type(key).__name__}>"
+            if named and name.lower() in _NAMED and type(member) not in _SAYS_NOTHING:
+                yield self._name(name), MASK
+                continue
             often = depth == 0 and name in _CHOSEN_BY_US and type(member) is str
             yield self._name(name), self._name(member) if often else self.value(member, name, depth + 1)
 
@@ -177,10 +200,21 @@ class Redactor:
         try:
             if len(text) < _LEAST and _is_harmless(text):
                 return MASK if self._is_held(text) or any(map(self._is_held, text.split())) else text
-            judged = _by_shape(shortened(text))
+            whole = self._parsed(text) if text[:1] in _JSON_BEGINS else text
+            judged = _by_shape(shortened(whole))
             return _TOKEN.sub(self._token, judged)
         except Exception:  # noqa: BLE001  (as in `value`)
             return UNJUDGED
+
+    def _parsed(self, text: str) -> str:
+        """A whole JSON document judged by its members: no pattern sees which brace ends what stands under a name."""
+        if len(text) > LONGEST_TEXT:
+            return text
+        try:
+            document = orjson.loads(text)
+        except ValueError:
+            return text
+        return orjson.dumps(self.value(document)).decode()
 
     def _token(self, match: re.Match[str]) -> str:
         token = match[0]
@@ -205,6 +239,13 @@ class Redactor:
     def _is_safe(name: str, value: Any) -> bool:
         safe = _SAFE_NAMES.get(_LETTERS.sub("", name.lower()))
         return safe is not None and type(value) is str and safe.match(value) is not None
+
+
+def _is_telling(value: Any) -> bool:
+    """Whether it is text that names a secret, and nothing else: a header's name, an option."""
+    if type(value) is bytes:
+        value = value[: LONGEST_NAME + 1].decode("latin-1")
+    return type(value) is str and _LEAST_NAME <= len(value) <= LONGEST_NAME and _IS_NAME.match(value) is not None and name_tells(value)
 
 
 def _by_shape(text: str) -> str:
@@ -244,8 +285,10 @@ def _tells(text: str, match: re.Match[str]) -> bool:
     name = match[1]
     if name_tells(name):
         return True
-    before = text[max(0, match.start() - 24) : match.start()].split()
-    return name.lower() in _LAST_WORDS and bool(before) and name_tells(before[-1] + name)
+    if name.lower() not in _LAST_WORDS:
+        return False
+    before = _WORD_BEFORE.search(text[max(0, match.start() - LONGEST_NAME) : match.start()])
+    return before is not None and (name_tells(before[1] + name) or (name.lower() in _NAMED and name_tells(before[1])))
 
 
 def _is_harmless(text: str) -> bool:

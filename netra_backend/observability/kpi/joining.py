@@ -18,6 +18,7 @@ from .evaluation import Object, merge
 from .model import LARGEST_VALUE, MICRO, Definition, Event
 
 LONGEST_KEY: Final = 256
+LONGEST_INDEX: Final = 9
 DELIVERED: Final = "webhook.delivered"
 GIVEN_UP: Final = frozenset({"webhook.dead", "webhook.skipped", "webhook.cancelled"})
 OWN: Final = ("webhook.", "connection.", "run.", "chunk.", "item.", "cache.", "endpoint.")
@@ -171,7 +172,7 @@ def at_path(data: Any, path: str) -> Any:
     for name in path.split("."):
         if isinstance(data, Mapping):
             data = data.get(name)
-        elif isinstance(data, list) and name.isdigit() and int(name) < len(data):
+        elif isinstance(data, list) and name.isdecimal() and len(name) <= LONGEST_INDEX and int(name) < len(data):
             data = data[int(name)]
         else:
             return None
@@ -188,7 +189,8 @@ def value_of(found: Any) -> int:
         number = Decimal(str(found))
     except InvalidOperation:
         return 0
-    return int((number * MICRO).to_integral_value()) if number.is_finite() and abs(number) <= LARGEST_VALUE else 0
+    is_one = number.is_finite() and number.copy_abs() <= LARGEST_VALUE  # `abs` computes, and raises for 1e9999999
+    return int((number * MICRO).to_integral_value()) if is_one else 0
 
 
 def _key(each: Occurrence, event: Event) -> str | None:

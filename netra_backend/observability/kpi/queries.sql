@@ -72,6 +72,7 @@ set total_us = excluded.total_us, total_ref = excluded.total_ref, value = exclud
 
 -- name: add_figures
 -- fleet: one process follows the log for all tenants; each row carries its tenant
+-- Both sides are below 2^62, and a sum that is not stays as it was: one that did not fit would stop the counting of all.
 insert into netra_kpi_bucket
   (tenant, kpi, minute_us, total, good, late, lost, value, value_good, value_late, value_lost, met, missed)
 select r.tenant, r.kpi, r.minute_us, r.total, r.good, r.late, r.lost, r.value, r.value_good, r.value_late, r.value_lost, r.met, r.missed
@@ -81,8 +82,10 @@ where true
 on conflict (tenant, kpi, minute_us) do update
 set total = netra_kpi_bucket.total + excluded.total, good = netra_kpi_bucket.good + excluded.good,
     late = netra_kpi_bucket.late + excluded.late, lost = netra_kpi_bucket.lost + excluded.lost,
-    value = netra_kpi_bucket.value + excluded.value, value_good = netra_kpi_bucket.value_good + excluded.value_good,
-    value_late = netra_kpi_bucket.value_late + excluded.value_late, value_lost = netra_kpi_bucket.value_lost + excluded.value_lost,
+    value = case when abs(netra_kpi_bucket.value + excluded.value) < 4611686018427387904 then netra_kpi_bucket.value + excluded.value else netra_kpi_bucket.value end,
+    value_good = case when abs(netra_kpi_bucket.value_good + excluded.value_good) < 4611686018427387904 then netra_kpi_bucket.value_good + excluded.value_good else netra_kpi_bucket.value_good end,
+    value_late = case when abs(netra_kpi_bucket.value_late + excluded.value_late) < 4611686018427387904 then netra_kpi_bucket.value_late + excluded.value_late else netra_kpi_bucket.value_late end,
+    value_lost = case when abs(netra_kpi_bucket.value_lost + excluded.value_lost) < 4611686018427387904 then netra_kpi_bucket.value_lost + excluded.value_lost else netra_kpi_bucket.value_lost end,
     met = netra_kpi_bucket.met + excluded.met, missed = netra_kpi_bucket.missed + excluded.missed;
 
 -- name: forget_objects
@@ -96,8 +99,12 @@ delete from netra_kpi_bucket where (tenant, kpi, minute_us) in (
   select b.tenant, b.kpi, b.minute_us from netra_kpi_bucket b where b.minute_us < :before_us order by b.minute_us, b.tenant limit :limit);
 
 -- name: figures
-select coalesce(sum(total), 0), coalesce(sum(good), 0), coalesce(sum(late), 0), coalesce(sum(lost), 0), coalesce(sum(value), 0),
-  coalesce(sum(value_good), 0), coalesce(sum(value_late), 0), coalesce(sum(value_lost), 0)
+-- whole units and their millionths apart, each of which has room in 64 bits for every minute that is kept
+select coalesce(sum(total), 0), coalesce(sum(good), 0), coalesce(sum(late), 0), coalesce(sum(lost), 0),
+  coalesce(sum(value / 1000000), 0), coalesce(sum(value_good / 1000000), 0),
+  coalesce(sum(value_late / 1000000), 0), coalesce(sum(value_lost / 1000000), 0),
+  coalesce(sum(value % 1000000), 0), coalesce(sum(value_good % 1000000), 0),
+  coalesce(sum(value_late % 1000000), 0), coalesce(sum(value_lost % 1000000), 0)
 from netra_kpi_bucket
 where tenant = :tenant and kpi = :kpi and minute_us >= :since_us and minute_us < :until_us;
 

@@ -20,7 +20,7 @@ from ...storage.statements import Row, Statements
 from ...storage.transaction import Tx
 from .evaluation import COUNTERS, KEEP_MISSED_US, Figures, Judgement, Object, difference, figures_of, judge, merge
 from .joining import Definitions, Key, Occurrence, Said, concerning, message_of, occurrence, read
-from .model import RESULTS, Definition
+from .model import MICRO, RESULTS, Definition
 
 Q = Statements(__package__)
 
@@ -31,6 +31,8 @@ DEFINING: Final = "kpi.define"
 DUE_AT_ONCE: Final = 500
 OBJECTS_OF_A_CAUSE: Final = 20
 MOST_CAUSES: Final = 50
+MOST_ADDED: Final = 2**62 - 1
+"""In millionths, to a figure at once: two such sums fit into 64 bits, and no tenant's amounts stop the counting of all."""
 
 COUNTED: Final = declare("kpi.counted_before_commit", "objects and figures are written and the cursor is moved, nothing is committed")
 
@@ -218,7 +220,7 @@ async def _judge_all(
     if judged:
         await tx.execute(Q.put_objects, rows=sorted(map(_row, judged), key=lambda row: row[:3]))
     if totals:
-        rows = sorted((*place, *(sums[name] for name in COUNTERS)) for place, sums in totals.items())
+        rows = sorted((*place, *(max(-MOST_ADDED, min(sums[name], MOST_ADDED)) for name in COUNTERS)) for place, sums in totals.items())
         await tx.execute(Q.add_figures, rows=rows)
     return results
 
@@ -281,7 +283,10 @@ async def figures(tx: Tx, ids: Sequence[bytes], since_us: int, until_us: int) ->
     sums = dict.fromkeys(names, 0)
     for id_ in ids:
         row = await tx.one(Q.figures, kpi=id_, since_us=since_us, until_us=until_us)
-        for name, amount in zip(names, row or (), strict=True):
+        assert row is not None  # an aggregate
+        counts, wholes, rests = row[:4], row[4:8], row[8:]
+        values = [int(whole) * MICRO + int(rest) for whole, rest in zip(wholes, rests, strict=True)]
+        for name, amount in zip(names, [*counts, *values], strict=True):
             sums[name] += int(amount)
     return sums
 

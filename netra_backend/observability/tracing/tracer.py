@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -22,7 +22,7 @@ from ...kernel.rounds import Rounds
 from ...kernel.runtime import Runtime
 from ...kernel.scope import Scope, TraceContext, system_scope
 from ...kernel.spans import ERROR, OK, Span
-from ...storage import log, spans
+from ...storage import log, spans, tenants
 from ...storage.database import Database
 from ...storage.transaction import Tx
 from .assembly import Q
@@ -33,6 +33,7 @@ FLUSH_AT_ONCE: Final = 500
 KEEP_US: Final = 30 * 86_400_000_000
 FORGET_EVERY_S: Final = 60.0
 LEASE: Final = "tracing"
+SERVER: Final = "server"
 DROPPED: Final = "netra_spans_dropped_total"
 STORED: Final = "netra_spans_total"
 NO_ATTRIBUTES: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -214,7 +215,7 @@ class Keeper:
             if not taken:
                 break
             try:
-                await self._database.write(spans.put, taken, scope=_SCOPE, lane="bulk")
+                await self._database.write(_put, taken, scope=_SCOPE, lane="bulk")
             except BaseException:
                 self._tracer.give_back(taken)
                 raise
@@ -227,3 +228,21 @@ class Keeper:
         if not await log.has_lead(tx, LEASE, self._node()):
             return 0
         return await tx.execute(Q.forget_spans, before_us=tx.now_us - KEEP_US, limit=FLUSH_AT_ONCE)
+
+
+async def _put(tx: Tx, finished: Sequence[Span | Working]) -> None:
+    """Store spans. Those of a program say whose they are as it says it: by an id or a uid, which may be another's name tomorrow."""
+    references = sorted({each.tenant for each in finished if not _has_name(each)})
+    names = {reference: found.tenant for reference in references if (found := await tenants.find(tx, reference)) is not None}
+    await spans.put(tx, [_of(each, names) for each in finished])
+
+
+def _has_name(span: Span | Working) -> bool:
+    """Whether it is a request's, whose edge has found the tenant; all others that come through here are of a program's own."""
+    return isinstance(span, Span) and span.part == SERVER
+
+
+def _of(span: Span | Working, names: Mapping[str, str]) -> Span:
+    tenant = span.tenant if _has_name(span) else names.get(span.tenant, span.tenant)
+    known = (span.trace_id, span.span_id, span.parent, span.part, span.name, span.start_us, span.end_us, span.status, span.ref, span.link)
+    return Span(tenant, *known)

@@ -20,6 +20,7 @@ from netra_backend.kernel.scope import Scope
 from netra_backend.observability.events.service import Events
 from netra_backend.observability.kpi import alerts, model, store
 from netra_backend.observability.kpi.evaluation import COUNTERS, Object, figures_of, judge, merge, minute_of
+from netra_backend.observability.kpi.joining import at_path
 from netra_backend.observability.kpi.model import Event
 from netra_backend.observability.kpi.worker import Follower
 from netra_backend.storage import log, nodes
@@ -142,6 +143,35 @@ async def test_only_events_for_which_the_condition_holds_count(kpis):
         await kpis.record("order.placed", {"order": order, "amount": amount})
     await kpis.count()
     assert (await kpis.figures(large))["total"] == 1
+
+
+@pytest.mark.parametrize("amount", ["1e9999999", "-1e9999999", "1e-9999999", "sNaN", "9" * 5000, 10**18, [], True])
+async def test_an_amount_that_is_none_is_worth_nothing_and_everybody_is_counted_on(kpis, amount):
+    shipping = await kpis.define(shipped("shipping"))
+    await kpis.record("order.placed", {"order": 1, "amount": amount}, tenant="globex")
+    await kpis.record("order.placed", {"order": 1, "amount": 3})
+    await kpis.count()
+    assert [(await kpis.figures(shipping, scope))["value"] for scope in (ACME, Scope("globex"))] == [3_000_000, 0]
+
+
+async def test_amounts_that_no_figure_can_hold_stop_no_counting(kpis):
+    shipping = await kpis.define(shipped("shipping"))
+    for minute in range(2):
+        for number in range(12):
+            await kpis.record("order.placed", {"order": 12 * minute + number, "amount": 10**12}, tenant="globex")
+            if number % 4 == 3:
+                await kpis.count()
+        await kpis.clock.advance(60)
+    await kpis.record("order.placed", {"order": 1, "amount": 3})
+    await kpis.count()
+    assert (await kpis.figures(shipping))["value"] == 3_000_000
+    found = [await kpis.figures(shipping, scope) for scope in (Scope("globex"), SYSTEM)]
+    assert [each["total"] for each in found] == [24, 25]
+    assert all(each["value"] >= 2 * 4 * 10**18 for each in found)
+
+
+def test_a_path_of_what_only_looks_like_a_number_leads_nowhere():
+    assert [at_path({"lines": [1, 2]}, f"lines.{name}") for name in ("1", "2", "\u00b2", "\u0661", "9" * 5000)] == [2, None, None, 2, None]
 
 
 async def test_what_changes_how_events_are_judged_counts_anew_and_the_rest_goes_on(kpis):

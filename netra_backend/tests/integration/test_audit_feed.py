@@ -78,25 +78,35 @@ async def test_killed_before_its_commit_it_sends_the_same_entries_again_and_none
         assert len(indices) == len(set(indices))
 
 
+class Receiver:
+    """A tenant's endpoint."""
+
+    created_us = 0
+
+    def __init__(self, tenant):
+        self.id = tenant.encode().rjust(16)
+
+
+class Refusing:
+    """Tenants of which the first one takes nothing, for as long as it is said so."""
+
+    def __init__(self, *tenants):
+        self.tenants, self.refused, self.sent = tenants or ("acme",), True, []
+
+    async def of_tenant(self, tx):
+        return [Receiver(tx.tenant)] if tx.tenant in self.tenants else []
+
+    async def send(self, tx, receiver, event_type, payload):
+        if self.refused and tx.tenant == self.tenants[0]:
+            raise NetraError("not now")
+        self.sent.append(payload["target"])
+
+
 async def test_a_receiver_that_cannot_be_written_to_holds_its_place(tmp_path):
     """What is refused (a quota, a full disk) is sent later: the cursor stands."""
 
-    class Refusing:
-        refused, sent = True, []
-
-        async def of_tenant(self, tx):
-            return [Receiver] if tx.tenant == "acme" else []
-
-        async def send(self, tx, receiver, event_type, payload):
-            if self.refused:
-                raise NetraError("not now")
-            self.sent.append(payload["target"])
-
-    class Receiver:
-        id, created_us = b"r" * 16, 0
-
     async with platform(tmp_path, workers=False) as netra:
-        await record(netra, Receiver.id.hex(), action="endpoint.create")
+        await record(netra, Receiver("acme").id.hex(), action="endpoint.create")
         await record(netra, "one")
         await netra.audit.settle(ACME)
         feeding = Feed(netra.database, netra.runtime, netra.membership, receivers := Refusing())
@@ -107,4 +117,26 @@ async def test_a_receiver_that_cannot_be_written_to_holds_its_place(tmp_path):
         receivers.refused = False
         await feeding.look()
         await feeding.look()
-        assert receivers.sent == [Receiver.id.hex(), "one", "two"]
+        assert receivers.sent == [Receiver("acme").id.hex(), "one", "two"]
+
+
+async def test_a_receiver_that_cannot_be_written_to_keeps_no_other_tenants_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr(feed, "ROWS_AT_ONCE", 1)
+    async with platform(tmp_path, workers=False) as netra:
+        for tenant in ("acme", "globex"):
+            await record(netra, Receiver(tenant).id.hex(), action="endpoint.create", tenant=tenant)
+        feeding = Feed(netra.database, netra.runtime, netra.membership, receivers := Refusing("acme", "globex"))
+        wanted = [Receiver("globex").id.hex()]
+        for number in range(3):
+            for tenant in ("acme", "globex"):
+                await record(netra, f"{tenant} {number}", tenant=tenant)
+            await netra.audit.settle(Scope("globex", "tester"))
+            with pytest.raises(NetraError, match="not now"):
+                await feeding.look()
+            wanted.append(f"globex {number}")
+            assert receivers.sent == wanted
+        receivers.refused = False
+        another = Feed(netra.database, netra.runtime, netra.membership, receivers)  # the process ended meanwhile
+        for each in (another, feeding):
+            await each.look()
+            assert receivers.sent == [*wanted, Receiver("acme").id.hex(), "acme 0", "acme 1", "acme 2"]

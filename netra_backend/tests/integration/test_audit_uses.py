@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import ClassVar
+
+import pytest
 
 from netra_backend.errors import Unavailable
 from netra_backend.kernel.runtime import Runtime
@@ -36,6 +40,9 @@ async def test_signatures_and_tokens_are_counted_by_the_minute_and_written_at_th
             for _ in range(5):
                 await netra.oauth.token("acme", NAME)
             await asyncio.to_thread(netra.sync.oauth.token, "acme", NAME)  # from memory, without a way to the loop
+            await netra.oauth.refresh("acme", NAME)
+            await netra.oauth.renew("acme", NAME)  # shows the token to nobody
+            await netra.sso.issue("acme", "u1", audience=["orders"], issuer="http://netra")
         await netra._uses.flush(netra.database)
         assert await entries_of(netra, "endpoint.secret.use") == []  # the minute is not over
     async with platform(tmp_path, workers=False) as netra:
@@ -43,7 +50,9 @@ async def test_signatures_and_tokens_are_counted_by_the_minute_and_written_at_th
         assert {(each.actor, each.target) for each in signed} == {("webhooks", endpoint.id.hex())}
         assert sum(each.after["count"] for each in signed) == 3
         assert {(each.actor, each.target) for each in used} == {("ada", NAME), ("library", NAME)}  # what is at hand asks nobody who asks
-        assert sum(each.after["count"] for each in used) == 6
+        assert sum(each.after["count"] for each in used) == 7
+        (spoken,) = await entries_of(netra, "signing_key.use")
+        assert (spoken.actor, spoken.target, spoken.after["count"]) == ("ada", "u1", 1)
 
 
 async def test_a_minute_is_written_once_it_is_over_and_kept_where_it_cannot_be(tmp_path):
@@ -66,6 +75,46 @@ async def test_a_minute_is_written_once_it_is_over_and_kept_where_it_cannot_be(t
         assert len({each.after["minute_us"] for each in found}) == 2
         await ledger.flush(netra.database, whole=True)
         assert len(await entries_of(netra, "thing.use")) == 2
+
+
+async def test_a_flush_that_is_cut_off_or_fails_in_the_middle_loses_no_count():
+    class Halting:
+        """Takes the first write, then fails as it is told."""
+
+        def __init__(self, error):
+            self.error, self.taken = error, []
+
+        async def write(self, fn, uses, **_):
+            if self.taken:
+                raise self.error
+            self.taken += uses
+
+    for error in (asyncio.CancelledError(), RuntimeError("no error of ours"), Unavailable("not now")):
+        ledger = UseLedger(Runtime(clock=FakeClock()))
+        for actor in ("ada", "bob", "eve"):
+            for _ in range(3):
+                ledger.note("acme", actor, "thing.use", "one")
+        halting = Halting(error)
+        with nullcontext() if isinstance(error, Unavailable) else pytest.raises(type(error)):
+            await ledger.flush(halting, whole=True)
+        assert [(use[1], count) for use, count in halting.taken] == [("ada", 3)]
+        assert {use[1]: count for use, count in ledger._unwritten.items()} == {"bob": 3, "eve": 3}
+
+
+async def test_the_uses_of_one_actor_that_cannot_be_written_keep_those_of_no_other_waiting():
+    class Refusing:
+        taken: ClassVar = []
+
+        async def write(self, fn, uses, *, scope, **_):
+            if scope.actor == "ada":
+                raise Unavailable("not hers")
+            self.taken += [use[1] for use, _ in uses]
+
+    ledger = UseLedger(Runtime(clock=FakeClock()))
+    for actor in ("ada", "bob"):
+        ledger.note("acme", actor, "thing.use", "one")
+    await ledger.flush(Refusing(), whole=True)
+    assert (Refusing.taken, [use[1] for use in ledger._unwritten]) == (["bob"], ["ada"])
 
 
 def test_a_process_that_uses_very_many_secrets_keeps_a_bounded_count(monkeypatch):

@@ -145,6 +145,15 @@ async def test_an_answer_that_holds_no_keys_does_not_replace_those_that_are_know
         assert b.issuer.count(KEYS) == 2
 
 
+async def test_a_verdict_does_not_outlive_the_keys_of_an_issuer_that_was_forgotten_and_asked_anew():
+    async with bench() as b:
+        token = b.token()
+        assert await b.verdict(token) is None
+        b.issuers.forget(SCOPE.tenant, b.issuer.url)  # as happens to one that a thousand others came after
+        b.issuer.keys = [rsa("another")]
+        assert await b.verdict(token) == "unknown_key"
+
+
 async def test_metadata_of_another_issuer_is_not_believed():
     async with bench() as b:
         b.issuer.metadata = {"issuer": "https://evil.example"}

@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from netra_backend.oauth import flows
+from netra_backend.kernel.failpoints import FailpointError
+from netra_backend.oauth import flows, refresh
 from netra_backend.oauth.errors import ConnectFailed, GrantInUse, UnknownState
 from netra_backend.testing.provider import Provider
 
@@ -86,6 +87,44 @@ async def test_an_answer_of_another_issuer_is_not_taken(netra):
         with pytest.raises(ConnectFailed, match="wrong_issuer"):
             await netra.oauth.callback({**consent(provider, begun), "iss": "https://evil.example"})
         assert provider.requests == []
+
+
+async def test_an_answer_that_hides_its_issuer_is_taken_only_where_nobody_promised_that_it_would_not(netra, monkeypatch):
+    async with Provider("strict") as provider:
+        answer = consent(provider, await begin(netra, provider, issuer=provider.url))
+        del answer["iss"]
+        with pytest.raises(ConnectFailed, match="wrong_issuer"):
+            await netra.oauth.callback(answer)
+        assert provider.requests == []
+    async with Provider("strict") as provider:
+        promised = provider._metadata()
+        monkeypatch.setattr(provider, "_metadata", lambda: {**promised, "authorization_response_iss_parameter_supported": False})
+        answer = consent(provider, await begin(netra, provider, "other", issuer=provider.url))
+        del answer["iss"]
+        assert (await netra.oauth.callback(answer))["state"] == "active"
+
+
+@pytest.mark.parametrize("error", ["a\0b", "line\nforged", "\u202eevil", "\ud800", "x" * 100_000])
+async def test_an_error_that_is_no_word_of_the_standard_ends_the_way_and_is_not_repeated(netra, error):
+    async with Provider("strict") as provider:
+        begun = await begin(netra, provider)
+        with pytest.raises(ConnectFailed, match="unreadable") as failed:
+            await netra.oauth.callback({"state": consent(provider, begun)["state"], "error": error})
+        assert error not in str(failed.value)
+        assert (await netra.oauth.status(TENANT, "new"))["state"] == "failed"
+
+
+async def test_an_answer_whose_commit_failed_is_committed_by_the_next_start_also_after_an_orderly_end(prepared):
+    async with Provider("strict") as provider:
+        async with vault(prepared) as netra:
+            answer = consent(provider, await begin(netra, provider))
+            netra.runtime.failpoints.arm(refresh.SPOOLED, "raise")
+            with pytest.raises(FailpointError):
+                await netra.oauth.callback(answer)
+        async with vault(prepared) as netra:
+            status = await netra.oauth.status(TENANT, "new")
+            assert (status["state"], status["generation"], len(provider.requests)) == ("active", 1, 1)
+            assert list((prepared / "oauth-spool").iterdir()) == []
 
 
 @pytest.mark.parametrize("answer", [{}, {"state": ""}, {"state": "guess", "code": "x"}, {"state": "\ud800"}])

@@ -8,11 +8,14 @@ import time
 import pytest
 
 from netra_backend.errors import InvalidInput, Unavailable
+from netra_backend.kernel.scope import Scope
 from netra_backend.oauth import TokenRejected
+from netra_backend.oauth.validator import Question
+from netra_backend.testing.provider import Provider
 
 from ..support.issuers import issuing
 from ..support.tokens import AUDIENCE, claims, rsa, sign
-from ..support.vaults import TENANT, vault
+from ..support.vaults import NAME, TENANT, connect, vault
 
 
 def signed(issuer, **changes):
@@ -42,6 +45,18 @@ async def test_the_vault_judges_a_token_by_its_issuers_published_keys(prepared):
         assert found.subject == "u1"
 
 
+async def test_a_revocation_ends_every_verdict_of_the_process_those_of_judges_that_were_handed_out_too(prepared):
+    async with issuing() as issuer, Provider() as provider, vault(prepared) as netra:
+        await connect(netra, provider, expires_in=3600)
+        given = {"issuer": issuer.url, "audience": AUDIENCE, "tenant": TENANT}
+        judge, token = await netra.oauth.judge(**given), signed(issuer)
+        await netra.oauth.validate(token, **given)
+        assert (await judge.validate(token)).subject == judge.remembered(token).subject == "u1"
+        await netra.oauth.revoke(TENANT, NAME)
+        assert judge.remembered(token) is None
+        assert netra.oauth.judges.get(Scope(TENANT), Question.of(issuer.url, AUDIENCE)).remembered(token) is None
+
+
 def answers(now):
     """What an issuer may say of an opaque token, and the verdict."""
     return [
@@ -53,6 +68,8 @@ def answers(now):
         ({"active": True, "aud": AUDIENCE, "exp": now - 60}, "expired"),
         ({"active": True, "aud": AUDIENCE, "exp": "soon"}, "bad_claim"),
         ({"active": True, "aud": AUDIENCE, "exp": now + 60, "nbf": now + 90}, "not_yet_valid"),
+        ({"active": True, "aud": AUDIENCE, "nbf": now + 90}, "not_yet_valid"),
+        ({"active": True, "aud": AUDIENCE, "iat": now + 90}, "issued_in_future"),
         ({"active": True, "aud": AUDIENCE, "iss": "https://evil.example"}, "wrong_issuer"),
     ]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 
 import pytest
 
-from netra_backend.errors import InvalidInput, NestedTransaction, NotFound
+from netra_backend.errors import InvalidInput, NestedTransaction, NotFound, Unavailable
 from netra_backend.kernel.failpoints import FailpointError
 from netra_backend.oauth import refresh, store
 from netra_backend.oauth.errors import ConnectionRevoked, GrantInUse, ReauthRequired, RefreshFailed
+from netra_backend.testing.endpoint import MisbehavingEndpoint
 from netra_backend.testing.grants import PROFILES
 from netra_backend.testing.provider import Provider
 
@@ -228,6 +230,24 @@ async def test_a_refresh_that_ends_after_a_revocation_brings_nothing_back(netra)
         assert (await netra.oauth.status(TENANT, NAME))["state"] == "revoked"
 
 
+async def test_a_refresh_that_was_committed_before_a_revocation_is_not_served_after_it(netra, monkeypatch):
+    async with Provider("strict") as provider:
+        await connect(netra, provider)
+        revoked = threading.Event()
+        monkeypatch.setattr(netra.oauth._spool, "remove", lambda path: revoked.wait(10) and path.unlink())
+        asking = asyncio.create_task(netra.oauth.token(TENANT, NAME))
+
+        async def is_committed():
+            return (await netra.oauth.status(TENANT, NAME))["generation"] == 2
+
+        await eventually(is_committed)
+        await netra.oauth.revoke(TENANT, NAME)
+        revoked.set()
+        await asking  # whoever asked before that may have what was good then
+        with pytest.raises(ConnectionRevoked):
+            await netra.oauth.token(TENANT, NAME)
+
+
 async def test_a_token_in_the_last_part_of_its_life_is_renewed_behind_the_callers_back(netra):
     async with Provider("strict", "delay:0.2", lifetime_s=3600) as provider:
         old = await connect(netra, provider, expires_in=3)
@@ -292,6 +312,17 @@ async def test_connections_of_one_grant_are_refused(netra):
         await netra.oauth.import_(TENANT, NAME, "provider", tokens)  # the same name may have it again
 
 
+async def test_a_refresh_token_that_the_provider_gives_to_two_connections_is_renewed_by_the_first_alone(netra, prepared, monkeypatch):
+    async with Provider("strict") as provider:
+        tokens = await connect(netra, provider, expires_in=3600, name="first")
+        await connect(netra, provider, name="second")
+        monkeypatch.setattr(provider.grants, "refresh", lambda *_: {**tokens, "access_token": "at-shared", "expires_in": 3600})
+        assert (await netra.oauth.token(TENANT, "second")).access_token == "at-shared"
+        stand = {each["name"]: (each["state"], each["generation"], each["refreshable"]) for each in await netra.oauth.connections(TENANT)}
+        assert stand == {"first": ("active", 1, True), "second": ("active", 2, False)}
+        assert list((prepared / "oauth-spool").iterdir()) == []
+
+
 async def test_tenants_do_not_see_each_others_connections(netra):
     async with Provider("strict") as provider:
         await connect(netra, provider, expires_in=3600)
@@ -343,6 +374,24 @@ async def test_a_401_renews_the_token_once_and_the_request_is_repeated(netra):
         assert (await netra.oauth.token(TENANT, NAME)).access_token != tokens["access_token"]
 
 
+async def test_a_request_carries_the_token_and_json_to_and_fro(netra):
+    async with Provider("strict") as provider, MisbehavingEndpoint() as service:
+        tokens = await connect(netra, provider, expires_in=3600)
+        await netra.oauth.request(TENANT, NAME, "POST", service.url, json={"id": 1}, headers={"x-of-mine": "1"})
+        (asked,) = service.received
+        assert (asked.method, asked.body, asked.headers["content-type"]) == ("POST", b'{"id":1}', "application/json")
+        assert (asked.headers["authorization"], asked.headers["x-of-mine"]) == (f"Bearer {tokens['access_token']}", "1")
+        assert (await netra.oauth.request(TENANT, NAME, "GET", provider.url + "/userinfo")).json() == {"sub": "u1"}
+        with pytest.raises(InvalidInput, match="not JSON"):
+            await netra.oauth.request(TENANT, NAME, "POST", service.url, json=object())
+
+
+async def test_an_issuer_that_does_not_answer_is_told_with_what_to_look_at(netra):
+    with pytest.raises(Unavailable, match="could not be asked") as refused:
+        await netra.oauth.set_client(TENANT, "gone", {"issuer": "http://127.0.0.1:9", "client_id": "netra"})
+    assert "address" in refused.value.fix
+
+
 async def test_the_token_endpoint_is_found_by_the_issuers_metadata(netra):
     async with Provider("strict") as provider:
         shown = await netra.oauth.set_client(
@@ -367,6 +416,37 @@ async def test_the_token_endpoint_is_found_by_the_issuers_metadata(netra):
 async def test_a_registration_that_cannot_be_used_is_refused(netra, registration):
     with pytest.raises(InvalidInput):
         await netra.oauth.set_client(TENANT, "bad", registration)
+
+
+async def test_a_revocation_is_told_by_the_secret_that_the_provider_takes_and_a_refusal_is_seen(netra, caplog):
+    async with Provider("strict", secrets=["second"]) as provider:
+        for name, secrets, is_told in (("one", ["first", "second"], True), ("two", ["first"], False)):
+            tokens = await connect(netra, provider, expires_in=3600, name=name, client_secrets=secrets)
+            await netra.oauth.revoke(TENANT, name)
+            assert provider.grants.is_refreshable(tokens["refresh_token"]) is not is_told
+            assert ("does not take it that a grant was revoked" in caplog.text) is not is_told
+
+
+async def test_callers_who_ask_while_a_token_is_renewed_behind_their_backs_begin_nothing_more(netra, monkeypatch):
+    async with Provider("strict", "delay:0.3") as provider:
+        await connect(netra, provider, expires_in=3600)
+        await netra.oauth.token(TENANT, NAME)
+        monotonic = netra.runtime.clock.monotonic
+        monkeypatch.setattr(netra.oauth.memory, "_monotonic", lambda: monotonic() + 3400)  # in the last part of its life
+        for _ in range(20):
+            assert (await netra.oauth.token(TENANT, NAME)).generation == 1
+            assert len(netra.oauth._background) == 1
+        assert len(provider.requests) <= 1
+
+
+async def test_a_refresh_token_alone_is_no_access_token_whatever_the_clock_says(netra, monkeypatch):
+    async with Provider("strict", "503") as provider:
+        await netra.oauth.set_client(TENANT, "provider", provider.registration())
+        await netra.oauth.import_(TENANT, NAME, "provider", {"refresh_token": provider.grant()["refresh_token"]})
+        wall_us = netra.runtime.clock.wall_us
+        monkeypatch.setattr(netra.runtime.clock, "wall_us", lambda: wall_us() - 3600 * 1_000_000, raising=False)
+        with pytest.raises(RefreshFailed):
+            await netra.oauth.token(TENANT, NAME)
 
 
 async def test_what_is_due_is_renewed_before_anybody_asks(prepared):
@@ -419,3 +499,13 @@ async def test_memory_serves_no_token_that_either_clock_calls_ended(netra, monke
         wall_us = netra.runtime.clock.wall_us()
         monkeypatch.setattr(netra.oauth.memory, "_wall_us", lambda: wall_us + 3600 * 1_000_000)
         assert netra.oauth.token_at_hand(TENANT, NAME) is None
+
+
+async def test_a_wall_clock_that_is_set_back_gives_no_token_more_time(netra, monkeypatch):
+    async with Provider("strict") as provider:
+        await connect(netra, provider, expires_in=3600)
+        await netra.oauth.token(TENANT, NAME)
+        monotonic = netra.runtime.clock.monotonic
+        monkeypatch.setattr(netra.oauth.memory, "_monotonic", lambda: monotonic() + 3600)  # an hour, of which the wall clock says nothing
+        token = await netra.oauth.token(TENANT, NAME)
+        assert (token.generation, token.stale, len(provider.requests)) == (2, False, 1)

@@ -186,6 +186,16 @@ async def test_two_processes_ask_for_one_code_once_in_its_interval(prepared):
         assert len(provider.requests) == 1
 
 
+async def test_a_devices_code_is_asked_for_by_the_secret_that_the_provider_takes(prepared):
+    async with Provider(secrets=["second"]) as provider, timed(prepared) as (netra, clock):
+        await registered(netra, provider, client_secrets=["first", "second"])
+        await netra.oauth.device(TENANT, "tv", "provider")
+        provider.devices["device-1"] = "approved"
+        await clock.jump(5)
+        assert await netra.oauth.poll_devices() == 1
+        assert (await netra.oauth.status(TENANT, "tv"))["state"] == "active"
+
+
 async def test_without_a_device_endpoint_nobody_is_sent_to_type(netra):
     async with Provider("strict") as provider:
         await registered(netra, provider, endpoints={"token": [provider.url + "/token"]})

@@ -172,6 +172,19 @@ async def test_one_process_watches_and_another_goes_on_where_it_has_ended(prepar
         assert (await two.sso.status(TENANT))["active"] == "backup"
 
 
+async def test_a_chore_that_hangs_keeps_no_look_waiting_and_is_not_begun_twice(netra):
+    begun = []
+
+    async def hanging():
+        begun.append("chore")
+        await asyncio.Event().wait()
+
+    netra.sso.watch.chores[:] = [hanging]
+    for _ in range(3):
+        await asyncio.wait_for(netra.sso.watch.look(), 10)
+    assert begun == ["chore"]
+
+
 async def test_a_provider_needs_an_issuer_that_people_can_log_in_at(netra, first):
     with pytest.raises(UnknownClient):
         await netra.sso.set_provider(TENANT, "first", {"client": "nobody"})

@@ -62,5 +62,6 @@ def test_an_action_that_a_call_writes_is_one_that_a_route_or_a_command_writes_to
         "kpi.retire",
         "connection.token.use",
         "signing_key.create",
+        "signing_key.use",
     }
     assert here - elsewhere <= only_here

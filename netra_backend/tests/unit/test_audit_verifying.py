@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 import netra_backend
 from netra_backend.observability.audit import note
-from netra_backend.observability.audit.verifying import verify, verify_receipt
+from netra_backend.observability.audit.errors import EntryPruned
+from netra_backend.observability.audit.exporting import export
+from netra_backend.observability.audit.verifying import MINIMUM, verify, verify_receipt
 
 from ..support import audit_forger, audit_verifier
 
@@ -159,7 +161,7 @@ def test_entries_that_were_given_away_are_told_by_an_entry_of_the_log(tmp_path):
     assert (verdict.ok, verdict.minimum, verdict.size) == (True, 256, 521)
     silent = both(given_away(audit_forger.write(tmp_path / "silent", audit_forger.entries(521))))
     assert (silent.ok, silent.file) == (False, "minimum-index")
-    for text in ("256", "255\n", "0\n", "768\n", "0256\n", "x\n", ""):
+    for text in ("256", "255\n", "0\n", "768\n", "0256\n", "x\n", "", "256x", "256 ", "25\u0666\n", "9" * 5000 + "\n"):
         (folder / "minimum-index").write_text(text)
         assert not both(folder).ok, text
     (folder / "minimum-index").write_text("256\n")
@@ -167,6 +169,36 @@ def test_entries_that_were_given_away_are_told_by_an_entry_of_the_log(tmp_path):
     for bad in (tile[:-1], tile[:32][::-1] + tile[32:]):
         (folder / "tile/0/000").write_bytes(bad)
         assert not both(folder).ok
+
+
+@pytest.mark.parametrize("after", [None, {}, {"minimum": None}, {"minimum": "256x"}, {"minimum": [256]}])
+def test_an_entry_that_only_looks_like_a_giving_away_gives_nothing_away(after, tmp_path):
+    said = audit_forger.entry(520, action="log.prune", after=after)
+    assert both(audit_forger.write(tmp_path / "whole", [*audit_forger.entries(520), said])).ok
+    assert both(given_away(audit_forger.write(tmp_path / "less", [*audit_forger.entries(520), said]))).file == "minimum-index"
+
+
+async def test_an_export_in_the_middle_of_a_giving_away_is_whole_or_none(tmp_path):
+    """The minimum rises after the entry that says so is under a checkpoint: whoever reads the two apart must read it first."""
+    entries = audit_forger.entries(520)
+    said = audit_forger.entry(520, action="log.prune", after={"minimum": 256})
+    before = audit_forger.write(tmp_path / "before", entries)
+    after = given_away(audit_forger.write(tmp_path / "after", [*entries, said]))
+    asked = []
+
+    async def source(path):
+        """A log that is given away once its first file was read."""
+        asked.append(path)
+        file = (before if len(asked) == 1 else after) / path
+        if path == MINIMUM and not file.exists():
+            return b"0\n"
+        if not file.exists():
+            raise EntryPruned
+        return file.read_bytes()
+
+    with pytest.raises(EntryPruned):
+        await export(source, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
 
 
 def given_away(folder):

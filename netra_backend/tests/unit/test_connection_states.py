@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import netra_backend
 from netra_backend.kernel.states import IllegalTransition
+from netra_backend.oauth.model import LONGEST_RETRY_AFTER_S, US, Connection
 from netra_backend.oauth.states import CONNECTION, DECISIONS, REFRESHED, SUCCEEDED
 
 MIGRATIONS = [*Path(netra_backend.__file__).parent.glob("storage/migrations/*/*_oauth.sql")]
@@ -53,3 +55,18 @@ def test_the_schema_knows_the_same_states_and_decisions(path):
     for table, columns in DECISIONS.items():
         watched = re.findall(rf"{table}_audit_update\s+after update of (.*?)\son\s", text, re.DOTALL)[-1]
         assert tuple(re.findall(r"\w+", watched)) == columns
+
+
+@pytest.mark.parametrize(
+    ("state", "left_s", "paused"),
+    [
+        ("active", 0, False),
+        ("active", 1, True),
+        ("active", LONGEST_RETRY_AFTER_S, True),
+        ("active", LONGEST_RETRY_AFTER_S + 1, False),  # it began before the wall clock was set back
+        ("at_risk", LONGEST_RETRY_AFTER_S + 1, True),  # a grant in doubt waits for its token's end
+    ],
+)
+def test_a_pause_after_a_failure_outlasts_no_step_of_the_clock(state, left_s, paused):
+    known = dict.fromkeys((field.name for field in fields(Connection)), None)
+    assert Connection(**{**known, "state": state, "retry_us": US + int(left_s * US)}).is_paused(US) is paused

@@ -112,6 +112,45 @@ def test_there_are_more_than_two_hundred_forms():
     assert len({form[0] for form in FORMS}) == len(FORMS)
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        [("password", "hunter2")],
+        {"headers": [(b"x-api-key", b"hunter2"), (b"accept", b"*/*")]},
+        {"headers": [["Cookie", "hunter2"]]},
+        ["serve", "--token", "hunter2", "--port", "80"],
+        ("client_secret", {"value": "hunter2"}),
+        {"name": "DB_PASSWORD", "value": "hunter2"},
+        {"Key": "api_key", "Value": b"hunter2"},
+        [{"header": "authorization", "values": ["hunter2"]}],
+        '{"name": "password", "value": "hunter2"}',
+        "{'name': 'password', 'value': 'hunter2'}",
+        "form: 'name'='password'; 'value'='hunter2'",
+        '{"credentials": {"user": {"id": 7}, "word": "hunter2"}}',
+        '{"passwords": ["short", "hunter2"]}',
+        '["--token", "hunter2"]',
+        "{'passwords': ['short', 'hunter2']}",
+        "passwords=('short', 'hunter2')",
+        '{"outer": "{\\"credentials\\": {\\"a\\": {}, \\"b\\": \\"hunter2\\"}}"}',
+    ],
+)
+def test_what_a_telling_name_is_followed_by_never_comes_through(redactor, form):
+    shown = json.dumps(redactor.value(form))
+    assert "hunter2" not in shown
+    assert MASK in shown
+
+
+def test_what_follows_other_names_is_shown(redactor):
+    for form in (
+        ["--port", "80"],
+        [["accept", "text/html"]],
+        {"name": "colour", "value": "red"},
+        ["token", None, True],
+        {"id": 7, "value": 8},
+    ):
+        assert redactor.value(form) == form
+
+
 def test_a_planted_secret_never_comes_through_in_any_form(redactor):
     leaked = []
     for name, secret, form in FORMS:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from joserfc.jwk import KeySet
+from joserfc.jwk import ECKey, KeySet
 
 from netra_backend.errors import InvalidInput
 from netra_backend.oauth import VERDICTS, Keys, TokenRejected, validate, verify_jws
@@ -57,6 +57,12 @@ def test_a_leeway_beyond_two_minutes_is_the_callers_error(leeway):
         judge(made(), leeway_s=leeway)
 
 
+@pytest.mark.parametrize("rule", [{"now": float("nan")}, {"now": float("inf")}, {"max_lifetime_s": float("nan")}])
+def test_a_time_that_is_no_number_lets_no_token_pass(rule):
+    with pytest.raises(InvalidInput):
+        judge(made(exp=NOW - 10**6), **rule)
+
+
 def test_a_clock_that_jumps_in_either_direction_is_judged_as_it_stands():
     good = made()
     assert verdict(good, now=NOW + 400) == "expired"
@@ -82,6 +88,12 @@ def test_an_access_token_is_held_against_at_hash():
     assert judge(sent, access_token="an-access-token", **options)
     assert verdict(sent, access_token="another", **options) == "bad_claim"
     assert judge(sent, **options)
+
+
+def test_the_hash_of_an_access_token_is_of_the_signatures_own_size():
+    pair = ECKey.generate_key("secp256k1", {"kid": "k1"})
+    sent = sign({"alg": "ES256K", "kid": "k1"}, claims(at_hash=b64(hashlib.sha256(b"at").digest()[:16])), pair)
+    assert judge(sent, access_token="at", keys=public(pair), algorithms=("ES256K",))
 
 
 def test_another_authorised_party_and_further_claims_are_asked_for_by_the_caller():

@@ -39,7 +39,9 @@ class Browser:
         """A good answer of the token endpoint, for the code that names the nonce."""
         nonce = form.get("code", "").removeprefix("code-")
         now = int(self.http.netra.runtime.clock.wall_us() // 1_000_000)
-        said = claims(iss=self.issuer.url, aud="netra", sub=self.subject, nonce=nonce, iat=now, exp=now + 60, **changes)
+        said = claims(
+            **{"iss": self.issuer.url, "aud": "netra", "sub": self.subject, "nonce": nonce, "iat": now, "exp": now + 60, **changes}
+        )
         return 200, {"access_token": "at", "token_type": "Bearer", "id_token": sign({"alg": "RS256", "kid": "r1"}, said, rsa())}
 
     async def get(self, path, **params):
@@ -210,20 +212,29 @@ async def test_what_the_provider_refuses_or_does_not_answer_lets_nobody_in(brows
     ("changes", "reason"),
     [({"nonce": "another"}, "wrong_nonce"), ({"nonce": None}, "wrong_nonce"), ({"aud": "other"}, "wrong_audience"), ({"exp": 1}, "expired"),
      ({"sub": None}, "bad_claim"), ({"sub": "a\u0000b"}, "bad_claim"), ({"sub": "x" * 256}, "bad_claim"), ({"at_hash": "wrong"}, "bad_claim"),
-     ({"iss": "https://evil.example"}, "wrong_issuer"), ({"azp": "another"}, "wrong_audience")],
+     ({"iss": "https://evil.example"}, "wrong_issuer"), ({"azp": "another"}, "wrong_audience"), ({"aud": ["netra", "bank"]}, "wrong_audience"),
+     ({"iat": None}, "missing_claim"), ({"header": {"typ": "at+jwt"}}, "forbidden_header"),
+     ({"header": {"typ": "Application/AT+JWT"}}, "forbidden_header")],
 )  # fmt: skip
 async def test_an_id_token_is_judged_whole(browser, issuer, changes, reason):
     def token(form):
         now = int(browser.http.netra.runtime.clock.wall_us() // 1_000_000)
         said = {"iss": issuer.url, "aud": "netra", "sub": "u1", "nonce": browser.asked["nonce"], "iat": now, "exp": now + 60, **changes}
+        header = {"alg": "RS256", "kid": "r1", **said.pop("header", {})}
         said = {name: value for name, value in said.items() if value is not None}
-        return 200, {"access_token": "at", "id_token": sign({"alg": "RS256", "kid": "r1"}, said, rsa())}
+        return 200, {"access_token": "at", "id_token": sign(header, said, rsa())}
 
     issuer.token = token
     await browser.begin()
     refused = await browser.back()
     assert (refused.status_code, reason in refused.text) == (403, True), refused.text
     assert SESSION not in browser.cookies
+
+
+async def test_an_id_token_that_others_may_read_too_names_us_as_whoever_asked_for_it(browser, issuer):
+    issuer.token = lambda form: browser.token(form, aud=["netra", "bank"], azp="netra")
+    await browser.log_in()
+    assert (await browser.session()).status_code == 200
 
 
 async def test_claims_give_roles_and_who_has_none_is_let_in_nowhere(http, browser, issuer):

@@ -68,6 +68,11 @@ async def test_one_trace_joins_a_request_its_message_three_attempts_an_invalidat
         async with client_of(create_app(second), key) as acme, client_of(create_app(second), other) as globex:
             assert by_name((await acme.get(f"{API}/traces/{TRACE}")).json()).keys() == spans.keys()
             assert (await globex.get(f"{API}/traces/{TRACE}")).status_code == 404
+            assert (await globex.get(f"{API}/traces/{TRACE}", params={"tenant": "acme"})).status_code == 404
+        own = by_name((await operator.get(f"{API}/traces/{TRACE}", params={"tenant": "acme"})).json())
+        assert own.keys() == spans.keys()
+        for nobodys in ("globex", "nobody"):
+            assert (await operator.get(f"{API}/traces/{TRACE}", params={"tenant": nobodys})).status_code == 404
         assert (await operator.get(f"{API}/traces/nothing")).status_code == 422
         assert (await operator.get(f"{API}/traces/{'0' * 31}1")).status_code == 404
 
@@ -92,6 +97,17 @@ async def test_spans_of_a_program_and_what_is_called_inside_are_one_tree(tmp_pat
         with netra.span("of nobody"):
             pass
         assert (await netra.traces.get(TRACE, tenant="acme"))["spans"]
+
+
+async def test_a_programs_span_is_its_tenants_by_whatever_name_the_program_knows_it(tmp_path):
+    async with new_netra(tmp_path) as netra, client_of(create_app(netra)) as operator:
+        made = (await operator.post(f"{API}/app", json={"name": "Acme", "uid": "acme"})).json()
+        await operator.put(f"{API}/app/acme", json={"name": "Acme", "uid": "acme-inc"})
+        for number, reference in enumerate(("acme", "acme-inc", made["id"], "nobody-yet"), 1):
+            with netra.scope(reference, trace=f"00-{str(number) * 32}-{CALLER}-01"), netra.span("render"):
+                pass
+            shown = netra.traces.get(str(number) * 32, tenant="nobody-yet" if reference == "nobody-yet" else "acme")
+            assert [span["name"] for span in (await shown)["spans"]] == ["render"]
 
 
 async def test_what_is_rolled_back_leaves_no_span_and_a_trace_that_nobody_samples_none_either(tmp_path):
