@@ -6,16 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from . import batch, oauth
+    from . import batch, oauth, webhooks
     from .errors import NetraError
     from .netra import Netra
     from .observability.kpi.model import Event
 
-__all__ = ["Event", "Netra", "NetraError", "batch", "oauth"]
+__all__ = ["Event", "Netra", "NetraError", "batch", "oauth", "webhooks"]
 __version__ = "0.1.0.dev0"
 
 _HOMES: Final = {"Event": ".observability.kpi.model", "Netra": ".netra", "NetraError": ".errors"}
-_PARTS: Final = frozenset({"batch", "oauth"})
+_PARTS: Final = frozenset({"batch", "oauth", "webhooks"})
 
 
 def __getattr__(name: str) -> Any:

@@ -56,6 +56,7 @@ class NotFound(NetraError):
 
     code = "not_found"
     status = 404
+    fix = "Check its id or name, and that it belongs to this tenant."
 
 
 class Conflict(NetraError):

@@ -77,7 +77,7 @@ class CsvReader:
         try:
             header = next(self._rows(file, 0).reader, [])
         except standard.Error as error:
-            raise InvalidInput(f"{self.path} has no header: {error}") from error
+            raise InvalidInput(f"{self.path} has no header: {error}", fix="Give a file whose first line names the columns.") from error
         return [name.removeprefix("\ufeff") for name in header]
 
     def _rows(self, file: IO[bytes], at: int) -> _Rows:

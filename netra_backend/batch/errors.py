@@ -23,6 +23,7 @@ class NothingToRerun(Conflict):
     """The run has no dead letters that could be processed again."""
 
     code = "nothing_to_rerun"
+    fix = "Look at it: `netra batch show RUN`."
 
 
 class NotExact(NetraError):

@@ -158,7 +158,10 @@ class Quarantine:
             kill_children(alone)
             raise
         except (TypeError, AttributeError) as error:
-            raise InvalidInput(f"what `process` returned cannot be sent from one process to another: {error}") from error
+            raise InvalidInput(
+                f"what `process` returned cannot be sent from one process to another: {error}",
+                fix="Return plain data: dicts, lists, texts, numbers.",
+            ) from error
         finally:
             alone.shutdown(wait=False, cancel_futures=True)
 

@@ -24,6 +24,7 @@ TRANSIENT: Final[tuple[type[Exception], ...]] = (ConnectionError, TimeoutError, 
 """What may succeed the second time; everything else a pure function would only repeat."""
 
 LONGEST_NAME: Final = 200
+_IMPORT_FIX: Final = "Correct its name, start in the folder that holds it, or install it where this Python looks (PYTHONPATH)."
 
 JOBS: Final[dict[str, Job]] = {}
 """Every job of this process, by name."""
@@ -99,7 +100,10 @@ def job(
     if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
         raise InvalidInput(f"{name!r} cannot name a job", fix=f"Use 1 to {LONGEST_NAME} printable characters.")
     if chunk < 1 or retry < 1 or partitions < 1 or (process is not None and process_chunk is not None):
-        raise InvalidInput("a chunk, the tries and the partitions are at least 1, and of the two ways to process one is given")
+        raise InvalidInput(
+            "a chunk, the tries and the partitions are at least 1",
+            fix="Give numbers from 1 on, and `process` or `process_chunk`, not both.",
+        )
     if (concurrency is not None and concurrency < 1) or (rate is not None and not rate > 0):
         raise InvalidInput("a limit that lets nothing pass", fix="Give a concurrency of at least 1 and a rate above 0, or leave them out.")
     there = elsewhere(executor)
@@ -142,7 +146,7 @@ def load(modules: Sequence[str]) -> None:
         try:
             import_module(module)
         except ImportError as error:
-            raise CannotStart(f"the module {module!r} of NETRA_BATCH_JOBS cannot be imported: {error}") from error
+            raise CannotStart(f"the module {module!r} of NETRA_BATCH_JOBS cannot be imported: {error}", fix=_IMPORT_FIX) from error
 
 
 def find(reference: str) -> Job:
@@ -153,5 +157,5 @@ def find(reference: str) -> Job:
     try:
         found = getattr(import_module(module), name, None)
     except ImportError as error:
-        raise InvalidInput(f"the module {module!r} cannot be imported: {error}") from error
+        raise InvalidInput(f"the module {module!r} cannot be imported: {error}", fix=_IMPORT_FIX) from error
     return found if isinstance(found, Job) else named(name)

@@ -260,5 +260,5 @@ def _key(key: str | None, params: Mapping[str, Any]) -> str:
     if key is None:
         return "params:" + hashlib.sha256(orjson.dumps(params, option=orjson.OPT_SORT_KEYS)).hexdigest()
     if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
-        raise InvalidInput(f"a key must be 1 to {LONGEST_KEY} printable characters")
+        raise InvalidInput(f"a key must be 1 to {LONGEST_KEY} printable characters", fix="Use an id of plain letters and digits.")
     return key

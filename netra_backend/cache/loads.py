@@ -159,7 +159,7 @@ def plan_of(
     """The plan of one call's options."""
     ttl_s = seconds_of(ttl)
     if not 0 <= jitter < 1:
-        raise InvalidInput(f"jitter is a fraction from 0 to below 1, not {jitter!r}")
+        raise InvalidInput(f"jitter {jitter!r}", fix="Give a fraction from 0 to below 1.")
     return Plan(
         ttl_s,
         min(ttl_s, NEGATIVE_MOST_S) if negative_ttl is None else seconds_of(negative_ttl, "negative_ttl"),

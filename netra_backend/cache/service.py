@@ -146,7 +146,8 @@ class Cache:
         if not names:
             return ""
         token = self._runtime.ids.new().hex()
-        self.node.mark(token, [qualified(tx.tenant, name) for name in names], self.monotonic())
+        latest = self.monotonic() + (self.settings.transaction_s if tx.own else 0.0)  # from when on its end may be one that nobody hears of
+        self.node.mark(token, [qualified(tx.tenant, name) for name in names], latest)
         tx.wake_others()
         tx.after_commit(self._committed)
         tx.after_rollback(lambda: self.node.unmark(token))

@@ -14,6 +14,7 @@ class CacheSettings:
     """Times in seconds; see the setting of the same name for what each means."""
 
     lease_s: float = 1.0
+    transaction_s: float = 5.0
     max_bytes: int = 64 * MIB
     loads: int = 64
     url: str | None = None
@@ -31,6 +32,7 @@ class CacheSettings:
         """The cache's part of the settings."""
         return cls(
             lease_s=settings.cache_lease,
+            transaction_s=settings.transaction_timeout,
             max_bytes=settings.cache_max_bytes,
             loads=settings.cache_loads,
             url=settings.cache_url,

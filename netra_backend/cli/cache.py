@@ -21,7 +21,7 @@ app = group("Invalidate what is cached, and look at a server's cache.")
 async def stats(place: Place) -> None:
     """Show hits, misses, fills and bytes of each tier, and how far the process has followed the log."""
     found = {**await _ask(place, "GET", "stats"), "position": await _ask(place, "GET", "position")}
-    lines = [f"{tier}: " + ", ".join(f"{name} {value}" for name, value in found[tier].items()) for tier in ("l1", "l2")]
+    lines = [f"{part}: " + ", ".join(f"{name} {value}" for name, value in found[part].items()) for part in ("l1", "l2", "position")]
     place.output.document(found, "\n".join(lines))
 
 
@@ -60,8 +60,11 @@ async def _ask(place: Place, method: str, what: str, body: dict[str, Any] | None
         scope = await scope_of(netra, place)
         if what == "invalidate" and body is not None:
             return {"seq": await netra.cache.invalidate_now(scope, body["deps"])}
-        if what == "stats":
-            return netra.cache.tiers()
         if what == "position":
             return await netra.cache.position()
+        place.output.note(
+            "This is the cache of this command itself, which keeps nothing: ask a server for its own with --server and --key."
+        )
+        if what == "stats":
+            return netra.cache.tiers()
         return await (netra.cache.graph if what == "graph" else netra.cache.probe)(tenant=scope.tenant)

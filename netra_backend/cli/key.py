@@ -81,7 +81,7 @@ async def revoke(
 
 def _check(place: Place, *, as_operator: bool) -> None:
     if as_operator == bool(place.tenant):
-        raise UsageError("whose key is not clear", fix="Give either --tenant T or --operator.")
+        raise UsageError("whose key is not clear", fix="Give either --tenant T or --operator; NETRA_TENANT counts as --tenant.")
 
 
 def _path(place: Place) -> tuple[str, ...]:

@@ -19,6 +19,9 @@ DEAD_LETTERS: Final = 3
 UNREACHABLE: Final = 4
 INTERRUPTED: Final = 130
 
+LATER: Final = frozenset({429, 502, 503, 504})
+"""Statuses of what may go well another time: nobody has said no."""
+
 Columns = Mapping[str, str]
 """Member of a row -> heading of its column."""
 
@@ -72,7 +75,7 @@ def exit_code(error: NetraError) -> int:
     """2 where the call is wrong, 4 where nothing could be reached, 1 where the answer is no."""
     if isinstance(error, UsageError):
         return USAGE
-    unreachable = isinstance(error, CannotStart | Unavailable) or error.code == "egress_failed"
+    unreachable = isinstance(error, CannotStart | Unavailable) or error.status in LATER
     return UNREACHABLE if unreachable else NO
 
 

@@ -32,12 +32,14 @@ class Refused(NetraError):
     """The server refused the request."""
 
     code = "refused"
+    fix = "Check that --server is the address of a Netra server, of this release or a later one."
 
 
 class RefusedAsWrong(UsageError):
     """The server refused the request as wrong."""
 
     code = "refused"
+    fix = Refused.fix
 
 
 class RefusedKey(CannotStart):
@@ -51,6 +53,7 @@ class ServerFailed(CannotStart):
     """The server could not answer."""
 
     code = "server_failed"
+    fix = "Look at the server's log, and repeat later."
 
 
 class RestClient:
@@ -134,7 +137,7 @@ class RestClient:
 
 
 def refusal(status: int, body: bytes) -> NetraError:
-    """The server's own words, as the family whose exit code fits."""
+    """The server's own words and code, as the family whose exit code fits."""
     try:
         told = orjson.loads(body)
     except ValueError:
@@ -142,14 +145,19 @@ def refusal(status: int, body: bytes) -> NetraError:
     told = told if isinstance(told, dict) else {}
     detail = told.get("detail") or told.get("title") or body[:200].decode("utf-8", "replace")
     words = f"status {status}: {detail if isinstance(detail, str) else orjson.dumps(detail).decode()}"
-    fix = str(told.get("fix") or "")
+    error = _family(status)(words, fix="" if status == 401 else str(told.get("fix") or ""))
+    for name in ("code", "title"):
+        if isinstance(told.get(name), str):
+            setattr(error, name, told[name])
+    return error
+
+
+def _family(status: int) -> type[NetraError]:
     if status in {401, 403}:
-        return RefusedKey(words, fix=fix)
+        return RefusedKey
     if status in {400, 413, 422}:
-        return RefusedAsWrong(words, fix=fix)
-    if status >= 500 or status == 429:
-        return ServerFailed(words, fix=fix or "Look at the server's log, and repeat later with the same --event-id.")
-    return Refused(words, fix=fix)
+        return RefusedAsWrong
+    return ServerFailed if status >= 500 or status == 429 else Refused
 
 
 def egress_to(runtime: Runtime, url: str) -> Egress:

@@ -13,9 +13,16 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from ..errors import NetraError, UsageError
+from ..errors import CannotStart, NetraError, UsageError
 from .catalogue import Command
 from .output import INTERRUPTED, NO, OK, Output
+
+
+class UnusablePath(CannotStart):
+    """A file or folder that the command needs cannot be used."""
+
+    code = "unusable_path"
+    fix = "Check that its folder is there, and that this account may read and write it."
 
 
 def run(row: Command, arguments: Sequence[str]) -> int:
@@ -33,6 +40,10 @@ def run(row: Command, arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `netra ... | head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return output.failed(UnusablePath(f"{error.filename}: {error.strerror}"))
     return result if isinstance(result, int) else OK
 
 

@@ -22,7 +22,7 @@ async def trace(place: Place, trace_id: Annotated[str, typer.Argument(metavar="I
     """
     if place.server:
         async with connected(place) as client:
-            found = await client.get("traces", trace_id)
+            found = await client.get("traces", trace_id, tenant=place.tenant or None)
     else:
         async with opened(place) as netra:
             tenant = (await scope_of(netra, place)).tenant if place.tenant else None

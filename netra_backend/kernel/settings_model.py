@@ -217,8 +217,8 @@ class Settings(InstallationSettings):
 
     batch_jobs: Modules = Field(
         (),
-        description="Modules that a worker imports to know its jobs, comma-separated. Importing runs their code; a run whose "
-        "job no worker knows stays queued.",
+        description="Modules that a worker imports to know its jobs, comma-separated; those in the folder that the command is given in are "
+        "found. Importing runs their code; a run whose job no worker knows stays queued.",
     )
     batch_slots: int = Field(
         4,

@@ -220,7 +220,7 @@ async def discovered(egress: Egress, scope: Scope, issuer: str, deadline_s: floa
         failures.append(f"{place} answered {reply.status}" + ("" if found is None else " for another issuer"))
     if answered:
         raise IssuerUnknown(f"{issuer} publishes no metadata of its own: {'; '.join(failures)}")
-    raise Unavailable("; ".join(failures))
+    raise Unavailable("; ".join(failures), fix=IssuerUnreachable.fix)
 
 
 def places_of(issuer: str) -> tuple[str, str]:

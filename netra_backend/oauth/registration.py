@@ -143,7 +143,9 @@ def _registration(name: str, given: Mapping[str, Any], id_: bytes) -> Client:
     if not isinstance(given.get("client_id"), str) or not given["client_id"]:
         raise InvalidInput("client_id is missing", fix="Give the id that the provider knows you by.")
     if len(secrets) > MOST_SECRETS or len(tokens) > MOST_ENDPOINTS or not all(isinstance(each, str) and each for each in secrets):
-        raise InvalidInput(f"at most {MOST_SECRETS} secrets and {MOST_ENDPOINTS} token endpoints, all of them texts")
+        raise InvalidInput(
+            "the secrets or the token endpoints are too many, or no texts", fix=f"Give at most {MOST_SECRETS} and {MOST_ENDPOINTS}."
+        )
     auth = given.get("auth") or ("none" if not secrets else PRIVATE_KEY_JWT if is_key(secrets[0]) else "basic")
     if auth not in {"basic", "post", "none", PRIVATE_KEY_JWT}:
         raise InvalidInput(f"auth {auth!r}", fix="It is basic, post, none or private_key_jwt.")
@@ -195,7 +197,7 @@ def _assertion(given: Any, client_id: str) -> Assertion:
 def _text(given: Mapping[str, Any], name: str) -> str | None:
     value = given.get(name)
     if value is not None and not (isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable()):
-        raise InvalidInput(f"assertion.{name} is a text of at most {LONGEST_TEXT} printable characters")
+        raise InvalidInput(f"assertion.{name} is none", fix=f"Give a text of at most {LONGEST_TEXT} printable characters.")
     return value
 
 
@@ -208,7 +210,7 @@ def _claims(given: Any) -> Mapping[str, Any]:
     except TypeError:  # no JSON, or a text that is none
         fits = False
     if not fits:
-        raise InvalidInput(f"assertion.claims are no JSON of at most {MOST_CLAIM_BYTES} bytes")
+        raise InvalidInput("assertion.claims are no JSON, or too large", fix=f"Give a JSON object of at most {MOST_CLAIM_BYTES} bytes.")
     return given
 
 
@@ -219,7 +221,7 @@ def _place(endpoints: Mapping[str, Any], kind: str) -> str | None:
 def _texts(value: Any) -> tuple[str, ...]:
     found = value.split() if isinstance(value, str) else value
     if not isinstance(found, Sequence) or not all(isinstance(each, str) for each in found):
-        raise InvalidInput("scopes are a list of texts")
+        raise InvalidInput("the scopes are none", fix="Give a list of texts, or one text with spaces between.")
     return tuple(found)
 
 
@@ -228,12 +230,12 @@ def _seconds(given: Mapping[str, Any], name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 10**9:
-        raise InvalidInput(f"{name} is a whole number of seconds, or is left out")
+        raise InvalidInput(f"{name} {value!r}", fix="Give a whole number of seconds, or leave it out.")
     return value
 
 
 def checked_url(value: Any, what: str) -> str:
     """An address. Whether it may be asked is decided when it is (`resilience.egress`)."""
     if not isinstance(value, str) or urlsplit(value).scheme not in {"http", "https"}:
-        raise InvalidInput(f"{what} is not an http or https address")
+        raise InvalidInput(f"{what} is not an http or https address", fix="Write it whole: https://idp.example.com/token.")
     return value

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
+import orjson
+
 from ..errors import InvalidInput, NetraError
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
@@ -160,12 +162,27 @@ class OAuth:
         return self._usable(now, failure, 0, found.generation)
 
     async def request(
-        self, tenant: str, connection: str, method: str, url: str, *, headers: Mapping[str, str] | None = None, **options: Any
+        self,
+        tenant: str,
+        connection: str,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        **options: Any,
     ) -> Reply:
-        """Ask `url` with the connection's token as bearer; on one 401 the token is renewed and the request is made once more."""
+        """Ask `url` with the connection's token as bearer; on one 401 the token is renewed and the request is made once more.
+
+        The body is `json`, whatever JSON can say, or `body`, bytes. `timeout_s` bounds everything (15 s), `read_limit` the bytes of the
+        answer that are kept (64 KiB). The answer has `status`, `headers`, `body` and `json()`.
+        """
         scope = await self._scope_of(tenant)
         token = await self.token(tenant, connection)
         sent = dict(headers or {})
+        if json is not None:
+            options["body"] = _body(json)
+            sent = {"content-type": "application/json"} | sent
         reply = await self._egress.request(method, url, headers=sent | _bearer(token), tenant=scope.tenant, **options)
         if reply.status != 401:
             return reply
@@ -528,6 +545,13 @@ def token_of(token: Token) -> dict[str, Any]:
 
 def _fix_of(now: Connection) -> str:
     return ASSERTION_FIX if now.kind == JWT_BEARER else ReauthRequired.fix
+
+
+def _body(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:  # orjson's own error is one
+        raise InvalidInput(f"the body is not JSON: {error}", fix="Pass dicts, lists, strings, numbers, booleans and None.") from error
 
 
 def _bearer(token: Token) -> dict[str, str]:

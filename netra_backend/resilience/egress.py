@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import orjson
+
 from ..kernel import debugging
 from ..kernel.debugging import any_session
 from ..kernel.runtime import Runtime
@@ -70,6 +72,10 @@ class Reply:
     truncated: bool
     peer: str
     duration_s: float
+
+    def json(self) -> Any:
+        """The body as JSON; `ValueError` if it is none, or was cut at the read limit."""
+        return orjson.loads(self.body)
 
 
 class Egress:

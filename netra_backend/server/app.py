@@ -15,6 +15,7 @@ from . import (
     batch,
     debug,
     errors,
+    events,
     jwks,
     keys,
     kpis,
@@ -71,6 +72,7 @@ ROUTERS: Final = (
     batch.router,
     debug.router,
     oauth_routes.router,
+    events.router,
     kpis.router,
     traces.router,
     oauth_routes.public,
@@ -88,6 +90,7 @@ class MethodNotAllowed(NetraError):
 
     code = "method_not_allowed"
     status = 405
+    fix = "See /openapi.json for what this path takes."
 
 
 def create_app(netra: Netra, *, dev: bool = False, guests: tuple[Guest, ...] = (), doctor: Doctor | None = None) -> Gate:

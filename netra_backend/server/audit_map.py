@@ -167,6 +167,7 @@ NOT_AUDITED: Final[Mapping[str, str]] = {
     "GET /api/v1/tenants/{tenant}/connections/{connection}": _READS,
     "POST /api/v1/tenants/{tenant}/connections/{connection}/refresh": "what it may change of the connection's state has its own entry; "
     "a renewed token is told by the event connection.refreshed",
+    "GET /api/v1/tenants/{tenant}/events": _READS,
     "GET /api/v1/tenants/{tenant}/kpis": _READS,
     "GET /api/v1/tenants/{tenant}/kpis/{kpi}": _READS,
     "GET /api/v1/tenants/{tenant}/kpi-report": _READS,

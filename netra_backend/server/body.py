@@ -62,7 +62,9 @@ def idempotency_key(headers: Headers) -> str | None:
         return None
     text = given.decode("latin-1")
     if not (0 < len(text) <= _MOST_OF_A_KEY and text.isascii() and text.isprintable()):
-        raise InvalidInput(f"the Idempotency-Key is not 1 to {_MOST_OF_A_KEY} printable ASCII characters")
+        raise InvalidInput(
+            f"the Idempotency-Key is not 1 to {_MOST_OF_A_KEY} printable ASCII characters", fix="Send an id of plain letters and digits."
+        )
     return text
 
 

@@ -71,6 +71,7 @@ class MalformedPath(UsageError):
     """The path holds an encoded slash, a control character or bytes that are not UTF-8."""
 
     code = "malformed_path"
+    fix = "Write ids as they were given, without slashes and control characters, and encode the rest as UTF-8."
 
 
 class BodyTooLarge(UsageError):
@@ -100,6 +101,7 @@ class InvalidMembers(InvalidInput):
     """Some members of the request are not acceptable; `problems` has one entry for each."""
 
     code: ClassVar[str] = "validation"
+    fix = "Correct the members that are named; /openapi.json describes each of them."
 
     def __init__(self, problems: Sequence[Mapping[str, Any]]) -> None:
         first = problems[0]

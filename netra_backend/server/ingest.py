@@ -153,7 +153,7 @@ def _with_content(query_string: bytes) -> bool:
         return query_string != b"with_content=false"
     given = parse_qs(query_string.decode("latin-1")).get("with_content", ["true"])[-1].lower()
     if given not in {"true", "false", "1", "0"}:
-        raise InvalidInput("with_content is true or false")
+        raise InvalidInput("with_content is neither true nor false", fix="Ask with with_content=true, or leave it out.")
     return given in {"true", "1"}
 
 

@@ -161,9 +161,9 @@ def _expiry(caller: Access, at: datetime | None) -> int | None:
     try:
         expires_us = None if at is None else microseconds(at)
     except OverflowError as error:
-        raise InvalidInput(f"expires_at: {error}") from None
+        raise InvalidInput(f"expires_at: {error}", fix="Give a time such as 2031-01-01T00:00:00Z.") from None
     if expires_us is not None and expires_us <= caller.edge.netra.runtime.clock.wall_us():
-        raise InvalidInput("expires_at is in the past")
+        raise InvalidInput("expires_at is in the past", fix="Give a time that is to come, or leave it out.")
     return expires_us
 
 

@@ -39,7 +39,7 @@ async def callback(caller: Caller, request: Request) -> Response:
     """Where the provider sends the browser back to; a page that goes on by itself, or one that says why not."""
     given = request.query_params
     if len(given.multi_items()) != len(given) or len(request.url.query) > LONGEST_QUERY:
-        raise InvalidInput("a parameter stands twice, or they are too long")
+        raise InvalidInput("a parameter stands twice, or they are too long", fix="Begin again where you came from.")
     browser = cookie_of(request.headers.get("cookie", "").encode("latin-1"), LOGIN_COOKIE).decode("latin-1")
     try:
         text, session, target = await caller.edge.netra.sso.logins.finish(dict(given), browser)

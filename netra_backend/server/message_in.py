@@ -18,7 +18,7 @@ from ..webhooks import schedules
 from ..webhooks.endpoints import check_event_type
 from ..webhooks.model import NewMessage
 from . import json_slice
-from .errors import InvalidMembers, MalformedBody, problem, problems_of
+from .errors import InvalidMembers, MalformedBody, problem
 from .json_slice import Span
 from .models import ApplicationIn
 from .render import microseconds
@@ -179,4 +179,4 @@ def application_of(given: Any, reference: str) -> ApplicationIn:
     try:
         return ApplicationIn.model_validate({**found.model_dump(by_alias=True), "uid": reference})
     except pydantic.ValidationError as error:
-        raise InvalidMembers(problems_of(InvalidInput(f"the path cannot be a uid: {error.errors()[0]['msg']}"))) from None
+        raise InvalidMembers([problem(["body"], f"the path cannot be a uid: {error.errors()[0]['msg']}", InvalidInput.code)]) from None

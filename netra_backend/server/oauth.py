@@ -204,7 +204,7 @@ async def callback(caller: Caller, request: Request) -> Response:
     """Where a provider sends the user back to (RFC 6749 section 4.1.2): `state` with `code` or `error`. A page for people."""
     given = request.query_params
     if len(given.multi_items()) != len(given) or len(request.url.query) > LONGEST_QUERY:
-        raise InvalidInput("a parameter stands twice, or they are too long")
+        raise InvalidInput("a parameter stands twice, or they are too long", fix="Begin again where you came from.")
     try:
         await caller.edge.netra.oauth.callback(dict(given))
     except (ConnectFailed, UnknownState) as error:

@@ -292,7 +292,7 @@ class Postgres:
                 return await self._read(fn, args, scope)
             except Exception as error:
                 if state_of(error.__cause__ or error) == READ_ONLY:
-                    raise DatabaseError("a read may not write") from error
+                    raise DatabaseError("a read may not write", fix="Ship the function with `netra.write`.") from error
                 met.append(error)
                 if not may_run_again(met):
                     raise

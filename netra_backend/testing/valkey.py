@@ -68,7 +68,7 @@ def _end_with(parent: Callable[[], int]) -> None:
     starter = parent()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if parent() != starter:
-        raise CannotStart("whoever started this has ended")
+        raise CannotStart("whoever started this has ended", fix="Start it from a process that outlives it.")
 
 
 def _die_with_the_parent() -> None:
@@ -93,7 +93,7 @@ def _until_it_answers(server: subprocess.Popen[bytes], port: int) -> None:
                     return
         except OSError:
             time.sleep(0.01)
-    raise CannotStart(f"the server did not answer within {ANSWERS_WITHIN_S:g} s")
+    raise CannotStart(f"the server did not answer within {ANSWERS_WITHIN_S:g} s", fix="Read what it has written on stderr.")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ DISABLED: Final = "endpoint.disabled"
 LIVE_SECRETS: Final = 5
 """How many keys of an endpoint sign at once, the newest included."""
 ROTATION_OVERLAP_S: Final = 24 * 3600
+_UID_FIX: Final = "Choose another uid, or change the endpoint that has it."
 _THIS_HOST: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _EVENT_TYPE: Final = re.compile(r"[a-zA-Z0-9_.\-]{1,256}\Z")
 
@@ -73,7 +74,7 @@ def check_auth(endpoint: Endpoint) -> None:
 async def create(tx: Tx, sealer: Sealer, endpoint: Endpoint, secret: str | None, kind: KeyKind = "hmac") -> Endpoint:
     """Add an endpoint and its first signing key: `secret` (`whsec_...` or `whsk_...`), or one of this kind that is made here."""
     if endpoint.uid is not None and await tx.one(Q.endpoint_by_uid, uid=endpoint.uid) is not None:
-        raise Conflict(f"an endpoint with the uid {endpoint.uid!r} exists already")
+        raise Conflict(f"an endpoint with the uid {endpoint.uid!r} exists already", fix=_UID_FIX)
     made = replace(endpoint, tenant=tx.tenant, id=tx.new_id(), created_us=tx.now_us, updated_us=tx.now_us)
     check_auth(made)
     entry = await audit_append(tx, "endpoint.create", made.id, table=TABLE, after=_facts(made))
@@ -89,7 +90,7 @@ async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint
     after = replace(before, **changes, updated_us=tx.now_us)
     check_auth(after)
     if after.uid is not None and after.uid != before.uid and await tx.one(Q.endpoint_by_uid, uid=after.uid) is not None:
-        raise Conflict(f"an endpoint with the uid {after.uid!r} exists already")
+        raise Conflict(f"an endpoint with the uid {after.uid!r} exists already", fix=_UID_FIX)
     entry = await audit_append(tx, "endpoint.update", before.id, table=TABLE, before=_facts(before), after=_facts(after))
     await tx.execute(Q.update_endpoint, id=before.id, now_us=tx.now_us, audit_id=entry, **_columns(after))
     await tx.execute(Q.bump_version)
@@ -299,7 +300,7 @@ async def create_event_type(tx: Tx, event_type: EventType) -> EventType:
     """Define an event type; one that was deleted comes back."""
     row = await tx.one(Q.get_event_type, tenant=SYSTEM_TENANT, name=event_type.name)
     if row is not None and row[8] is None:
-        raise Conflict(f"an event type {event_type.name!r} exists already")
+        raise Conflict(f"an event type {event_type.name!r} exists already", fix="Change it: PUT or PATCH /api/v1/event-type/{name}.")
     entry = await _audit_event_type(tx, "create", event_type)
     statement = Q.insert_event_type if row is None else Q.update_event_type
     await tx.execute(statement, tenant=SYSTEM_TENANT, now_us=tx.now_us, audit_id=entry, **_type_columns(event_type))

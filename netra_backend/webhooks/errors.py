@@ -44,6 +44,7 @@ class DuplicateEventId(NetraError):
 
     code = "conflict"
     status = 409
+    fix = "It is stored already, so nothing is to be done; without NETRA_SVIX_STRICT it gets the first answer again."
 
 
 class NoSecret(NetraError):

@@ -36,7 +36,7 @@ def check(given: Any) -> str:
 
 def _delay(given: Any) -> str:
     if isinstance(given, bool) or not isinstance(given, str | int | float) or (isinstance(given, str) and "," in given):
-        raise InvalidInput(f"{str(given)[:80]!r} is not a number of seconds")
+        raise InvalidInput(f"{str(given)[:80]!r} is not a number of seconds", fix=FIX)
     return str(given) if isinstance(given, str) else f"{given:.6f}"
 
 

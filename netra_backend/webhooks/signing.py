@@ -37,6 +37,7 @@ class SignatureMissing(SignatureRejected):
     """A header of the signature is missing or malformed."""
 
     code = "signature_missing"
+    fix = "Hand on the request's own headers, webhook-* or svix-* as they came."
 
 
 class SignatureOutdated(SignatureRejected):
@@ -55,6 +56,7 @@ class PayloadUnreadable(InvalidInput):
     """The request is signed, and its body is not JSON."""
 
     code = "payload_unreadable"
+    fix = "Ask the sender: it has signed what is no JSON."
 
 
 def signature_header(keys: Iterable[bytes], message_id: str, timestamp_s: int, body: bytes) -> str:

@@ -244,7 +244,10 @@ async def delivery(tx: Tx, message_id: bytes, endpoint_id: bytes) -> DeliveryRow
     """One delivery as it stands."""
     row = await tx.one(Q.get_delivery, message_id=message_id, endpoint_id=endpoint_id)
     if row is None:
-        raise NotFound(f"the message was never meant for {to_text('ep', endpoint_id)}")
+        raise NotFound(
+            f"the message was never meant for {to_text('ep', endpoint_id)}",
+            fix="`netra webhooks replay EP --missing` sends what it never had.",
+        )
     return DeliveryRow(*row)
 
 

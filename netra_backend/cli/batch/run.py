@@ -178,9 +178,9 @@ def _child(place: Place, run_id: str, job: str, tenant: str) -> list[str]:
 
 def _job(reference: str) -> Job:
     from ...batch.registry import find
+    from ..session import look_here
 
-    if os.getcwd() not in sys.path:  # noqa: PTH109  (as the interpreter itself spells it)
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    look_here()
     return find(reference)
 
 

@@ -44,7 +44,7 @@ def _its_error(command: str, code: int, words: bytes) -> CannotStart:
         error = orjson.loads(told)
         return CannotStart(f"{command} ended with {code}: {error['detail']}", fix=error["fix"])
     except (ValueError, KeyError, TypeError):
-        return CannotStart(f"{command} ended with {code}: {told[:500]}")
+        return CannotStart(f"{command} ended with {code}: {told[:500]}", fix="Run that command by itself and read what it says.")
 
 
 class Child:

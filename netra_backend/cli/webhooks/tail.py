@@ -1,25 +1,27 @@
 """`netra webhooks tail`: the tenant's events as they are committed, from the log's `events` stream.
 
-The stream is dense and ordered, so a reader that remembers the last `seq` misses nothing: `--after SEQ` goes on there.
+A reader that remembers the last `seq` misses nothing: `--after SEQ` goes on there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
 import typer
 
-from ..options import TENANT_DATABASE, Place, command
-from ..output import iso
+from ..options import TENANT, Place, command
 from . import app
 
-STREAM: Final = "events"
-AT_ONCE: Final = 500
 LOOK_EVERY_S: Final = 0.05
+ASK_EVERY_S: Final = 0.5
+
+Look = Callable[[int | None], Awaitable[dict[str, Any]]]
+"""`{"data", "after", "done"}`, as the server answers it."""
 
 
-@command(app, "tail", TENANT_DATABASE)
+@command(app, "tail", TENANT)
 async def tail(
     place: Place,
     after: Annotated[
@@ -28,43 +30,63 @@ async def tail(
     count: Annotated[int, typer.Option("--count", min=0, help="End after this many; 0 goes on until interrupted.")] = 0,
 ) -> None:
     """Follow what happens: messages stored, deliveries made, failed and given up."""
-    from ...storage import log
+    from ...kernel.clock import SystemClock
+
+    tenant = place.the_tenant()
+    async with (_there if place.server else _here)(place) as (look, pause_s):
+        if after is None:
+            after = (await look(None))["after"]
+        place.output.note(f"Following {tenant} after {after}; Ctrl-C ends it.")
+        shown = 0
+        while True:
+            seen = await look(after)
+            for event in seen["data"]:
+                place.output.event(event, _words(event))
+                shown += 1
+                if shown == count:
+                    return
+            after = seen["after"]
+            if seen["done"]:
+                await SystemClock().sleep(pause_s)
+
+
+@asynccontextmanager
+async def _here(place: Place) -> AsyncIterator[tuple[Look, float]]:
+    """Over the database, which is looked into only when somebody has written."""
+    from ...observability.events import following
+    from ...server.events import event_out
     from ..session import opened, operator, scope_of
 
-    place.the_tenant()
     async with opened(place) as netra:
         tenant = (await scope_of(netra, place)).tenant
-        seq = after if after is not None else await netra.database.read(log.last_seq, STREAM, scope=operator())
-        place.output.note(f"Following {tenant} after {seq}; Ctrl-C ends it.")
-        shown, version = 0, -1
-        while not count or shown < count:
+        version = -1
+
+        async def look(after: int | None) -> dict[str, Any]:
+            nonlocal version
             now = netra.database.version()
-            entries = await netra.database.read(log.read_after, STREAM, seq, AT_ONCE, scope=operator()) if now != version else []
-            version = version if entries else now  # there may be more: look again at once
-            for entry in entries:
-                for event in _of_tenant(entry, tenant):
-                    place.output.event(event, _words(event))
-                    shown += 1
-                    if shown == count:
-                        return
-                seq = entry.seq
-            if not entries:
-                await netra.runtime.clock.sleep(LOOK_EVERY_S)
+            if now == version:
+                return {"data": [], "after": after, "done": True}
+            seen = await netra.database.read(following.look, tenant, after, scope=operator())
+            version = now if seen.done and after is not None else version
+            return {"data": [event_out(each) for each in seen.events], "after": seen.after, "done": seen.done}
+
+        yield look, LOOK_EVERY_S
 
 
-def _of_tenant(entry: Any, tenant: str) -> Iterator[dict[str, Any]]:
-    from ...kernel.ids import to_text
+@asynccontextmanager
+async def _there(place: Place) -> AsyncIterator[tuple[Look, float]]:
+    """Through a server."""
+    from ..rest import connected
 
-    for owner, item in entry.items:
-        if owner == tenant:
-            ids = {
-                name: to_text(prefix, bytes.fromhex(item[name]))
-                for name, prefix in (("message", "msg"), ("endpoint", "ep"))
-                if name in item
-            }
-            yield {"seq": entry.seq, "at": iso(entry.at_us), **item, **ids}
+    async with connected(place) as client:
+
+        async def look(after: int | None) -> dict[str, Any]:
+            found: dict[str, Any] = await client.get("tenants", place.the_tenant(), "events", after=after)
+            return found
+
+        yield look, ASK_EVERY_S
 
 
 def _words(event: dict[str, Any]) -> str:
-    where = f" to {event['endpoint']}, attempt {event['number']}" if "endpoint" in event else ""
+    where = f" to {event['endpoint']}, attempt {event['number']}" if "endpoint" in event and "number" in event else ""
     return f"{event['at']}  {event['type']}  {event.get('message', '')}{where}"

@@ -23,6 +23,7 @@ class BadProvider(InvalidInput):
     """A provider cannot be set up like this."""
 
     code = "bad_provider"
+    fix = "docs/sso.md tells what a provider may have."
 
 
 class AlreadyLinked(Conflict):

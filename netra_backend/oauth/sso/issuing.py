@@ -72,7 +72,10 @@ class Issuing:
     ) -> str:
         """A first token, for a program that knows whom it speaks for; see `Sso.issue`."""
         if not is_subject(subject) or not audience or not 0 < lives_s <= LONGEST_S:
-            raise InvalidInput(f"a token has a subject, an audience, and a life of at most {LONGEST_S} s")
+            raise InvalidInput(
+                "a token is for somebody, for some audience, for a while",
+                fix=f"Give a subject, an audience and a life of at most {LONGEST_S} s.",
+            )
         now = self._runtime.clock.wall_us() // US
         claims = {"sub": subject, "aud": list(audience), "tenant": scope.tenant, "exp": now + int(lives_s), **more}
         if scopes:

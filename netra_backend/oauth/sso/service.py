@@ -81,7 +81,9 @@ class Sso:
         if not client or not isinstance(client, str | Mapping):
             raise InvalidInput("client is missing", fix="Name the client registration that people log in by, or give one whole.")
         if isinstance(rank, bool) or not isinstance(rank, int) or not 0 <= rank <= MOST_RANK or not isinstance(enabled, bool):
-            raise InvalidInput(f"rank is a whole number from 0 to {MOST_RANK}, enabled is true or false")
+            raise InvalidInput(
+                f"rank {rank!r}, enabled {enabled!r}", fix=f"The rank is a whole number from 0 to {MOST_RANK}, enabled is true or false."
+            )
         options = checked_options(given)
         if not isinstance(client, str):
             client = (await self._vault.register(scope, name, client))["name"]

@@ -17,6 +17,7 @@ class EntryPruned(NetraError):
 
     code = "entry_pruned"
     status = 410
+    fix = "Look into an export that was made before; NETRA_AUDIT_KEEP says how long entries stay."
 
 
 class TrailDamaged(NetraError):
@@ -30,3 +31,4 @@ class NothingToErase(Conflict):
     """The entry has no personal data, or it is erased already."""
 
     code = "nothing_to_erase"
+    fix = "Check the index: `personal` of an entry is null where it never had any."

@@ -48,7 +48,7 @@ def checked(kind: Any, data: Any, key: Any) -> bytes:
     if kind.startswith(RESERVED):
         raise InvalidInput(f"{kind!r} is a name of Netra's own events", fix="Begin it with a word of your own: order.shipped.")
     if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY or not key.isprintable()):
-        raise InvalidInput(f"a key must be 1 to {LONGEST_KEY} printable characters")
+        raise InvalidInput(f"a key must be 1 to {LONGEST_KEY} printable characters", fix="Use an id of plain letters and digits.")
     if not isinstance(data, Mapping):
         raise InvalidInput("an event's data is an object", fix='Pass a dict: {"order_id": 7}.')
     try:

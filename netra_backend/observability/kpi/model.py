@@ -92,7 +92,7 @@ def slo(target: float, window: str | float = "30d", min_events: int = 50, page_i
     if not _is_share(target):
         raise InvalidInput(f"{target!r} is no target", fix="Give the share that is to be good, such as 0.999.")
     if min_events < 0 or (page_if_bad is not None and page_if_bad < 1):
-        raise InvalidInput("min_events is at least 0 and page_if_bad at least 1")
+        raise InvalidInput(f"min_events {min_events}, page_if_bad {page_if_bad}", fix="Give at least 0 and at least 1, or leave them out.")
     window_us = int(parse_duration(window) * MICRO)
     if window_us < 3 * 86_400 * MICRO:
         raise InvalidInput(

@@ -111,7 +111,7 @@ class Sqlalchemy(Guest):
             return NotAdoptable(str(error), fix="Adopt the connection: session.connection(bind_arguments={...}).")
         if names & {"InvalidRequestError", "ResourceClosedError"}:
             return NoTransaction(str(error), fix=self.recipe)
-        return translated(cause) if state_of(cause) else DatabaseError(f"SQLAlchemy gives no connection ({error})")
+        return translated(cause) if state_of(cause) else DatabaseError(f"SQLAlchemy gives no connection ({error})", fix=self.recipe)
 
 
 class SqlalchemyConnection(Sqlalchemy):

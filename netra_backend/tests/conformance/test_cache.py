@@ -491,6 +491,17 @@ async def test_a_mark_whose_end_is_not_heard_of_is_forgotten_after_a_minute(netr
     assert node.pending == {"acme|x": 1}
 
 
+async def test_what_a_long_transaction_changes_is_pending_until_its_end(engine, prepared):
+    async with opened(engine, prepared, 1, transaction_timeout="300s") as (netra,):
+        node, monotonic = netra.cache.node, netra.cache.monotonic
+        async with netra.transaction(tenant="acme") as tx:
+            await netra.cache.invalidate(tx, "x")
+            node._forget_marks(monotonic() + 299)
+            assert node.pending == {"acme|x": 1}
+            node._forget_marks(monotonic() + 361)
+            assert node.pending == {}
+
+
 async def test_the_tier_keeps_to_its_limit_and_nothing_heavier_than_a_tenth(engine, prepared):
     async with opened(engine, prepared, 1, cache_max_bytes="1MiB") as (netra,):
         await netra.cache.follower.look()

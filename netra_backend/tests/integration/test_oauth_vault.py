@@ -8,10 +8,11 @@ import threading
 
 import pytest
 
-from netra_backend.errors import InvalidInput, NestedTransaction, NotFound
+from netra_backend.errors import InvalidInput, NestedTransaction, NotFound, Unavailable
 from netra_backend.kernel.failpoints import FailpointError
 from netra_backend.oauth import refresh, store
 from netra_backend.oauth.errors import ConnectionRevoked, GrantInUse, ReauthRequired, RefreshFailed
+from netra_backend.testing.endpoint import MisbehavingEndpoint
 from netra_backend.testing.grants import PROFILES
 from netra_backend.testing.provider import Provider
 
@@ -371,6 +372,24 @@ async def test_a_401_renews_the_token_once_and_the_request_is_repeated(netra):
         reply = await netra.oauth.request(TENANT, NAME, "GET", provider.url + "/userinfo")
         assert (reply.status, len(provider.requests)) == (200, 1)
         assert (await netra.oauth.token(TENANT, NAME)).access_token != tokens["access_token"]
+
+
+async def test_a_request_carries_the_token_and_json_to_and_fro(netra):
+    async with Provider("strict") as provider, MisbehavingEndpoint() as service:
+        tokens = await connect(netra, provider, expires_in=3600)
+        await netra.oauth.request(TENANT, NAME, "POST", service.url, json={"id": 1}, headers={"x-of-mine": "1"})
+        (asked,) = service.received
+        assert (asked.method, asked.body, asked.headers["content-type"]) == ("POST", b'{"id":1}', "application/json")
+        assert (asked.headers["authorization"], asked.headers["x-of-mine"]) == (f"Bearer {tokens['access_token']}", "1")
+        assert (await netra.oauth.request(TENANT, NAME, "GET", provider.url + "/userinfo")).json() == {"sub": "u1"}
+        with pytest.raises(InvalidInput, match="not JSON"):
+            await netra.oauth.request(TENANT, NAME, "POST", service.url, json=object())
+
+
+async def test_an_issuer_that_does_not_answer_is_told_with_what_to_look_at(netra):
+    with pytest.raises(Unavailable, match="could not be asked") as refused:
+        await netra.oauth.set_client(TENANT, "gone", {"issuer": "http://127.0.0.1:9", "client_id": "netra"})
+    assert "address" in refused.value.fix
 
 
 async def test_the_token_endpoint_is_found_by_the_issuers_metadata(netra):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -28,7 +30,7 @@ def arguments(function):
 
 
 def test_the_package_exports_these_names_and_loads_them_on_use():
-    assert sorted(netra_backend.__all__) == ["Event", "Netra", "NetraError", "batch", "oauth"]
+    assert sorted(netra_backend.__all__) == ["Event", "Netra", "NetraError", "batch", "oauth", "webhooks"]
     assert all(getattr(netra_backend, name) for name in netra_backend.__all__)
     assert sorted(webhooks.__all__) == [
         "PayloadUnreadable",
@@ -43,6 +45,12 @@ def test_the_package_exports_these_names_and_loads_them_on_use():
     assert sorted(batch.__all__) == sorted([*kinds, *places, *READERS, "job", "sql"])
     assert all(getattr(batch, name) for name in batch.__all__)
     assert sorted(oauth.__all__) == ["Claims", "Keys", "TokenRejected", "VERDICTS", "validate", "verify_jws"]
+
+
+def test_each_part_that_needs_no_database_is_there_once_the_package_is_imported():
+    """In a process of its own: here everything has been imported already."""
+    names = "netra_backend.webhooks.verify, netra_backend.oauth.validate, netra_backend.batch.job"
+    subprocess.run([sys.executable, "-c", f"import netra_backend; {names}"], check=True)
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():
@@ -96,7 +104,7 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         (Cache.delete, ["keys", "tenant"]),
         (OAuth.token, ["tenant", "connection", "min_valid_s"]),
         (OAuth.refresh, ["tenant", "connection"]),
-        (OAuth.request, ["tenant", "connection", "method", "url", "headers", "options"]),
+        (OAuth.request, ["tenant", "connection", "method", "url", "headers", "json", "options"]),
         (OAuth.import_, ["tenant", "connection", "client", "tokens"]),
         (OAuth.connect, ["tenant", "connection", "client", "redirect_uri"]),
         (OAuth.own, ["tenant", "connection", "client", "grant"]),

@@ -225,7 +225,7 @@ def test_a_server_with_the_jobs_works_on_runs_and_answers_the_same_commands(plac
         assert run(capsys, "batch", "unschedule", "nightly", *server).code == 0
         assert run(capsys, "batch", "schedules", *server).document["schedules"] == []
         refused = run(capsys, "batch", "watch", "run_00000000000000000000000000", *server)
-        assert (refused.code, refused.error["code"]) == (1, "refused")
+        assert (refused.code, refused.error["code"]) == (1, "not_found")
         assert len(run(capsys, "batch", "failures", child, *server).document["failures"]) == 2
         assert len(run(capsys, "batch", "list", *server).document["runs"]) == 5
         assert run(capsys, "batch", "show", "run_00000000000000000000000000", *server).code == 1

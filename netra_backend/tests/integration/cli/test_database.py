@@ -14,6 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from ....cli import audit_map
+from ....cli.output import exit_code
+from ....errors import NotFound, OutcomeUnknown, TransactionTimeout
+from ....webhooks.errors import QuotaExceeded
 from .driving import audited, environment, run
 from .test_operate import is_elsewhere
 
@@ -236,3 +239,19 @@ def test_a_server_that_is_not_there_is_4(capsys):
 def test_a_server_needs_an_address_and_a_key_and_no_database(words, code, capsys):
     done = run(capsys, "tenant", "list", *words)
     assert (done.code, bool(done.error["fix"])) == (code, True)
+
+
+def test_a_path_that_cannot_be_used_is_4_with_what_to_do(capsys, ask, acme, tmp_path):
+    done = ask("audit", "prove", "--tenant", "acme", "0", "--out", tmp_path / "nowhere" / "receipt")
+    assert (done.code, done.error["code"], str(tmp_path / "nowhere") in done.error["detail"]) == (4, "unusable_path", True)
+
+
+def test_the_cache_of_the_command_itself_is_told_as_that_and_so_is_a_new_installation(capsys, ask, acme, tmp_path):
+    shown = ask("cache", "stats", "--tenant", "acme")
+    assert (shown.code, "--server" in shown.err, "new installation" in shown.err) == (0, True, False)
+    elsewhere = run(capsys, "tenant", "list", "--data", tmp_path / "slip", "--json")
+    assert (elsewhere.code, str(tmp_path / "slip" / "netra.db") in elsewhere.err) == (0, True)
+
+
+def test_what_may_go_well_another_time_is_4():
+    assert [exit_code(error) for error in (OutcomeUnknown(), TransactionTimeout(), QuotaExceeded(), NotFound())] == [4, 4, 4, 1]

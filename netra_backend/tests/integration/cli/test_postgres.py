@@ -104,7 +104,7 @@ def test_a_key_made_and_revoked_here_opens_and_closes_the_server(installation, a
     ends = time.monotonic() + 1.0
     while (done := run(capsys, *as_tenant)).code == 0:
         assert time.monotonic() < ends, "a revoked key still opens another process after a second"
-    assert done.error["code"] == "unauthorized"
+    assert done.error["code"] == "authentication_failed"
 
 
 def test_a_folder_beside_the_urls_variable_makes_no_second_installation(installation, capsys, monkeypatch):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from contextlib import ExitStack
 
 import pytest
 
 from ....cli import audit_map
 from ....cli.reference import leaves
-from .driving import audited, netra, run
+from .driving import audited, environment, netra, run
 from .test_operate import is_elsewhere
 
 
@@ -61,6 +63,10 @@ def test_the_commands_work_through_a_server_as_they_do_on_the_database(ask, inst
     assert (arrived["webhookId"], arrived["body"], arrived["signatureOk"]) == (sent.document["id"], '{"amount": 1.50}', None)
     assert ask("webhooks", "resend", sent.document["id"], endpoint["id"], "--tenant", "acme").code == 0
     assert receiver.line()["webhookId"] == sent.document["id"]
+    tail = ("webhooks", "tail", "--tenant", "acme", "--after", "0", "--count", "3", "--json")
+    followed = ask(*tail).out
+    assert [json.loads(line)["type"] for line in followed.splitlines()] == ["a.b", "webhook.delivered", "webhook.delivered"]
+    assert run(capsys, *tail, "--data", data).out == followed
     public = ask("webhooks", "endpoint", "rotate", endpoint["id"], "--key-kind", "ed25519", "--tenant", "acme").document["key"]
     assert public.startswith("whpk_")
     assert ask("webhooks", "endpoint", "secret", endpoint["id"], "--tenant", "acme").document == {"key": public}
@@ -98,14 +104,15 @@ def _members(value):
 def test_a_key_that_is_not_one_is_4_and_an_unknown_tenant_is_1(installation, ask, capsys):
     _, ready, _, _ = installation
     done = run(capsys, "tenant", "list", "--server", ready["url"], "--key", "x" * 32, "--json")
-    assert (done.code, done.error["code"]) == (4, "unauthorized")
-    assert ask("webhooks", "list", "--tenant", "nobody").code == 1
+    assert (done.code, done.error["code"]) == (4, "authentication_failed")
+    missing = ask("webhooks", "list", "--tenant", "nobody")
+    assert (missing.code, missing.error["code"], "netra tenant create" in missing.error["fix"]) == (1, "not_found", True)
 
 
 def test_every_command_that_can_ask_a_server_was_asked_here():
     remote = {path for path, command in leaves() if any(each.name == "server" for each in command.params)}
     asked = {"tenant create", "tenant list", "key create", "key list", "key revoke"}
-    asked |= {f"webhooks {name}" for name in ("send", "list", "show", "resend", "portal")}
+    asked |= {f"webhooks {name}" for name in ("send", "list", "show", "resend", "portal", "tail")}
     asked |= {f"webhooks endpoint {name}" for name in ("add", "list", "secret", "rotate")}
     asked |= {f"cache {name}" for name in ("stats", "graph", "probe", "invalidate")}
     assert {each for each in remote if not is_elsewhere(each)} == asked
@@ -169,6 +176,23 @@ def test_listen_verifies_writes_its_ledger_and_ends_at_sigterm(tmp_path, install
 @pytest.mark.parametrize("words", [("--fail", "503", "--hang"), ("--fail", "often"), ("--secret", "whsec_!")])
 def test_listen_refuses_what_it_cannot_do(words, capsys):
     assert run(capsys, "webhooks", "listen", *words).code == 2
+
+
+def test_a_worker_finds_its_jobs_in_the_folder_that_it_is_started_in(tmp_path):
+    """As an installed command, whose first place to look is its own folder and not the caller's."""
+    (tmp_path / "jobs_beside_the_caller.py").write_text("")
+    starts = (
+        "import os, sys; sys.path = [each for each in sys.path if each not in {'', os.getcwd()}]; "
+        "from netra_backend.cli.main import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", starts, "worker", "--data", str(tmp_path / "data")]
+    settings = environment(NETRA_BATCH_JOBS="jobs_beside_the_caller")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=settings, cwd=tmp_path) as worker:
+        try:
+            assert json.loads(worker.stdout.readline())["event"] == "ready"
+        finally:
+            worker.terminate()
+    assert worker.returncode == 0
 
 
 def test_two_servers_cannot_have_one_port(installation, tmp_path):

@@ -68,6 +68,11 @@ async def test_one_trace_joins_a_request_its_message_three_attempts_an_invalidat
         async with client_of(create_app(second), key) as acme, client_of(create_app(second), other) as globex:
             assert by_name((await acme.get(f"{API}/traces/{TRACE}")).json()).keys() == spans.keys()
             assert (await globex.get(f"{API}/traces/{TRACE}")).status_code == 404
+            assert (await globex.get(f"{API}/traces/{TRACE}", params={"tenant": "acme"})).status_code == 404
+        own = by_name((await operator.get(f"{API}/traces/{TRACE}", params={"tenant": "acme"})).json())
+        assert own.keys() == spans.keys()
+        for nobodys in ("globex", "nobody"):
+            assert (await operator.get(f"{API}/traces/{TRACE}", params={"tenant": nobodys})).status_code == 404
         assert (await operator.get(f"{API}/traces/nothing")).status_code == 422
         assert (await operator.get(f"{API}/traces/{'0' * 31}1")).status_code == 404
 
