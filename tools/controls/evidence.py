@@ -58,7 +58,7 @@ class Evidence:
             "# Controls",
             "",
             f"`make controls`, in portions: of {len(self._digests)} controls {len(rows)} were carried out, {caught} of them caught. Each",
-            "breaks the code on purpose, in a copy, and its test must fail. That it passes before, and runs what is changed, is seen first.",
+            "breaks the code on purpose, in a copy, and its test must fail. That it passes before, and runs what is changed, is seen.",
             "",
             "| control | promise | verdict | s | date | revision |",
             "|---|---|---|---|---|---|",
