@@ -8,7 +8,7 @@
 #   make check     lint, types, import law, sizes, docs
 #   make bench     the benchmarks, peers beside  (ARGS goes to benchmarks/run.py)
 #   make soak      long fault runs               (PART=name for one of them)
-#   make controls  break the code on purpose: each promise's test must notice   (ARGS="--only ID --jobs 2")
+#   make controls  break the code on purpose: each promise's test must notice   (ARGS="--only ID", "--missing --jobs 2")
 #   make env, make env-test    only build the environment: for the demo and the server, for everything
 #   make lock      resolve requirements/*.in, keeping what still fits   (LOCKFLAGS=--upgrade for the newest)
 #   make site      docs/ as a site, in build/site

@@ -1,4 +1,8 @@
-"""`python -m tools.controls [--only ID]... [--jobs N]`: carry out every control, print a table, exit 1 unless all are caught."""
+"""`python -m tools.controls [--only ID]... [--missing] [--jobs N]`: carry out every control, print a table, exit 1 unless all are caught.
+
+With `--keep` each verdict is written to docs/evidence/controls.json and .md as soon as it is known, with its date and revision;
+`--missing` leaves out those that stand there as caught by the same edits and test, so that a run which was ended goes on.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +14,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 
 from rich.console import Console
 from rich.table import Table
 
 from . import edits
+from .evidence import Evidence, Verdict
 from .plan import DEFAULT, BadControl, Control, Edit, load
-from .runs import Run, run_test
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one control."""
-
-    control: Control
-    status: str
-    detail: str
-    seconds: float
+from .runs import Run, Tree
 
 
 def main(argv: list[str]) -> int:
@@ -38,44 +33,65 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="controls carried out side by side")
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the tree to copy")
     parser.add_argument("--controls", type=Path, default=DEFAULT, help="the file, below the root")
+    parser.add_argument("--keep", action="store_true", help="write each verdict to the evidence")
+    parser.add_argument("--missing", action="store_true", help="only what the evidence has not as caught; implies --keep")
     options = parser.parse_args(argv)
     root = options.root.resolve()
     try:
-        controls = _chosen(load(root / options.controls), options.only)
+        every = load(root / options.controls)
+        controls = _chosen(every, options.only)
     except (BadControl, OSError) as error:
         print(f"controls: {error}", file=sys.stderr)
         return 2
-    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        verdicts = list(pool.map(lambda control: carry_out(control, root), controls))
+    evidence = Evidence(root, every) if options.keep or options.missing else None
+    if evidence is not None and options.missing:
+        controls = [control for control in controls if not evidence.has_caught(control)]
+    jobs = max(1, options.jobs)
+    with tempfile.TemporaryDirectory(prefix="netra-controls-") as folder, ThreadPoolExecutor(jobs) as pool:
+        trees: Queue[Tree] = Queue()
+        for number in range(jobs):
+            trees.put(Tree(root, Path(folder) / f"tree-{number}"))
+        verdicts = []
+        for verdict in pool.map(lambda control: _in_a_tree(control, root, trees), controls):
+            verdicts.append(verdict)
+            if evidence is not None:
+                evidence.add(verdict)
     _write(root / "build/report/controls.json", verdicts)
     _show(verdicts)
     return 0 if verdicts and all(verdict.status == "caught" for verdict in verdicts) else 1
 
 
-def carry_out(control: Control, root: Path) -> Verdict:
+def _in_a_tree(control: Control, root: Path, trees: Queue[Tree]) -> Verdict:
+    tree = trees.get()
+    try:
+        return carry_out(control, root, tree)
+    finally:
+        trees.put(tree)
+
+
+def carry_out(control: Control, root: Path, tree: Tree) -> Verdict:
     """The verdict on one control; never raises for what the control or its test does."""
     start = time.monotonic()
     print(f"{control.id}: {control.test}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="netra-control-") as folder:
         try:
-            status, detail = _status(control, root, Path(folder))
+            status, detail = _status(control, root, tree, Path(folder))
         except (BadControl, OSError) as error:
             status, detail = "broken", str(error)
     return Verdict(control, status, detail, round(time.monotonic() - start, 2))
 
 
-def _status(control: Control, root: Path, folder: Path) -> tuple[str, str]:
+def _status(control: Control, root: Path, tree: Tree, folder: Path) -> tuple[str, str]:
     texts = {edit.target: _text(root, edit) for edit in control.edits}
 
-    def run(name: str, changed: dict[str, str]) -> Run:
-        (folder / name).mkdir()
-        return run_test(root, folder / name, changed, control.test, control.timeout_s)
+    def run(changed: dict[str, str]) -> Run:
+        return tree.run(changed, control.test, control.timeout_s)
 
     broken = {target: edits.apply(text, _of(control, target)) for target, text in texts.items()}
     doubt = _unexecuted(control, texts, folder, run)
     if doubt:
         return doubt
-    result = run("broken", broken)
+    result = run(broken)
     if result.outcome == "passed":
         return "missed", "the test passes on the broken build"
     if result.outcome == "error":
@@ -85,7 +101,7 @@ def _status(control: Control, root: Path, folder: Path) -> tuple[str, str]:
     return "caught", _reason(result.words)
 
 
-def _unexecuted(control: Control, texts: dict[str, str], folder: Path, run: Callable[[str, dict[str, str]], Run]) -> tuple[str, str] | None:
+def _unexecuted(control: Control, texts: dict[str, str], folder: Path, run: Callable[[dict[str, str]], Run]) -> tuple[str, str] | None:
     """None when the unedited test passes and runs all that the edits change."""
     marked: dict[str, str] = {}
     markers: dict[Path, Edit] = {}
@@ -94,16 +110,16 @@ def _unexecuted(control: Control, texts: dict[str, str], folder: Path, run: Call
             marks = [(edit, folder / f"executed-{control.edits.index(edit)}") for edit in _of(control, target)]
             marked[target] = edits.plant_markers(text, marks)
             markers |= {marker: edit for edit, marker in marks}
-    result = run("unedited", marked)
+    result = run(marked)
     if result.outcome != "passed":
         return "broken", f"the test does not pass unedited: {_tail(result.words)}"
     for marker, edit in markers.items():
         if not marker.exists():
             return "unexecuted", f"the test never runs the edited line of {edit.target}: {edit.find.strip()[:60]!r}"
-    for number, edit in enumerate(control.edits):
+    for edit in control.edits:
         if edit.target.endswith(".sql"):
             poisoned = {edit.target: edits.poison(texts[edit.target], edit)}
-            if run(f"poisoned-{number}", poisoned).outcome == "passed":
+            if run(poisoned).outcome == "passed":
                 return "unexecuted", f"the test never runs the edited statement of {edit.target}"
     return None
 

@@ -46,7 +46,9 @@ where tenant = :tenant and epoch = :old_epoch and signed_size = :old_signed_size
 
 -- name: unsigned_logs
 -- fleet: the sequencer signs every tenant's log
-select tenant from netra_audit_log where signed_size < size and tenant > :after order by tenant limit :limit;
+select tenant from netra_audit_log
+where signed_size < size and (tenant, size) > (:after_tenant, :any_size)
+order by tenant limit :limit;
 
 -- name: get_tiles
 select t.level, t.number, t.hashes

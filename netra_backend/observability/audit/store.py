@@ -174,7 +174,7 @@ async def entries(tx: Tx, ids: Sequence[bytes]) -> dict[bytes, Row]:
 
 async def unsigned(tx: Tx, after: str, limit: int) -> list[str]:
     """Whose logs have grown since their last checkpoint, by name."""
-    return [tenant for (tenant,) in await tx.all(Q.unsigned_logs, after=after, limit=limit)]
+    return [tenant for (tenant,) in await tx.all(Q.unsigned_logs, after_tenant=after, any_size=2**62, limit=limit)]
 
 
 async def to_sign(tx: Tx, sealer: Sealer, tenant: str) -> tuple[Log, bytes] | None:

@@ -68,7 +68,7 @@ SCOPES = {
 }
 LARGE = {
     "2 processes, 2 dependencies": Scope(commits=2, aborts=1, ticks=2, reads=1, looks=1, loads=1, deps=BOTH, of=BOTH),
-    "2 processes with a shared tier": Scope(commits=1, aborts=0, ticks=3, reads=1, looks=2, loads=2, shared=True),
+    "2 processes with a shared tier": Scope(commits=1, aborts=0, ticks=3, reads=1, looks=2, loads=1, shared=True),
 }
 if os.environ.get("NETRA_EXPLORE"):
     SCOPES |= LARGE

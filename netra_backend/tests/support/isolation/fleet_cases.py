@@ -111,7 +111,10 @@ OF_ALL: Final[dict[str, tuple[str, Params]]] = {
         {"jobs": [("job",)], "after_tenant": "", "after_id": bytes(16), "limit": 10},
     ),
     "batch.due_schedules": ("a worker fires all tenants' schedules; each row names its own", {"now_us": r.NOW_US, "limit": 10}),
-    "audit.unsigned_logs": ("the sequencer signs whatever has grown; each row is its tenant's name", {"after": "", "limit": 10}),
+    "audit.unsigned_logs": (
+        "the sequencer signs whatever has grown; each row is its tenant's name",
+        {"after_tenant": "", "any_size": 2**62, "limit": 10},
+    ),
     "audit.list_logs": ("the operator looks at every log; each row names its tenant", {"after_tenant": "", "any_size": 2**62, "limit": 10}),
     "audit.waiting_entries": ("whether the stream has work, and nobody's rows", {"last": 2**62}),
     "audit.last_waiting": ("a number of the installation", {}),
