@@ -54,9 +54,8 @@ def render(runs: list[dict[str, Any]]) -> str:
 
 def _table(name: str, rows: list[dict[str, Any]]) -> str:
     lines = [f"\n## {name.replace('_', ' ').capitalize()}\n", _line(COLUMNS), _line(["---"] * len(COLUMNS)), *map(_row, rows)]
-    peers = sorted({row["peer_name"] for row in rows if row["peer_name"]})
     durability = sorted({row["durability"] for row in rows})
-    return "\n".join([*lines, "", f"Peers: {'; '.join(peers)}. Durability: {'; '.join(durability)}.", ""])
+    return "\n".join([*lines, "", f"Durability: {'; '.join(durability)}.", ""])
 
 
 def _row(row: dict[str, Any]) -> str:
@@ -65,8 +64,9 @@ def _row(row: dict[str, Any]) -> str:
     aims += [f"ratio {sign} {row['ratio_budget']:g}"] if row.get("ratio_budget") is not None else []
     kept = [{True: "yes", False: "no"}[each] for each in (row["met"], row.get("ratio_met")) if each is not None]
     aim, met = "; ".join(aims), "; ".join(kept)
-    figures = ["" if row[name] is None else f"{row[name]:,g}" for name in ("ours", "peer", "ratio")]
-    return _line([row["name"], row["engine"], *figures, row["unit"], aim, met])
+    ours, peer, ratio = ("" if row[name] is None else f"{row[name]:,g}" for name in ("ours", "peer", "ratio"))
+    compared = f"{peer} ({row['peer_name']})" if row["peer_name"] else peer
+    return _line([row["name"], row["engine"], ours, compared, ratio, row["unit"], aim, met])
 
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:
