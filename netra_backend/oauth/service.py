@@ -16,11 +16,12 @@ from ..resilience.single_flight import SingleFlight
 from ..storage.database import Database
 from ..storage.nesting import refuse_nested
 from ..storage.sealing import Sealer
-from . import answers, store
+from . import store
 from .connect import Connector
 from .device import Devices
 from .errors import ASSERTION_FIX, ConnectionPending, ConnectionRevoked, ReauthRequired, UnknownConnection
 from .holders import Holders
+from .imported import grant_of, key_of
 from .introspection import Introspector
 from .issuers import Issuers
 from .keys import KeySource
@@ -211,7 +212,7 @@ class OAuth:
         scope = await self._scope_of(tenant)
         given = tokens or {}
         now_us = self._runtime.clock.wall_us()
-        kind, grant = (API_KEY, _key(given, now_us)) if "api_key" in given else (None, _given(given, now_us))
+        kind, grant = (API_KEY, key_of(given, now_us)) if "api_key" in given else (None, grant_of(given, now_us))
         await self._write(scope, store.import_grant, checked_name(connection), client, grant, kind)
         self.memory.forget(scope.tenant, connection)
         return await self.status(scope.tenant, connection)
@@ -564,38 +565,6 @@ def _token(found: Connection, *, stale: bool = False) -> Token:
     assert found.access is not None
     expires_at = found.expires_us / US if found.expires_us is not None else None
     return Token(found.access, expires_at, found.generation, stale or found.state != "active")
-
-
-def _given(tokens: Mapping[str, Any], now_us: int) -> Grant:
-    """The tokens of an import, checked."""
-    access, refresh = tokens.get("access_token"), tokens.get("refresh_token")
-    if access is None and refresh is not None:
-        tokens = {**tokens, "expires_in": 0}
-    there = [each for each in (access, refresh) if each is not None]
-    if not there or not all(map(answers.is_token, there)):
-        raise InvalidInput("the tokens are none", fix="Give `access_token`, `refresh_token` or both, as printable ASCII texts.")
-    expires_us: int | None = None
-    if tokens.get("expires_at") is not None:
-        expires_us = int(_number(tokens, "expires_at") * US)
-    elif tokens.get("expires_in") is not None:
-        expires_us = now_us + int(_number(tokens, "expires_in") * US)
-    elif refresh is not None:
-        expires_us = now_us + answers.DEFAULT_LIFETIME_S * US
-    return Grant(access, refresh, now_us, expires_us)
-
-
-def _key(tokens: Mapping[str, Any], now_us: int) -> Grant:
-    key = tokens["api_key"]
-    if not answers.is_token(key) or len(tokens) > 1:
-        raise InvalidInput("the API key is none", fix="Give `api_key` alone, as a printable ASCII text.")
-    return Grant(key, None, now_us, None)
-
-
-def _number(tokens: Mapping[str, Any], name: str) -> float:
-    value = tokens[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
-        raise InvalidInput(f"{name} is not a number of seconds", fix="Give a number, not negative.")
-    return float(value)
 
 
 _SYSTEM: Final = Scope("*", "vault")
