@@ -45,6 +45,6 @@ select r.id from netra_job_run r
 where r.tenant = :tenant and r.created_us < :before_us and r.finished_us < :before_us
   and r.state in ('completed', 'completed_with_failures', 'failed', 'cancelled')
   and not exists (select 1 from netra_job_run c where c.tenant = r.tenant and c.parent = r.id)
-  and not exists (select 1 from netra_job_run w where w.tenant = r.tenant and w.state in ('queued', 'paused', 'failed')
+  and not exists (select 1 from netra_job_run w where w.tenant = r.tenant and (w.state = 'queued' or w.state = 'running')
     and w.waits_for like '%' || encode(r.id, 'hex') || '%')
 order by r.created_us, r.id limit :limit;

@@ -34,16 +34,17 @@ order by created_us desc, id desc limit :limit;
 select tenant, id, job, state, partitions, priority from (
   select r.tenant, r.id, r.job, r.state, r.partitions, coalesce(r.priority, 0) as priority, r.created_us,
     row_number() over (partition by r.tenant order by coalesce(r.priority, 0) desc, r.created_us, r.id) as place
-  from netra_job_run r join rows(:jobs, name text) as j on j.name = r.job
-  where (r.state = 'queued' or r.state = 'running') and (r.state = 'running' or coalesce(r.waits_for, '[]') = '[]')) as ranked
+  from netra_job_run r
+  where (r.state = 'queued' or r.state = 'running') and r.job in (select j.name from rows(:jobs, name text) as j)
+    and (r.state = 'running' or coalesce(r.waits_for, '[]') = '[]')) as ranked
 where place <= :each order by place, created_us, id limit :limit;
 
 -- name: waiting_runs
 -- fleet: a worker looks which runs of all tenants may begin, now that others are completed; each row names its tenant
 select r.tenant, r.id, r.job, r.state, r.partitions, coalesce(r.priority, 0), r.waits_for
-from netra_job_run r join rows(:jobs, name text) as j on j.name = r.job
-where (r.state = 'queued' or r.state = 'running') and r.state = 'queued' and coalesce(r.waits_for, '[]') <> '[]'
-  and (r.tenant, r.id) > (:after_tenant, :after_id)
+from netra_job_run r
+where (r.state = 'queued' or r.state = 'running') and r.job in (select j.name from rows(:jobs, name text) as j)
+  and r.state = 'queued' and coalesce(r.waits_for, '[]') <> '[]' and (r.tenant, r.id) > (:after_tenant, :after_id)
 order by r.tenant, r.id limit :limit;
 
 -- name: states_of_runs
@@ -196,7 +197,7 @@ select r.id from netra_job_run r
 where r.tenant = :tenant and r.created_us < :before_us and r.finished_us < :before_us
   and r.state in ('completed', 'completed_with_failures', 'failed', 'cancelled')
   and not exists (select 1 from netra_job_run c where c.tenant = r.tenant and c.parent = r.id)
-  and not exists (select 1 from netra_job_run w where w.tenant = r.tenant and w.state in ('queued', 'paused', 'failed')
+  and not exists (select 1 from netra_job_run w where w.tenant = r.tenant and (w.state = 'queued' or w.state = 'running')
     and w.waits_for like '%' || lower(hex(r.id)) || '%')
 order by r.created_us, r.id limit :limit;
 
