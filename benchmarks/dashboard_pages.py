@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -30,12 +30,26 @@ BUDGET_MS: Final = 50.0
 DURABILITY: Final = "reads only"
 
 
-def rows(*, quick: bool, deliveries: int | None = None, data: Path | None = None) -> list[Row]:
-    """The p95 of each page, one figure per run. `data` is a store that was filled before, with so many deliveries."""
-    wanted = deliveries or (20_000 if quick else DELIVERIES)
+_given: dict[str, Any] = {"deliveries": None, "filled": None}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What this table adds to the command line."""
+    parser.add_argument("--deliveries", type=int, help="dashboard_pages: how many deliveries are in the store")
+    parser.add_argument("--filled", type=Path, help="dashboard_pages: a store that is filled with them already")
+
+
+def configure(given: argparse.Namespace) -> None:
+    """Take what was given."""
+    _given.update(deliveries=given.deliveries, filled=given.filled)
+
+
+def rows(*, quick: bool) -> list[Row]:
+    """The p95 of each page, one figure per run."""
+    wanted = _given["deliveries"] or (20_000 if quick else DELIVERIES)
     with scratch() as made:
-        folder = data or made
-        if data is None:
+        folder = _given["filled"] or made
+        if folder == made:
             tell(f"filling a store with {wanted:,} deliveries")
             fill(folder, wanted)
         with serving(folder) as url:
@@ -102,15 +116,10 @@ def get(url: str) -> Any:
         return answer.read()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """By itself: `--deliveries N` fills a store of another size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short run: shows that it works, measures little")
-    parser.add_argument("--deliveries", type=int, help="how many deliveries are in the store")
-    parser.add_argument("--data", type=Path, help="a store that `netra_backend.testing.fill` has filled with them already")
-    given = parser.parse_args(arguments)
-    show([row.as_json() for row in rows(quick=given.quick, deliveries=given.deliveries, data=given.data)])
-
-
 if __name__ == "__main__":
-    main()
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--quick", action="store_true", help="one short run: shows that it works, measures little")
+    options(arguments)
+    taken = arguments.parse_args()
+    configure(taken)
+    show([row.as_json() for row in rows(quick=taken.quick)])

@@ -58,9 +58,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=sorted(TABLES), action="append", help="one table; may be repeated")
     parser.add_argument("--quick", action="store_true", help="one short run of each: shows that it works, measures little")
-    webhooks_end_to_end.options(parser)
+    for table in (webhooks_end_to_end, dashboard_pages):
+        table.options(parser)
     given = parser.parse_args()
-    webhooks_end_to_end.configure(given)
+    for table in (webhooks_end_to_end, dashboard_pages):
+        table.configure(given)
     facts = {"quick": given.quick, **machine()}
     rows, seconds = [], {}
     for name in given.only or TABLES:
