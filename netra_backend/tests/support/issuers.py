@@ -1,4 +1,7 @@
-"""An issuer that does as it is told: metadata, keys, a token endpoint that answers whatever a test has put there."""
+"""An issuer that does as it is told: metadata, keys, a token endpoint that answers whatever a test has put there.
+
+Whoever is sent to its form is sent back at once, with a code that names the nonce: `code-NONCE`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from .server import served_over
 from .tokens import public, rsa
@@ -40,6 +43,11 @@ class FakeIssuer:
                 break
         if self.held is not None:
             await self.held.wait()
+        if path == "/authorize":
+            back = self._sent_back(dict(parse_qsl(scope["query_string"].decode())))
+            await send({"type": "http.response.start", "status": 303, "headers": [(b"location", back.encode())]})
+            await send({"type": "http.response.body", "body": b""})
+            return
         status, answer = self._answer(path, dict(parse_qsl(body.decode(), keep_blank_values=True)))
         raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
@@ -59,6 +67,9 @@ class FakeIssuer:
         if path == "/introspect":
             return 200, self.active.get(form.get("token", ""), {"active": False})
         return 404, {"error": "not_found"}
+
+    def _sent_back(self, asked: dict[str, str]) -> str:
+        return f"{asked['redirect_uri']}?{urlencode({'state': asked['state'], 'code': 'code-' + asked['nonce'], 'iss': self.url})}"
 
     def published(self) -> dict[str, Any]:
         """Its metadata."""
