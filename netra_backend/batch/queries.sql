@@ -39,6 +39,10 @@ select tenant, id, job, state, partitions, priority from (
     and (r.state = 'running' or coalesce(r.waits_for, '[]') = '[]')) as ranked
 where place <= :each order by place, created_us, id limit :limit;
 
+-- name: count_under_way
+-- fleet: the overview tells how many runs of the installation are under way, and names none
+select count(*) from (select 1 from netra_job_run where state = 'queued' or state = 'running' limit :limit) as r;
+
 -- name: waiting_runs
 -- fleet: a worker looks which runs of all tenants may begin, now that others are completed; each row names its tenant
 select r.tenant, r.id, r.job, r.state, r.partitions, coalesce(r.priority, 0), r.waits_for

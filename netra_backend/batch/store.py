@@ -124,6 +124,12 @@ async def active(tx: Tx, jobs: Sequence[str]) -> list[ActiveRun]:
     ]
 
 
+async def count_under_way(tx: Tx) -> int:
+    """How many runs of all tenants are queued or running, whatever their job; a thousand stand for more."""
+    row = await tx.one(Q.count_under_way, limit=ACTIVE_AT_ONCE)
+    return int(row[0]) if row is not None else 0
+
+
 async def waiting(tx: Tx, jobs: Sequence[str], after: tuple[str, bytes]) -> list[ActiveRun]:
     """Queued runs of these jobs that come after others, behind `after` (tenant, id), at most `WAITING_AT_ONCE`."""
     names = [(each,) for each in jobs]

@@ -67,7 +67,7 @@ async def _of_installation(visit: Visit) -> dict[str, Any]:
         "queue": queue,
         "unwell": await visit.read_all(health.counts),
         "vault": netra.oauth.refresher.breakers.states(),
-        "active": len(await visit.read_all(batches.active)),
+        "active": await visit.read_all(batches.count_under_way),
         "tiers": netra.cache.tiers(),
         "nodes": await visit.read_all(nodes.living),
         "tenants": (await choosing.listed(visit)).rows[:8],

@@ -207,14 +207,18 @@ class Redactor:
             return UNJUDGED
 
     def _parsed(self, text: str) -> str:
-        """A whole JSON document judged by its members: no pattern sees which brace ends what stands under a name."""
+        """A whole JSON document judged by its members: no pattern sees which brace ends what stands under a name.
+
+        The text as it was where nothing in it had to go.
+        """
         if len(text) > LONGEST_TEXT:
             return text
         try:
             document = orjson.loads(text)
         except ValueError:
             return text
-        return orjson.dumps(self.value(document)).decode()
+        judged = self.value(document)
+        return text if judged == document else orjson.dumps(judged).decode()
 
     def _token(self, match: re.Match[str]) -> str:
         token = match[0]

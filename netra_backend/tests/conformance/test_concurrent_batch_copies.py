@@ -20,7 +20,8 @@ from .test_concurrent_webhook_copies import in_some_order, verbs_of
 PACKAGE = Path(__file__).parents[2]
 NIGHTLY = Wanted("nightly", "job", "0 3 * * *", "UTC", {}, 1, 0)
 READS = {
-    "store.active", "store.waiting", "store.count_failures", "store.failures", "store.has_free", "store.run", "store.run_and_totals", "store.runs",
+    "store.active", "store.waiting", "store.count_under_way",
+    "store.count_failures", "store.failures", "store.has_free", "store.run", "store.run_and_totals", "store.runs",
     "store.holds", "store.spec", "store.tenant_of", "store.totals", "retention.next_tenant",
     "store.states_of", "schedules.get", "schedules.listed", "schedules.due",
 }  # fmt: skip

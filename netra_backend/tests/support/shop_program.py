@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 from ...kernel.failpoints import kill_this_process
@@ -33,7 +34,7 @@ def shop(channel: socket.socket, spec: dict[str, Any]) -> None:
 
 async def _take_orders(netra: Netra, spec: dict[str, Any]) -> None:
     kind = KINDS[spec["kind"]]
-    place: Any = File(spec["path"]) if kind.engine == "sqlite" else _Elsewhere(spec["shop_url"])
+    place: Any = File(Path(spec["path"])) if kind.engine == "sqlite" else _Elsewhere(spec["shop_url"])
     mine = kind((Counter if kind.engine == "sqlite" else _Here)(place))
     await mine.open()
     ledger = os.open(spec["ledger"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -106,6 +106,7 @@ BOTH: Final[dict[str, Params]] = {
 OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "tracing.tenants_of_trace": ("whose trace it is is what is asked", {"trace_id": "trace", "limit": 10}),
     "batch.active_runs": ("a worker serves all tenants; each row names its own", {"jobs": [("job",)], "limit": 10, "each": 10}),
+    "batch.count_under_way": ("a number of the installation", {"limit": 10}),
     "batch.waiting_runs": (
         "a worker serves all tenants; each row names its own",
         {"jobs": [("job",)], "after_tenant": "", "after_id": bytes(16), "limit": 10},
