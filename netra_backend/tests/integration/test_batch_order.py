@@ -270,7 +270,7 @@ class Slow:
 
 async def test_inputs_that_take_long_to_be_cut_keep_no_other_tenant_waiting(netra):
     slow = Slow()
-    job = batch.job("slow", read=slow, write=keep)
+    job = batch.job("unhurried", read=slow, write=keep)
     run, *_ = [await begin(netra, job, f"{n}") for n in range(netra.batch.settings.slots + 1)]
     await asyncio.wait_for(slow.begun.wait(), 20)
     other = await begin(netra, batch.job("short", read=batch.sequence([1, 2]), write=keep), tenant="globex")
