@@ -3,16 +3,68 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
+
+from netra_backend import Event
+from netra_backend.dashboard import site
+from netra_backend.kernel.scope import Scope
+from netra_backend.observability.kpi.worker import Follower
+from netra_backend.webhooks.causes import Witness
 
 from ..support.browser import LOOKS, Said, chromium, keep, visiting
 from ..support.dashboard import furnish
 from ..support.server import API, OPERATOR, actions, client_of, create_app, endpoint, message, serving, tenant_key
 from ..support.storage import eventually
 
-OPERATORS = ("overview", "webhooks", "tenants", "settings")
+OPERATORS = ("overview", "webhooks", "kpis", "audit", "tenants", "settings")
 SIZE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+PATTERNS = {route.path.removeprefix("/ui/") for part in site.PARTS for route in part.router.routes}
+
+
+async def orders(tx, netra):
+    for number in range(5):
+        await netra.events.record(tx, "order.promised", {"id": f"order-{number}", "amount": 10.5})
+    for number in range(3):
+        await netra.events.record(tx, "order.kept", {"id": f"order-{number}"})
+
+
+async def promise(netra, tenant) -> None:
+    """A KPI with an objective, of which three objects of five were kept, and one alert: all counted, as a process with workers does."""
+    promised, kept = Event("order.promised"), Event("order.kept").within("1s").by("id")
+    kpi = netra.kpi.define("kept", unit="orders", value="amount", total=promised, good=kept).slo(target=0.9, min_events=1, page_if_bad=1)
+    await netra.kpi.flush()
+    await netra.write(orders, netra, tenant=tenant)
+    follower = Follower(netra.database, netra.runtime, netra.membership, Witness(), Witness())
+
+    async def counted():
+        await netra.leader.drain()
+        await follower.count()
+        await follower.pass_time()
+        await follower.look_at_alerts()
+        found = await kpi.impact(since="1h")
+        return (found["good"], found["late"]) == (3, 2)
+
+    await eventually(counted)
+
+
+async def look_into(netra, operator, own) -> list[str]:
+    """The pages on which one thing is looked into: a trace, an entry of the trail with its proof, a debug session."""
+    await netra.audit.settle(Scope(own.tenant, "tester"))
+    asked = {"tenant": own.tenant}
+    (trace,) = set(re.findall(r"/ui/traces/([0-9a-f]{32})", (await operator.get(f"/ui/{own.paths[3]}", params=asked)).text))
+    (entry,) = set(re.findall(r"/ui/audit/(aud_\w+)", (await operator.get("/ui/audit", params={**asked, "action": "tenant.create"})).text))
+    made = await operator.post(f"{API}/tenants/{own.tenant}/debug/sessions", json={"reason": "deliveries fail", "ttl": "10m"})
+    return [f"traces/{trace}", f"audit/{entry}", "traces", "debug", f"debug/{made.json()['session']}"]
+
+
+def are_all(paths) -> None:
+    """Each page that the dashboard has is among these."""
+    left = {each for each in PATTERNS if not any(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", each), path) for path in paths)}
+    assert left == set()
 
 
 def name_of(path: str, own) -> str:
@@ -26,6 +78,9 @@ def name_of(path: str, own) -> str:
 async def test_every_page_is_whole_in_every_look(netra, operator, look):
     own = await furnish(netra, "acme-inc")
     key = (await tenant_key(operator, own.tenant))["key"]
+    await promise(netra, own.tenant)
+    within = await look_into(netra, operator, own)
+    are_all([*OPERATORS, *own.paths, *within])
     said = Said()
     async with serving(netra) as url, chromium() as browser, asyncio.timeout(100):
         async with visiting(browser, url, OPERATOR, said, look) as page:
@@ -33,6 +88,11 @@ async def test_every_page_is_whole_in_every_look(netra, operator, look):
                 assert (await page.goto(f"{url}/ui/{path}")).status == 200, path
                 assert await page.evaluate(SIZE) == 0, f"{path} is wider than the window"
                 await keep(page, f"operator-{path}", look)
+            for path in within:
+                assert (await page.goto(f"{url}/ui/{path}?tenant={own.tenant}")).status == 200, path
+                assert await page.evaluate(SIZE) == 0, f"{path} is wider than the window"
+                assert await page.evaluate("window.__reports") == [], path
+                await keep(page, f"operator-{path.partition('/')[0]}-{'one' if '/' in path else 'all'}", look)
         async with visiting(browser, url, key, said, look) as page:
             for path in own.paths:
                 assert (await page.goto(f"{url}/ui/{path}")).status == 200, path
