@@ -70,10 +70,15 @@ EXECUTORS: Final = {
     "threads(2)": batch.threads(2),
     "processes(2)": batch.processes(2),
 }
-AT: Final = {
-    name: batch.job(f"bench-at-{name}", read=batch.sequence(range(100_000)), process=same, write=keep, executor=executor)
-    for name, executor in EXECUTORS.items()
-}
+DASK: Final = "dask(2)"
+
+
+def at(name: str, executor: Any) -> batch.Job:
+    """A job of 100 chunks whose items need nothing."""
+    return batch.job(f"bench-at-{name}", read=batch.sequence(range(100_000)), process=same, write=keep, executor=executor)
+
+
+AT: Final = {name: at(name, executor) for name, executor in EXECUTORS.items()}
 
 
 @contextmanager
@@ -256,10 +261,19 @@ async def start_latency(folder: Path, *, in_turn: bool) -> float:
         turns.Turns.first = first
 
 
-async def per_chunk(folder: Path, name: str) -> float:
+def per_chunk(folder: Path, name: str) -> float:
     """Microseconds of a chunk of 1,000 items, from the first to the last commit."""
+    if name != DASK:
+        return asyncio.run(_per_chunk(folder, AT[name]))
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        return asyncio.run(_per_chunk(folder, at(DASK, batch.dask(cluster.scheduler_address))))
+
+
+async def _per_chunk(folder: Path, job: batch.Job) -> float:
     async with Netra(f"sqlite:///{folder / 'netra.db'}", data=folder / "data", role="cli", environ={}) as netra:
-        run = await begin(netra, AT[name], {})
+        run = await begin(netra, job, {})
         status = await ended(netra, run)
         assert status["state"] == "completed", status
         return status["seconds"] / 100 * 1e6
@@ -296,12 +310,12 @@ def rows(*, quick: bool) -> list[Row]:
                     latencies[in_turn].append(asyncio.run(start_latency(place, in_turn=in_turn)))
         name = "100 tenants, one with 200 runs: start of the others', p99"
         found.append(Row(name, "sqlite", "ms", durability, latencies[True], latencies[False], "in the order of the start", better="lower"))
-        costs: dict[str, list[float]] = {executor: [] for executor in EXECUTORS}
+        costs: dict[str, list[float]] = {executor: [] for executor in (*EXECUTORS, DASK)}
         for _ in range(runs):
             for executor, figures in costs.items():
                 with scratch() as place:
-                    figures.append(asyncio.run(per_chunk(place, executor)))
-        for executor in list(EXECUTORS)[1:]:
+                    figures.append(per_chunk(place, executor))
+        for executor in list(costs)[1:]:
             name = f"a chunk of 1,000 items at {executor}"
             found.append(Row(name, "sqlite", "us", durability, costs[executor], costs["a thread"], "a thread", better="lower"))
     return found

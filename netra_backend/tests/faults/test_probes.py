@@ -44,6 +44,8 @@ def parked(world, messages):
     for number in range(messages):
         world.children[number % PROCESSES].answer(world.send(world.children[number % PROCESSES], 1))
     until(lambda: health(world)[0] != "closed", "the breaker opens")
+    # One that hangs would be no probe, and keep its process from probing for as long.
+    until(lambda: world.place.query(IN_FLIGHT) == [(0,)], "what was sent before is answered")
     world.receiver.ask("fall_silent")
 
 
