@@ -216,6 +216,7 @@ def _fat_celery(folder: Path, ledger: Path) -> None:
     for name in ("in", "processed"):
         (folder / name).mkdir(exist_ok=True)
     options = {"data_folder_in": str(folder / "in"), "data_folder_out": str(folder / "in"), "processed_folder": str(folder / "processed")}
+    options["control_folder"] = str(folder / "control")
     app = Celery("bench", broker="filesystem://")
     app.conf.update(broker_transport_options=options, task_acks_late=True, task_reject_on_worker_lost=True, worker_prefetch_multiplier=1)
 
