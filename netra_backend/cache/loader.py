@@ -24,6 +24,7 @@ from ..resilience.single_flight import FlightOfItself
 from ..storage.nesting import refuse_nested
 from .errors import LoadTimeout
 from .follower import Follower
+from .leads import Leads
 from .loads import Flight, Flights, Landed, Load, Plan, current
 from .model import Cascade, Loaded
 from .node import Node, Ticket, Value
@@ -52,6 +53,7 @@ class Loader:
         self._clock = runtime.clock
         self._follower = follower
         self._shared = shared
+        self._leads = Leads(runtime.clock, shared) if shared is not None else None
         self._places = asyncio.Semaphore(loads)
         self._thread_places = threading.BoundedSemaphore(loads)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,6 +67,8 @@ class Loader:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._leads is not None:
+            await self._leads.close()
 
     def hit(self, name: str) -> Entry | None:
         """What this process's tier may answer, if its TTL has not passed; counted, and noted as part of the load under way."""
@@ -207,50 +211,46 @@ class Loader:
             self.flights.land(load.name, flight, landed=landed)
 
     async def _come_by(self, ticket: Ticket, load: Load, make: Make, plan: Plan) -> Landed:
-        shared = self._asked()
-        if shared is None:
+        leads = self._asked()
+        if leads is None:
             return await self._load(ticket, load, make, plan)
-        found = await self._found_or_led(shared, load.name, plan)
+        found = await self._found_or_led(leads, load.name, plan)
         if isinstance(found, Landed):
             return found
         try:
             return await self._load(self.node.begin(self._clock.monotonic()), load, make, plan)
         finally:
-            await self._yield(shared, load.name, found)
+            await leads.give_up(load.name, found)
 
-    def _asked(self) -> Shared | None:
-        """The shared tier, if there is one and this process may believe it."""
-        return self._shared if self.node.is_leased(self._clock.monotonic()) else None
+    def _asked(self) -> Leads | None:
+        """The leads of the shared tier, if there is one and this process may believe it."""
+        return self._leads if self.node.is_leased(self._clock.monotonic()) else None
 
-    async def _found_or_led(self, shared: Shared, name: str, plan: Plan) -> Landed | str:
+    async def _found_or_led(self, leads: Leads, name: str, plan: Plan) -> Landed | str:
         """What the shared tier has, by another process's load that is under way too; else a token with which to load and to yield.
 
         It is empty where nobody leads: the tier does not answer, or the other process takes too long.
         """
         ends = self._clock.monotonic() + WAIT_FOR_LEADER_S
         while True:
-            landed = await self._from_shared(shared, name, plan)
+            landed = await self._from_shared(leads.shared, name, plan)
             if landed is not None:
                 return landed
-            token = await shared.lead(name, WAIT_FOR_LEADER_S)
+            token = await leads.take(name)
             if token is not None:
                 break
             if self._clock.monotonic() >= ends:
                 return ""
             await self._clock.sleep(LOOK_AT_LEADER_S)
         try:
-            landed = await self._from_shared(shared, name, plan)  # the former leader's, who has just ended
+            landed = await self._from_shared(leads.shared, name, plan)  # the former leader's, who has just ended
         except BaseException:
-            await self._yield(shared, name, token)
+            await leads.give_up(name, token)
             raise
         if landed is None:
             return token
-        await self._yield(shared, name, token)
+        await leads.give_up(name, token)
         return landed
-
-    async def _yield(self, shared: Shared, name: str, token: str) -> None:
-        if token:
-            await shared.yield_lead(name, token)
 
     async def _from_shared(self, shared: Shared, name: str, plan: Plan) -> Landed | None:
         asked = self.node.begin(self._clock.monotonic())
@@ -396,13 +396,13 @@ class Loader:
         return landed
 
     def _come_by_here(self, ticket: Ticket, load: Load, make: Make, plan: Plan, run: Run | None) -> Landed:
-        shared = self._asked() if run is not None else None
-        lead = ""
-        if shared is not None and run is not None:
-            found = run(self._found_or_led(shared, load.name, plan))
+        leads = self._asked() if run is not None else None
+        token = ""
+        if leads is not None and run is not None:
+            found = run(self._found_or_led(leads, load.name, plan))
             if isinstance(found, Landed):
                 return found
-            lead, ticket = found, self.node.begin(self._clock.monotonic())
+            token, ticket = found, self.node.begin(self._clock.monotonic())
         waits = run is not None and load.parent is None  # on Netra's own loop nobody is waited for
         try:
             with self._thread_places if waits else nullcontext():
@@ -411,8 +411,8 @@ class Loader:
             if self._shared is not None and run is not None:
                 run(self._fill_shared(self._shared, load.name, kept, ticket))
         finally:
-            if shared is not None and run is not None:
-                run(self._yield(shared, load.name, lead))
+            if leads is not None and run is not None:
+                run(leads.give_up(load.name, token))
         return landed
 
     def _made_here(self, make: Make) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,7 +41,11 @@ class Shared(Protocol):
         ...
 
     async def lead(self, name: str, limit_s: float) -> str | None:
-        """Become the one process that loads this; a token, or None where another is at it."""
+        """Become the one process that loads this, for `limit_s`; a token, or None where another is at it."""
+        ...
+
+    async def keep_leads(self, leads: Mapping[str, str], limit_s: float) -> None:
+        """Keep those of these leads, names and tokens, that nobody else has taken meanwhile for `limit_s` from now on."""
         ...
 
     async def yield_lead(self, name: str, token: str) -> None:

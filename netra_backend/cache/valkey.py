@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from importlib import import_module
 from typing import Any, Final
 
@@ -95,6 +95,13 @@ redis.call('HSET', KEYS[1], 'pos', pos, 'floor', floor)
 return {m[1], tostring(pos)}
 """
 
+KEEP: Final = """
+for at, name in ipairs(KEYS) do
+  if redis.call('GET', name) == ARGV[at + 1] then redis.call('PEXPIRE', name, ARGV[1]) end
+end
+return 0
+"""
+
 YIELD: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
@@ -115,7 +122,9 @@ class Valkey:
         self._most = most_remembered
         self._breaker = CircuitBreaker(runtime.clock, runtime.chance, POLICY)
         self._client = _client(url)
-        self._read, self._fill, self._apply, self._yield = (self._client.register_script(text) for text in (READ, FILL, APPLY, YIELD))
+        self._read, self._fill, self._apply, self._keep, self._yield = (
+            self._client.register_script(text) for text in (READ, FILL, APPLY, KEEP, YIELD)
+        )
 
     async def check(self) -> None:
         """`CannotStart` where the server may evict what correctness needs. One that does not answer is passed by, as always."""
@@ -160,14 +169,19 @@ class Valkey:
     async def lead(self, name: str, limit_s: float) -> str | None:
         """See `Shared.lead`; an empty token where the tier does not answer: then everybody leads."""
         token = self._runtime.ids.new().hex()
-        took = await self._ask(self._client.set(f"{self._prefix}l:{name}", token, nx=True, px=int(limit_s * 1000)), otherwise="lost")
+        took = await self._ask(self._client.set(self._lead_of(name), token, nx=True, px=int(limit_s * 1000)), otherwise="lost")
         if took == "lost":
             return ""
         return token if took else None
 
+    async def keep_leads(self, leads: Mapping[str, str], limit_s: float) -> None:
+        """See `Shared.keep_leads`."""
+        keys = [self._lead_of(name) for name in leads]
+        await self._ask(self._keep(keys=keys, args=[int(limit_s * 1000), *leads.values()]))
+
     async def yield_lead(self, name: str, token: str) -> None:
         """See `Shared.yield_lead`."""
-        await self._ask(self._yield(keys=[f"{self._prefix}l:{name}"], args=[token]))
+        await self._ask(self._yield(keys=[self._lead_of(name)], args=[token]))
 
     async def close(self) -> None:
         """See `Shared.close`."""
@@ -187,6 +201,9 @@ class Valkey:
     def _is_current(self, answer: list[bytes], ticket: Ticket) -> bool:
         """Whether the tier has seen what this process has (C3), in the same history and life (C4)."""
         return answer[0].decode() == self.epoch and answer[1].decode() == self.history and int(answer[2]) >= ticket.p
+
+    def _lead_of(self, name: str) -> str:
+        return f"{self._prefix}l:{name}"
 
     def _keys(self, name: str) -> list[str]:
         return [f"{self._prefix}m", f"{self._prefix}i", f"{self._prefix}e:{name}"]

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
 
 import pytest
-
-from netra_backend.storage import tenants
 
 from ..support.adopting import settings_of
 from ..support.cache.race import version_of
 from ..support.cache.server import Server
-from ..support.storage import ACME, SYSTEM, database_url, eventually, new_database, with_its_server
+from ..support.storage import SYSTEM, database_url, eventually, new_database, with_its_server
 from ..support.zygote import Zygote, until
 from .test_cache_faults import PROGRAMS, all_rows, is_numbered
 
 KILLS = 4
 PROCESSES, CALLERS = 4, 25
+MOST_S = 6.0
 
 
 @pytest.fixture(params=["sqlite3", "postgres"])
@@ -63,23 +63,34 @@ async def test_a_writer_killed_anywhere_leaves_an_event_for_each_commit_and_for_
 
 @pytest.mark.parametrize("shared", [True, False], ids=["with a shared tier", "without"])
 async def test_a_hundred_callers_of_a_cold_key_cause_one_load_or_one_in_each_process(warm, tmp_path, prepared, engine, shared):
-    (tmp_path / "valkey").mkdir()
-    server = Server(tmp_path / "valkey") if shared else None
-    loads = tmp_path / "loads"
-    database = new_database(engine, prepared)
-    await database.open()
-    await database.write(tenants.ensure, "acme", scope=ACME)
-    await database.close()
-    spec = spec_of(engine, prepared, cache_lease="20s", **({"cache_url": server.url} if server else {}))
-    children = [warm.fork("caller", {**spec, "loads": str(loads)}, log=tmp_path / f"{number}.log") for number in range(PROCESSES)]
-    try:
-        with ThreadPoolExecutor(PROCESSES) as pool:
-            list(pool.map(lambda child: child.ask("ready"), children))
-            answers = list(pool.map(lambda child: child.ask("ask", key="cold", callers=CALLERS), children))
+    with fleet(warm, tmp_path, prepared, engine, shared=shared) as children, ThreadPoolExecutor(PROCESSES) as pool:
+        answers = list(pool.map(lambda child: child.ask("ask", key="cold", callers=CALLERS), children))
         assert answers == [["loaded"] * CALLERS] * PROCESSES
-        assert len(loads.read_text().split()) == (1 if shared else PROCESSES)
-    finally:
-        for child in children:
-            child.kill()
-        if server:
-            server.close()
+        assert len((tmp_path / "loads").read_text().split()) == (1 if shared else PROCESSES)
+
+
+async def test_a_process_killed_while_it_loads_keeps_the_others_waiting_for_a_moment(warm, tmp_path, prepared, engine):
+    """They wait for its lead to end, which it renews no more; the limit of a load tells whether that takes long."""
+    with fleet(warm, tmp_path, prepared, engine, shared=True) as (first, *others), ThreadPoolExecutor(PROCESSES) as pool:
+        first.ask("hang", key="cold")
+        asking = [pool.submit(child.ask, "ask", key="cold", callers=CALLERS, most_s=MOST_S) for child in others]
+        first.kill()
+        assert [each.result() for each in asking] == [["loaded"] * CALLERS] * len(others)
+        assert len((tmp_path / "loads").read_text().split()) == 2
+
+
+@contextmanager
+def fleet(warm, tmp_path, prepared, engine, *, shared):
+    """Processes that want a cold key, and are ready to."""
+    (tmp_path / "valkey").mkdir()
+    with closing(Server(tmp_path / "valkey")) if shared else nullcontext() as server:
+        more = {"cache_url": server.url} if server else {}
+        spec = {**spec_of(engine, prepared, cache_lease="20s", **more), "loads": str(tmp_path / "loads")}
+        children = [warm.fork("caller", spec, log=tmp_path / f"{number}.log") for number in range(PROCESSES)]
+        try:
+            for child in children:
+                child.ask("ready")
+            yield children
+        finally:
+            for child in children:
+                child.kill()

@@ -80,7 +80,7 @@ class Way:
 
     def __init__(self, database):
         self.cut = False
-        self.under_way = 0
+        self.under_way = self.ended = 0
         self.on_wake = []
         self._database = database
 
@@ -99,6 +99,7 @@ class Way:
             return await work
         finally:
             self.under_way -= 1
+            self.ended += 1
 
 
 class Process:
@@ -156,6 +157,7 @@ class CachesBesideTheTruth(RuleBasedStateMachine):
         self.world = World(TEMPLATES[0])
         self.clock, self.server = self.world.clock, self.world.server
         self.lives = 0
+        self.ways: list[Way] = []
         self.history = [(float("-inf"), dict.fromkeys(DEPS, 0))]
         self.events: list[tuple[str, ...]] = []
         self.asked: list[Asked] = []
@@ -176,7 +178,9 @@ class CachesBesideTheTruth(RuleBasedStateMachine):
 
     def new_process(self):
         self.lives += 1
-        return Process(self.world, self.lives)
+        process = Process(self.world, self.lives)
+        self.ways.append(process.way)
+        return process
 
     def teardown(self):
         try:
@@ -324,13 +328,18 @@ class CachesBesideTheTruth(RuleBasedStateMachine):
     async def settle(self):
         """Until nothing moves that the machine does not hold; then what has been answered is judged."""
         while True:
+            before = self.moved()
             await settle(40)
-            if not any(process.way.under_way for process in self.processes):
+            if not before[0] and self.moved() == before:
                 break
             await asyncio.sleep(0.0002)
         for each in [each for each in self.asked if each.task.done()]:
             self.asked.remove(each)
             self.judge(each)
+
+    def moved(self):
+        """How many questions to the database are under way, and how many have ended: what began or ended while it settled goes on."""
+        return sum(way.under_way for way in self.ways), sum(way.ended for way in self.ways)
 
     # the truth
 

@@ -256,9 +256,13 @@ CALLS = st.lists(
         ),
         st.tuples(st.just("fill"), st.sampled_from("abc"), st.integers(0, 8), st.sampled_from(["current", "current", "another"])),
         st.tuples(st.just("read"), st.sampled_from("abc")),
+        st.tuples(st.sampled_from(["lead", "lead", "keep", "yield"]), st.sampled_from("ab"), st.sampled_from(["one", "two"])),
     ),
     max_size=40,
 )
+
+
+SHORT_MS, LONG_MS = 500_000, 1_000_000
 
 
 @given(calls=CALLS)
@@ -266,7 +270,7 @@ CALLS = st.lists(
 def test_the_model_of_the_tier_answers_as_its_scripts_do(server, calls):
     client = server.client()
     client.flushall()
-    real = {name: client.register_script(getattr(valkey, name)) for name in ("READ", "FILL", "APPLY")}
+    real = {name: client.register_script(getattr(valkey, name)) for name in ("READ", "FILL", "APPLY", "KEEP", "YIELD")}
     model = SimulatedServer(lambda: 0.0)
     keys = {name: [f"t:{{n}}:{end}" for end in ("m", "i", f"e:{name}")] for name in "abc"}
     epoch = "none"
@@ -290,6 +294,20 @@ def test_the_model_of_the_tier_answers_as_its_scripts_do(server, calls):
                 60_000,
             ]
             assert bool(real["FILL"](keys=keys[name], args=args)) == bool(model.fill(keys[name], args))
+        elif what == "lead":
+            name, token = f"l:{more[0]}", more[1]
+            assert client.set(name, token, nx=True, px=SHORT_MS) == model.take(name, token, SHORT_MS)
+        elif what == "keep":
+            kept = [f"l:{name}" for name in "ab"]
+            real["KEEP"](keys=kept, args=[LONG_MS, more[1], more[1]])
+            model.keep(kept, [LONG_MS, more[1], more[1]])
+            left_ms = {name: client.pttl(name) for name in kept}
+            assert {name: left > SHORT_MS for name, left in left_ms.items() if left > 0} == {
+                name: until_s > SHORT_MS / 1000 for name, (_, until_s) in model.leads.items()
+            }
+        elif what == "yield":
+            keys_and_args = [f"l:{more[0]}"], [more[1]]
+            assert real["YIELD"](*keys_and_args) == model.give_back(*keys_and_args)
         else:
             (name,) = more
             assert real["READ"](keys=keys[name])[:8] == model.read(keys[name], [])[:8]

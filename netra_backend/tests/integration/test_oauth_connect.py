@@ -24,8 +24,8 @@ def engine(request):
 
 
 @pytest.fixture
-async def netra(prepared):
-    async with vault(prepared) as netra:
+async def netra(request, prepared):
+    async with vault(prepared, request.node.callspec.params.get("fault", "")) as netra:
         yield netra
 
 

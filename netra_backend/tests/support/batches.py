@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -207,7 +207,14 @@ class BatchWorld:
 
     def ended(self, run: str, within_s: float = 120.0) -> dict[str, Any]:
         """Its status once it has ended."""
-        until(lambda: self.state(run) in ENDED, f"{run} ends", within_s)
+        return self._awaited(run, lambda: self.state(run) in ENDED, within_s)
+
+    def _awaited(self, run: str, is_over: Callable[[], bool], within_s: float) -> dict[str, Any]:
+        try:
+            until(is_over, f"{run} ends", within_s)
+        except AssertionError as error:
+            said = "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in sorted(self.folder.glob("batch-*.log")))
+            raise AssertionError(f"{error}\n{self.status(run)}\n{said}") from None
         return self.status(run)
 
     def has_come(self, run: str, items: int) -> bool:
@@ -250,8 +257,7 @@ class BatchWorld:
             self.fill(1)
             return self.state(run) in ENDED
 
-        until(is_over, f"{run} ends", within_s)
-        return self.status(run)
+        return self._awaited(run, is_over, within_s)
 
     def letters(self, run: str) -> list[tuple[int, str, int]]:
         """Offset, cause and attempts of each dead letter."""

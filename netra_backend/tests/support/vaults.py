@@ -10,12 +10,16 @@ from .platform import platform
 
 TENANT = "acme"
 NAME = "user-1"
-FAST = {"oauth_http_timeout": "400ms", "oauth_lease_ttl": "3s", "oauth_breaker_open": "200ms", "workers": False}
+FAST = {"oauth_http_timeout": "2s", "oauth_lease_ttl": "6s", "oauth_breaker_open": "200ms", "workers": False}
+HASTY = {"oauth_http_timeout": "400ms", "oauth_lease_ttl": "3s"}
+"""Where a time-out is what is tried: with these a busy machine causes one by itself."""
 
 
 @asynccontextmanager
-async def vault(folder, **settings):
-    """One process's Netra."""
+async def vault(folder, fault="", **settings):
+    """One process's Netra, which is hasty where the provider's fault is a delay."""
+    if fault.startswith("delay"):
+        settings = {**HASTY, **settings}
     async with platform(folder, **{**FAST, **settings}) as netra:
         yield netra
 

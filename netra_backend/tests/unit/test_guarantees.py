@@ -15,7 +15,7 @@ from tools.controls.plan import load
 ROOT = Path(__file__).parents[3]
 GUARANTEES = tomllib.loads((ROOT / "docs/guarantees.toml").read_text())
 CONTROLS = {control.id: control for control in load(ROOT / "netra_backend/tests/controls.toml")}
-EXPECTED = {"S": 8, "W": 16, "O": 18, "V": 6, "F": 4, "X": 4, "L": 5, "B": 8, "C": 13, "A": 8, "K": 7, "T": 6, "M": 4, "D": 10}
+EXPECTED = {"S": 8, "W": 16, "O": 18, "V": 6, "F": 4, "X": 4, "L": 5, "B": 8, "C": 14, "A": 8, "K": 7, "T": 6, "M": 4, "D": 10}
 """The invariants of the design, by part. A new one is added here and there; none is ever removed."""
 
 EXPECTED = {"U": 6} | EXPECTED  # what a user of the dashboard is promised

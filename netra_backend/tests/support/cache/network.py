@@ -60,6 +60,15 @@ class SimulatedServer:
         epoch, pos = self.model.apply(history, fresh, int(first), orjson.loads(events), int(last), anew=bool(int(anew)), most=int(most))
         return [epoch.encode(), b"%d" % pos]
 
+    def keep(self, keys: list[str], args: list[Any]) -> int:
+        """See `valkey.KEEP`."""
+        now = self._monotonic()
+        for key, token in zip(keys, args[1:], strict=True):
+            held, until = self.leads.get(key, ("", now))
+            if held == token and until > now:
+                self.leads[key] = (token, now + args[0] / 1000)
+        return 0
+
     def give_back(self, keys: list[str], args: list[Any]) -> int:
         """See `valkey.YIELD`."""
         if self.leads.get(keys[0], ("", 0.0))[0] != args[0]:
@@ -87,7 +96,13 @@ class Link:
         self.cut = False
         self.loses_answers = False
         self._server = server
-        self._scripts = {valkey.READ: server.read, valkey.FILL: server.fill, valkey.APPLY: server.apply, valkey.YIELD: server.give_back}
+        self._scripts = {
+            valkey.READ: server.read,
+            valkey.FILL: server.fill,
+            valkey.APPLY: server.apply,
+            valkey.KEEP: server.keep,
+            valkey.YIELD: server.give_back,
+        }
 
     def register_script(self, text: str) -> Callable[..., Awaitable[Any]]:
         """The script as a call."""

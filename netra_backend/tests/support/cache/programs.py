@@ -256,7 +256,7 @@ async def _caller(channel: socket.socket, spec: dict[str, Any]) -> None:
 
 
 class Caller:
-    """Commands: `ready`, `ask`."""
+    """Commands: `ready`, `ask`, `hang`."""
 
     def __init__(self, netra: Netra, loads: Path) -> None:
         self.netra = netra
@@ -267,14 +267,31 @@ class Caller:
         await self.netra.cache.position()
         await self.netra.tenant("acme")
 
-    async def ask(self, key: str, callers: int) -> list[Any]:
+    async def ask(self, key: str, callers: int, most_s: float | None = None) -> list[Any]:
         """So many callers at once."""
 
         async def load() -> str:
-            with self.loads.open("a") as file:
-                file.write(f"{key}\n")
+            self._note(key)
             await asyncio.sleep(0.1)
             return "loaded"
 
         with self.netra.scope(tenant="acme"):
-            return list(await asyncio.gather(*(self.netra.cache.get_or_load(key, load, ttl=60) for _ in range(callers))))
+            asking = [self.netra.cache.get_or_load(key, load, ttl=60, hard_timeout=most_s) for _ in range(callers)]
+            return list(await asyncio.gather(*asking))
+
+    async def hang(self, key: str) -> None:
+        """Begin a load that has no end."""
+        has_begun = asyncio.Event()
+
+        async def load() -> None:
+            self._note(key)
+            has_begun.set()
+            await asyncio.Event().wait()
+
+        with self.netra.scope(tenant="acme"):
+            self.hanging = asyncio.create_task(self.netra.cache.get_or_load(key, load, ttl=60))
+        await has_begun.wait()
+
+    def _note(self, key: str) -> None:
+        with self.loads.open("a") as file:
+            file.write(f"{key}\n")
