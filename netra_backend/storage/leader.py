@@ -43,6 +43,7 @@ class LogLeader:
 
         self._hurry = asyncio.Event()
         self._turned_at = float("-inf")
+        self._failed = 0
         self._database = database
         self._membership = membership
         self._runtime = runtime
@@ -85,15 +86,21 @@ class LogLeader:
                 if self.leads and self._runtime.clock.monotonic() - trimmed_at > TRIM_EVERY_S:
                     trimmed_at = self._runtime.clock.monotonic()
                     await self._trim()
+                self._failed = 0
             except NetraError as error:
+                self._failed += 1
                 self._runtime.log.warning("the log's leader could not work: %s", error)
             except Exception:
+                self._failed += 1
                 self._runtime.log.exception("the log's leader could not work")
             await (self._pause() if self.leads else self._runtime.clock.sleep(SEEK_LEAD_S))
 
     async def _pause(self) -> None:
-        """Until the next poll, or until somebody is in a hurry and the last turn is not too near."""
+        """Until the next poll, or until somebody is in a hurry and the last turn is not too near; longer after each failure in a row."""
         clock = self._runtime.clock
+        if self._failed:
+            await clock.sleep(min(LEAST_GAP_S * 2 ** min(self._failed, 10), SEEK_LEAD_S))
+            return
         left_s = self._turned_at + LEAST_GAP_S - clock.monotonic()
         await clock.sleep(max(0.001, min(left_s, LEAST_GAP_S)))
         waits = [asyncio.ensure_future(clock.sleep(POLL_S - LEAST_GAP_S)), asyncio.ensure_future(self._hurry.wait())]

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ..errors import NetraError
+from ..errors import NetraError, OutcomeUnknown
 from ..kernel.failpoints import declare
 from ..kernel.ids import to_text
 from ..kernel.runtime import Runtime
@@ -32,6 +32,9 @@ from .database import Database
 from .nodes import Node
 
 OBSERVE_EVERY_S: Final = 1.0
+AGAIN_S, AGAIN_MOST_S = 0.2, 1.0
+"""How soon a new life is tried again that could not begin: ever more slowly, for each try leaves a line in the log."""
+
 BEFORE_BEAT: Final = declare("storage.before_beat", "the node is about to write its beat")
 _SCOPE: Final = system_scope()
 
@@ -59,6 +62,9 @@ class Membership:
         self._seen: dict[bytes, tuple[int, float]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._doubt = asyncio.Event()
+        self._again_in_s = AGAIN_S
+        self._has_begun = False
+        self._former: list[bytes] = []
 
     async def start(self) -> None:
         """Begin the first life and keep it going in the background."""
@@ -95,8 +101,12 @@ class Membership:
         self._hold_lock()
         started = self._runtime.clock.monotonic()
         register = partial(nodes.register, sends=self._sends)
-        await self._database.write(register, self.id, platform.node(), os.getpid(), self._role, scope=_SCOPE, lane="urgent")
-        self._beaten_at = started
+        try:
+            await self._database.write(register, self.id, platform.node(), os.getpid(), self._role, scope=_SCOPE, lane="urgent")
+        except OutcomeUnknown:
+            self._has_begun = True
+            raise
+        self._has_begun, self._beaten_at = True, started
 
     async def _beat_forever(self) -> None:
         while True:
@@ -113,9 +123,18 @@ class Membership:
         self._runtime.failpoints.hit(BEFORE_BEAT)
         if not self._doubt.is_set() and await self._database.write(nodes.beat, self.id, scope=_SCOPE, lane="urgent"):
             self._beaten_at = started
-            return
-        self._runtime.log.warning("node %s lost its life to the others, it starts another", to_text("node", self.id))
-        former = self.id
+        else:
+            await self._begin_again()
+        while self._former:
+            await self._database.write(nodes.forget, self._former[-1], scope=_SCOPE, lane="urgent")
+            self._former.pop()
+
+    async def _begin_again(self) -> None:
+        """Each life is kept in mind until its row is gone: what it held is due for others then, and not a whole TTL later."""
+        if self._has_begun:
+            self._runtime.log.warning("node %s lost its life to the others, it starts another", to_text("node", self.id))
+            self._former.append(self.id)
+        self._has_begun = False
         self._doubt.clear()  # before the new life, whose own commits may come into doubt as well
         try:
             await self._begin_life()
@@ -124,12 +143,13 @@ class Membership:
             raise
         for callback in self.on_new_life:
             callback()
-        await self._database.write(nodes.forget, former, scope=_SCOPE, lane="urgent")
 
     async def _wait_for_doubt(self, seconds: float) -> None:
         if self._doubt.is_set():  # the last try to begin a new life failed: the writer is in trouble, do not spin
-            await self._runtime.clock.sleep(min(0.2, seconds))
+            await self._runtime.clock.sleep(min(self._again_in_s, seconds))
+            self._again_in_s = min(2 * self._again_in_s, AGAIN_MOST_S)
             return
+        self._again_in_s = AGAIN_S
         waits = [asyncio.ensure_future(self._runtime.clock.sleep(seconds)), asyncio.ensure_future(self._doubt.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

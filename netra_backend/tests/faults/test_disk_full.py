@@ -7,11 +7,7 @@ tried with a VFS that answers as a full disk does.
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import suppress
 from typing import NamedTuple
 
 import apsw
@@ -22,24 +18,12 @@ from netra_backend.kernel.sizes import MIB
 from netra_backend.storage import sqlite_housekeeping
 from netra_backend.storage.errors import DiskFull
 
+from ..support.disks import RealDisk, mounted
 from ..support.faulty import FailingVfs
+from ..support.members import living, member
 from ..support.storage import ACME, SYSTEM, Q, eventually, everybody, new_database, opened, outcome_of, put, write_when_it_can
 
 RESERVE = 16 * MIB
-
-
-@contextmanager
-def mounted(size):
-    """A tmpfs of that size, or None where this process may not mount."""
-    with tempfile.TemporaryDirectory(prefix="netra-disk-") as folder:
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "netra-test", folder]
-        if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
-            yield None
-            return
-        try:
-            yield Path(folder)
-        finally:
-            subprocess.run(["umount", "--lazy", folder], capture_output=True)
 
 
 def _can_mount():
@@ -73,27 +57,6 @@ class VfsDisk:
 
     def close(self):
         self._vfs.unregister()
-
-
-class RealDisk:
-    """A small file system, filled by another program's file."""
-
-    def __init__(self, folder):
-        self.folder, self.options = folder, {}
-        self._filler = folder / "filler"
-
-    def fill(self, leave=0):
-        with self._filler.open("ab") as file:
-            room = os.statvfs(self.folder)
-            wanted = room.f_bavail * room.f_frsize - leave
-            if wanted > 0:
-                os.posix_fallocate(file.fileno(), file.tell(), wanted)
-
-    def free(self):
-        self._filler.unlink()
-
-    def close(self):
-        pass
 
 
 @pytest.fixture(params=DISKS)
@@ -148,6 +111,30 @@ async def test_on_a_full_disk_nothing_is_acknowledged_falsely_reads_go_on_and_it
         assert (await database.read(everybody, scope=SYSTEM))["after"] == 2
 
 
+@pytest.mark.parametrize("disk", DISKS[:1], indirect=True)
+async def test_a_life_that_ended_on_a_full_disk_leaves_no_row_behind_once_there_is_room(disk):
+    """What it held is due for others then: nobody waits until it is declared dead."""
+    async with opened("apsw", disk.folder, **disk.options) as database, member(database) as node:
+        first, lives = node.id, set()
+        disk.fill()
+        node._doubt.set()
+        for _ in range(3):
+            with pytest.raises(NetraError):
+                await node._beat_once()
+            lives.add(node.id)
+        assert len(lives) == 3
+        disk.free()
+        await eventually(lambda: _beats(node))
+        assert set(await living(database)) == {node.id}
+        assert node.id not in {first, *lives}
+
+
+async def _beats(node):
+    with suppress(NetraError):
+        await node._beat_once()
+        return True
+
+
 async def test_below_the_reserve_intake_is_refused_the_ballast_given_up_and_other_work_goes_on(engine, tmp_path, monkeypatch):
     free = [10 * RESERVE]
     monkeypatch.setattr(sqlite_housekeeping.shutil, "disk_usage", lambda _: Usage(100 * RESERVE, 0, free[0]))
@@ -167,8 +154,7 @@ async def test_below_the_reserve_intake_is_refused_the_ballast_given_up_and_othe
         database._housekeeping._look_at_disk()
         assert _refused(database), "a byte above the reserve must not let intake flutter"
         free[0] = 10 * RESERVE
-        await eventually(lambda: not _refused(database))
-        assert ballast.exists()
+        await eventually(lambda: not _refused(database) and ballast.exists())
     finally:
         await database.close()
 

@@ -138,8 +138,9 @@ def make_output(place: Place) -> None:
 class BatchWorld:
     """A database and processes that work on its runs; every one may be killed."""
 
-    def __init__(self, zygote: Zygote, folder: Path, place: Place | None = None, **settings: Any) -> None:
+    def __init__(self, zygote: Zygote, folder: Path, place: Place | None = None, logs: Path | None = None, **settings: Any) -> None:
         self.folder = folder
+        self.logs = logs or folder
         self.place: Place = place or File(folder / "netra.db")
         self.children: list[Child] = []
         self.cap: dict[str, Any] = {}
@@ -170,7 +171,7 @@ class BatchWorld:
             "settings": self._settings,
             "cap": self.cap if workers else {},
         }
-        child = self._zygote.fork("platform", spec, log=self.folder / f"batch-{number}.log", seconds=seconds)
+        child = self._zygote.fork("platform", spec, log=self.logs / f"batch-{number}.log", seconds=seconds)
         self.children.append(child)
         return child
 
@@ -213,7 +214,7 @@ class BatchWorld:
         try:
             until(is_over, f"{run} ends", within_s)
         except AssertionError as error:
-            said = "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in sorted(self.folder.glob("batch-*.log")))
+            said = "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in sorted(self.logs.glob("batch-*.log")))
             raise AssertionError(f"{error}\n{self.status(run)}\n{said}") from None
         return self.status(run)
 
