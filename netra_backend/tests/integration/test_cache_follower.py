@@ -34,4 +34,4 @@ async def test_what_was_seen_to_wait_is_applied_within_two_milliseconds_of_its_n
                 await netra.cache.follower.look()  # the same one: time stands still for as long as it lasts
         await netra.leader.drain()
         await clock.advance(0.002)
-        await eventually(lambda: node.applied == before + 1, 5)
+        await eventually(lambda: node.applied == before + 1)

@@ -16,7 +16,7 @@ from netra_backend.storage import log
 from ..support.issuers import issuing
 from ..support.sign_on import TENANT, add_provider, looked_until, signing_on, state_of
 from ..support.storage import SYSTEM, eventually, with_its_server
-from ..support.vaults import audited
+from ..support.vaults import HASTY, audited
 
 SCOPE = Scope(TENANT, "tester")
 
@@ -27,8 +27,10 @@ def engine(request):
 
 
 @pytest.fixture
-async def netra(prepared):
-    async with signing_on(prepared) as netra:
+async def netra(request, prepared):
+    """It is hasty only where a provider answers late: a busy machine must not look like one."""
+    late = request.node.callspec.params.get("fault") == "slow"
+    async with signing_on(prepared, **(HASTY if late else {})) as netra:
         yield netra
 
 

@@ -47,9 +47,10 @@ def healed(server):
 
 
 @pytest.fixture
-async def netra(prepared, first, backup):
+async def netra(request, prepared, first, backup):
     """A tenant with both; `user` of the first one is `b-1` at the backup. Time enough for a server on a busy machine."""
-    async with signing_on(prepared, oauth_http_timeout="800ms", oauth_lease_ttl="5s") as netra:
+    timeout = "800ms" if request.node.callspec.params.get("outage") == "held" else "3s"
+    async with signing_on(prepared, oauth_http_timeout=timeout, oauth_lease_ttl="9s") as netra:
         await add_provider(netra, "first", first)
         await add_provider(netra, "backup", backup, rank=1)
         await netra.sso.link(TENANT, "first", "user", "backup", "b-1")

@@ -24,8 +24,10 @@ SUBSTRATE = Statements("netra_backend.storage")
 
 
 @pytest.fixture
-async def netra(tmp_path):
-    async with platform(tmp_path, webhooks_schedule=SCHEDULE, webhooks_timeout="250ms") as netra:
+async def netra(request, tmp_path):
+    """Impatient only where nobody answers: a busy machine must not look like that."""
+    late = "hung" in request.node.name or "hang" in request.node.name or "slow" in request.node.name
+    async with platform(tmp_path, webhooks_schedule=SCHEDULE, webhooks_timeout="250ms" if late else "5s") as netra:
         yield netra
 
 
@@ -100,7 +102,7 @@ async def test_what_fails_is_retried_by_the_schedule_and_becomes_a_dead_letter_a
     receiver.behave(behaviour)
     endpoint = await add_endpoint(netra, receiver.url)
     message = await send(netra)
-    dead = await becomes(netra, message, endpoint, "dead", within_s=6)
+    dead = await becomes(netra, message, endpoint, "dead")
     assert dead.number == 4
     assert "4 attempts failed" in dead.reason
     log = await attempts(netra, message)
@@ -124,7 +126,7 @@ async def test_an_endless_body_is_cut_and_its_2xx_counts(netra, receiver):
     receiver.behave("endless")
     endpoint = await add_endpoint(netra, receiver.url)
     message = await send(netra)
-    await becomes(netra, message, endpoint, "delivered", within_s=6)
+    await becomes(netra, message, endpoint, "delivered")
     (attempt,) = await attempts(netra, message)
     assert len(attempt.response) == 16 * 1024
 
@@ -133,7 +135,7 @@ async def test_a_dead_letter_is_sent_again_on_demand_and_the_trail_says_so(netra
     receiver.behave("500")
     endpoint = await add_endpoint(netra, receiver.url)
     message = await send(netra)
-    await becomes(netra, message, endpoint, "dead", within_s=6)
+    await becomes(netra, message, endpoint, "dead")
     receiver.behave("ok")
     await netra.database.write(store.resend, message, endpoint.id, 3600.0, scope=SCOPE)
     await becomes(netra, message, endpoint, "delivered")
@@ -246,7 +248,7 @@ async def test_a_deadline_makes_a_dead_letter_of_what_is_still_failing(tmp_path,
     async with platform(tmp_path, webhooks_schedule="300ms,300ms,300ms,300ms,300ms,300ms", webhooks_deadline="1s") as netra:
         endpoint = await add_endpoint(netra, receiver.url)
         message = await send(netra)
-        dead = await becomes(netra, message, endpoint, "dead", within_s=6)
+        dead = await becomes(netra, message, endpoint, "dead")
         assert "deadline" in dead.reason
         assert 2 <= dead.number < 7
 

@@ -160,7 +160,7 @@ class BatchWorld:
         self.client.ask("node")
         make_output(self.place)
 
-    def start(self, failpoint: str = "", *, workers: bool = True, seconds: int = 120) -> Child:
+    def start(self, failpoint: str = "", *, workers: bool = True, seconds: int = 300) -> Child:
         """One more process."""
         number = next(self._numbers)
         spec = {

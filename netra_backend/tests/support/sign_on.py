@@ -12,8 +12,8 @@ from .storage import eventually
 
 TENANT = "acme"
 QUICK = {
-    "oauth_http_timeout": "400ms",
-    "oauth_lease_ttl": "3s",
+    "oauth_http_timeout": "2s",
+    "oauth_lease_ttl": "6s",
     "sso_dwell": "100ms",
     "sso_window": "100ms",
     "sso_return": "100ms",

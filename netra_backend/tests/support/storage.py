@@ -37,7 +37,7 @@ UNCACHED = "postgres-uncached"
 """PostgreSQL as behind a pooler in transaction mode that does not follow prepared statements."""
 
 POSTGRES = ("postgres", UNCACHED)
-DEADLINE_S = 20.0
+DEADLINE_S = 45.0
 """How long a condition may take on a busy machine before a test fails for it; none waits for it to pass."""
 
 _URL = "postgres.url"

@@ -46,7 +46,7 @@ class VaultWorld:
         """One more process with a vault."""
         number = next(self._numbers)
         spec = {"url": self.place.url, "failpoint": failpoint, "workers": workers, "settings": self._settings}
-        child = self._zygote.fork(self.program, spec, log=self.folder / f"vault-{number}.log", seconds=120)
+        child = self._zygote.fork(self.program, spec, log=self.folder / f"vault-{number}.log", seconds=300)
         self.children.append(child)
         return child
 

@@ -59,7 +59,7 @@ class World:
             self.targets.append(Target(TENANT, behaviour, made["id"], made["secret"]))
         self.stop(first)
 
-    def start(self, failpoint: str = "", *, workers: bool = True, seconds: int = 120) -> Child:
+    def start(self, failpoint: str = "", *, workers: bool = True, seconds: int = 300) -> Child:
         """One more process, with `NETRA_FAILPOINT` set to `failpoint`."""
         number = next(self._numbers)
         spec = {
@@ -88,7 +88,7 @@ class World:
         child.kill()
         self.children.remove(child)
 
-    def killed_itself(self, child: Child, within_s: float = 20.0) -> None:
+    def killed_itself(self, child: Child, within_s: float = 45.0) -> None:
         """Wait until its failpoint has killed it."""
         code = child.died(within_s)
         self.children.remove(child)
@@ -121,7 +121,7 @@ class World:
         """How many deliveries stand in each state."""
         return dict(self.place.query(STATES))
 
-    def drained(self, within_s: float = 20.0) -> None:
+    def drained(self, within_s: float = 45.0) -> None:
         """Wait until nothing is due or leased."""
         until(lambda: not self.states().keys() & {"due", "leased"}, f"drained: {self.states()}", within_s)
 

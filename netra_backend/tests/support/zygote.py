@@ -28,7 +28,7 @@ from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = "netra_backend.tests.support.programs"
-DEADLINE_S = 20.0
+DEADLINE_S = 45.0
 POLL_S = 0.002
 _PR_SET_PDEATHSIG = 1
 
@@ -68,7 +68,7 @@ class Zygote:
         self._socket.close()
         self._process.wait(timeout=10)
 
-    def fork(self, program: str, spec: dict[str, Any], *, log: Path, seconds: int = 120) -> Child:
+    def fork(self, program: str, spec: dict[str, Any], *, log: Path, seconds: int = 300) -> Child:
         """Start a child that runs `programs.<program>(its socket, spec)`; what it prints goes to `log`."""
         ours, theirs = socket.socketpair()
         request = {"program": program, "spec": spec, "log": str(log), "seconds": seconds}

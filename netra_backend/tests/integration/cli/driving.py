@@ -19,7 +19,7 @@ from ....kernel.scope import Scope
 from ....netra import Netra
 from ....storage import audit_append
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def run(capsys, *words):
