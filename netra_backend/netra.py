@@ -309,6 +309,7 @@ class Netra:
             self.sealer,
             await self._stack.enter_async_context(self._new_egress(keep=False)),
             self._scope_of,
+            entered_scope,
         )
         await self.oauth.start()
         self._stack.push_async_callback(self.oauth.stop)

@@ -24,9 +24,8 @@ from .stats import Stats
 
 _SCOPE: Final = system_scope("cache")
 LOOKS_PER_LEASE: Final = 4
-QUICK_LOOKS: Final = 2
-QUICK_GAP_S: Final = 0.001
-"""So many looks may follow each other so closely: what was seen to wait in the outbox has its number with the leader's next commit."""
+QUICK_GAPS_S: Final = (0.001, 0.001, 0.002, 0.004, 0.008)
+"""So closely looks may follow each other: what was seen to wait in the outbox has its number with the leader's next commit."""
 
 Refresh = Callable[[Cascade], Awaitable[None]]
 
@@ -147,8 +146,9 @@ class Follower:
                 await self.look()
             except Exception:
                 self._runtime.log.exception("the cache could not follow the log, and is passed by once its lease ends")
-            quick = quick + 1 if self._node.sees_waiting and quick < QUICK_LOOKS else 0
-            await self._pause(every_s, QUICK_GAP_S if quick else every_s / 10)
+            gaps_s = QUICK_GAPS_S[quick:] if self._node.sees_waiting else ()
+            quick = quick + 1 if gaps_s else 0
+            await self._pause(every_s, gaps_s[0] if gaps_s else every_s / 10)
 
     async def _pause(self, seconds: float, least_s: float) -> None:
         """Until it is time, or somebody says that there is something to see; never less than `least_s`."""

@@ -13,15 +13,19 @@ Everything here is done on Netra's event loop, but `at_hand`, which changes noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ..kernel.clock import Clock
+from ..kernel.scope import Scope
 from ..kernel.uses import Meter, Uses
 from .model import US, Connection, Token
 
 USE: Final = "connection.token.use"
+UNNAMED: Final = "library"
+"""The actor where nobody has said who acts."""
+
 FRESH_S: Final = 1.0
 """How long a look at all generations vouches for what is in memory: nothing revoked elsewhere is served for longer."""
 
@@ -35,8 +39,16 @@ STEP_US: Final = US
 _NEVER: Final = float("-inf")
 _EVER_US: Final = 2**63
 
+Entered = Callable[[], Scope | None]
+"""The scope that the caller has entered, on whatever thread."""
+
 Place = tuple[str, bytes]
 """(tenant, connection id)."""
+
+
+def outside() -> Scope | None:
+    """Nobody enters one."""
+    return None
 
 
 @dataclass(slots=True)
@@ -53,7 +65,7 @@ class Kept:
     known_at: float
     due: float
     good_until_us: int
-    uses: Meter
+    uses: Meter  # of those who enter no scope, or name no actor
     good_until: float = _NEVER
 
     def vouch(self, known_at: float) -> None:
@@ -78,9 +90,10 @@ class Sighting:
 class Memory:
     """See the module's docstring."""
 
-    def __init__(self, clock: Clock, uses: Uses) -> None:
+    def __init__(self, clock: Clock, uses: Uses, entered: Entered) -> None:
         self._monotonic, self._wall_us = clock.monotonic, clock.wall_us
         self._uses = uses
+        self._entered = entered
         self._kept: dict[tuple[str, str], Kept] = {}
         self._named: dict[tuple[str | None, str], tuple[Kept, float]] = {}
         self._seen: dict[Place, Sighting] = {}
@@ -101,6 +114,10 @@ class Memory:
             return None
         if min_valid_s > 0 and not self._is_good(kept, min_valid_s):
             return None
+        scope = self._entered()
+        if scope is not None and scope.actor != UNNAMED:
+            self._uses.note(kept.connection.tenant, scope.actor, USE, kept.connection.name)
+            return kept.token
         if wall_us >= kept.uses.until_us:
             kept.uses = self._meter(kept.connection)
         kept.uses.hit()
@@ -185,8 +202,7 @@ class Memory:
             former.drop()
 
     def _meter(self, connection: Connection) -> Meter:
-        """Of what is at hand nobody asks who asks."""
-        return self._uses.meter(connection.tenant, "library", USE, connection.name)
+        return self._uses.meter(connection.tenant, UNNAMED, USE, connection.name)
 
     def _is_good(self, kept: Kept, min_valid_s: float) -> bool:
         now, wall_us = self._monotonic(), self._wall_us()

@@ -25,7 +25,7 @@ from .imported import grant_of, key_of
 from .introspection import Introspector
 from .issuers import Issuers
 from .keys import KeySource
-from .memory import USE, Memory
+from .memory import USE, Entered, Memory, outside
 from .model import API_KEY, JWT_BEARER, OWN_RIGHT, US, Client, Connection, Grant, Token, status_of
 from .providers import listed
 from .refresh import Failure, Refresher, refused
@@ -52,7 +52,9 @@ class OAuth:
         sealer: Sealer,
         egress: Egress,
         scope_of: ScopeOf,
+        entered: Entered = outside,
     ) -> None:
+        """`entered` tells the scope that the caller has entered, if any, and waits for nothing."""
         self._database = database
         self._runtime = runtime
         self._sealer = sealer
@@ -72,7 +74,7 @@ class OAuth:
         self.judges = Judges(runtime, self.issuers)
         self._introspector = Introspector(runtime, self.refresher, self.issuers)
         self._flights: SingleFlight[tuple[str, bytes], tuple[Connection, Failure | None]] = SingleFlight()
-        self.memory = Memory(runtime.clock, runtime.uses)
+        self.memory = Memory(runtime.clock, runtime.uses, entered)
         self.token_at_hand = self.memory.at_hand
         self._background: set[asyncio.Task[Any]] = set()
 
