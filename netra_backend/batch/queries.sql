@@ -52,7 +52,9 @@ where (r.state = 'queued' or r.state = 'running') and r.job in (select j.name fr
 order by r.tenant, r.id limit :limit;
 
 -- name: states_of_runs
-select r.id, state from netra_job_run join rows(:rows, id uuid) as r on netra_job_run.id = r.id where tenant = :tenant;
+select r.id, j.state
+from rows(:rows, id uuid) as r cross join netra_job_run j -- done in its order on SQLite, which would else read all of the tenant's runs
+where j.tenant = :tenant and j.id = r.id;
 
 -- name: hold_runs_of_job
 -- Whoever claims of a job that has a limit does so in turn.

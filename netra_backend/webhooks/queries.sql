@@ -163,9 +163,11 @@ returning tenant, endpoint_id, line, last_place;
 -- fleet: coalesced ingest; each row carries its tenant
 select r.tenant, r.endpoint_id, r.line
 from rows(:rows, tenant text, endpoint_id uuid, line text) as r
-where exists (
-  select 1 from netra_delivery d
-  where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.line = r.line and (d.state = 'due' or d.state = 'leased'));
+where (
+  -- In order and no `exists`, so that SQLite seeks the line's first: it would else read all of the tenant's deliveries.
+  select d.state from netra_delivery d
+  where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.line = r.line and (d.state = 'due' or d.state = 'leased')
+  order by d.place limit 1) is not null;
 
 -- name: hold_lines
 -- fleet: coalesced acknowledgement; each row carries its tenant
@@ -182,12 +184,14 @@ set due_us = (
     union all
     select x.deliver_at_us from netra_message x
     where x.tenant = netra_delivery.tenant and x.id = netra_delivery.message_id and x.deliver_at_us is not null) as m)
-where state = 'due' and due_us = :never_us and line is not null and (tenant, endpoint_id, line, place) in (
-  select r.tenant, r.endpoint_id, r.line, (
-    select d.place from netra_delivery d
+from ( -- by the primary key: an older SQLite would read all of the tenant's deliveries for the places themselves
+  select r.tenant, r.endpoint_id, (
+    select d.message_id from netra_delivery d
     where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.line = r.line and (d.state = 'due' or d.state = 'leased')
-    order by d.place limit 1)
-  from rows(:rows, tenant text, endpoint_id uuid, line text) as r);
+    order by d.place limit 1) as message_id
+  from rows(:rows, tenant text, endpoint_id uuid, line text) as r) as h
+where netra_delivery.tenant = h.tenant and netra_delivery.message_id = h.message_id and netra_delivery.endpoint_id = h.endpoint_id
+  and state = 'due' and due_us = :never_us and line is not null;
 
 -- name: next_line
 -- fleet: the sweep looks at the first of every line, one index seek a line
@@ -525,10 +529,10 @@ order by endpoint_id, line limit :limit;
 delete from netra_line
 where tenant = :tenant and used_us < :before_us
   and (endpoint_id, line) in (select r.endpoint_id, r.line from rows(:rows, endpoint_id uuid, line text) as r)
-  and not exists (
-    select 1 from netra_delivery d
+  and ( -- as in `lines_with_somebody`
+    select d.state from netra_delivery d
     where d.tenant = netra_line.tenant and d.endpoint_id = netra_line.endpoint_id and d.line = netra_line.line
-      and (d.state = 'due' or d.state = 'leased'));
+      and (d.state = 'due' or d.state = 'leased') order by d.place limit 1) is null;
 
 -- name: resend
 update netra_delivery

@@ -1,4 +1,6 @@
 -- Statements of the audit trail's logs. See storage/statements.py for the notation.
+--
+-- A cross join is done in its order on SQLite, which would else read all of the tenant's rows for each list.
 
 -- name: entries_by_id
 -- fleet: the sequencer puts every tenant's entries into its log; each row carries its tenant
@@ -8,8 +10,8 @@ join netra_audit_entry e on e.tenant = r.tenant and e.id = r.id;
 
 -- name: entries_of
 select e.id, e.at_us, e.actor, e.action, e.target_table, e.target, e.outcome, e.trace_id, e.span_id, e.before, e.after, e.personal
-from rows(:rows, id uuid) as r
-join netra_audit_entry e on e.tenant = :tenant and e.id = r.id;
+from rows(:rows, id uuid) as r cross join netra_audit_entry e
+where e.tenant = :tenant and e.id = r.id;
 
 -- name: search_entries
 select e.id, e.at_us, e.actor, e.action, e.target_table, e.target, e.outcome, e.trace_id, e.span_id, e.before, e.after, e.personal
@@ -52,8 +54,8 @@ order by tenant limit :limit;
 
 -- name: get_tiles
 select t.level, t.number, t.hashes
-from rows(:rows, level int, number int) as r
-join netra_audit_tile t on t.tenant = :tenant and t.level = r.level and t.number = r.number;
+from rows(:rows, level int, number int) as r cross join netra_audit_tile t
+where t.tenant = :tenant and t.level = r.level and t.number = r.number;
 
 -- name: put_tile
 insert into netra_audit_tile (tenant, level, number, hashes) values (:tenant, :level, :number, :hashes)
@@ -61,16 +63,16 @@ on conflict (tenant, level, number) do update set hashes = excluded.hashes;
 
 -- name: get_pages
 select p.number, p.ids
-from rows(:rows, number int) as r
-join netra_audit_page p on p.tenant = :tenant and p.number = r.number;
+from rows(:rows, number int) as r cross join netra_audit_page p
+where p.tenant = :tenant and p.number = r.number;
 
 -- name: pages_around
 select number, ids from netra_audit_page where tenant = :tenant and highest >= :lowest and lowest <= :highest;
 
 -- name: pages_holding
 select distinct p.number, p.ids
-from rows(:rows, id uuid) as r
-join netra_audit_page p on p.tenant = :tenant and p.highest >= r.id and p.lowest <= r.id;
+from rows(:rows, id uuid) as r cross join netra_audit_page p
+where p.tenant = :tenant and p.highest >= r.id and p.lowest <= r.id;
 
 -- name: put_page
 insert into netra_audit_page (tenant, number, ids, lowest, highest) values (:tenant, :number, :ids, :lowest, :highest)
