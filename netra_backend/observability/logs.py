@@ -28,7 +28,7 @@ _SECRETS: Final = (
     (re.compile(r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL), HIDDEN),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {HIDDEN}"),
     (re.compile(r"\bey[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"), HIDDEN),
-    (re.compile(r"\b(?:whsec|whsk|whpk|sk|rk|ghp|gho|xox[abp]|nk|netra)_[A-Za-z0-9+/=_-]{12,}"), HIDDEN),
+    (re.compile(r"\b(?:whsec|whsk|whpk|sk|rk|ghp|gho|xox[abp]|nk|netra_op|netra_tk)_[A-Za-z0-9+/=_-]{12,}"), HIDDEN),
     (re.compile(r"(?i)([a-z][a-z0-9+.-]*://[^\s/:@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),
     (
         re.compile(

@@ -16,6 +16,8 @@ SECRETS = [
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "netra_op_MfKQ9r8gkyqrtwjupd8ilpz",
+    "netra_tk_MfKQ9r8gkyqrtwjupd8ilpz",
     "postgresql://netra:hunter2hunter2@db/x",
     "client_secret=hunter2hunter2",
     '{"refresh_token": "hunter2hunter2"}',
@@ -77,6 +79,13 @@ def test_a_record_that_cannot_be_made_is_told_without_its_words():
 
 
 def test_what_is_no_secret_stays_as_it_is_and_what_is_long_is_cut():
-    for words in ("status 503 from https://acme.example/hook?x=1", "429 Too Many Requests", "tokens were refreshed: 3"):
+    ours = 'File "/srv/netra_backend/server/gate.py", line 62, in _respond'
+    for words in (
+        ours,
+        "no such table: netra_oauth_client",
+        "status 503 from https://acme.example/hook?x=1",
+        "429 Too Many Requests",
+        "tokens were refreshed: 3",
+    ):
         assert safe(words.replace("tokens were refreshed: 3", "refreshed 3")) == words.replace("tokens were refreshed: 3", "refreshed 3")
     assert len(safe("x" * 100_000)) == 8_000
