@@ -66,6 +66,11 @@ class Access:
     credential: bytes = field(default=b"", repr=False)
 
     @property
+    def by_key(self) -> bool:
+        """Whether a key in the header let it in, not a browser's cookie."""
+        return not self.csrf
+
+    @property
     def tenant(self) -> Tenant:
         """The tenant that the path names; `NotFound` if there is none."""
         if self.found is None:

@@ -30,12 +30,15 @@ MOST_BYTES: Final = 256
 CONFIGURED: Final = "key:configured"
 """How audit entries name the operator's key of the settings, which has no row and no id."""
 
+FINGERPRINT_BYTES: Final = 16
+"""Of the configured key's hash: what stands for the id that it has not."""
+
 _SCOPE: Final = system_scope("server")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whoever holds the key of a request. `tenant` is `*` for an operator."""
+    """Whoever holds the key of a request. `tenant` is `*` for an operator; `key_id` is empty where a login let it in."""
 
     tenant: str
     actor: str
@@ -101,15 +104,21 @@ class Authenticator:
             raise AuthenticationFailed
         hashed = api_keys.keyed_hash(self._pepper or await self.pepper(), given.decode("latin-1"))
         if self._configured is not None and hmac.compare_digest(hashed, self._configured):
-            return Principal(SYSTEM_TENANT, CONFIGURED, frozenset())
+            return Principal(SYSTEM_TENANT, CONFIGURED, frozenset(), self._configured[:FINGERPRINT_BYTES])
         key = await self._verdicts.get(hashed)
-        if key is None or not key.is_valid(self._clock.wall_us()):
+        if key is None or not key.is_valid(self._clock.wall_us()) or not self._is_vouched_for(key):
             raise AuthenticationFailed
         return Principal(key.tenant, key.actor, frozenset(key.scopes), key.id, key.expires_us)
 
     def forget(self) -> None:
         """A key was changed here."""
         self._verdicts.forget()
+
+    def _is_vouched_for(self, key: ApiKey) -> bool:
+        """False for a session of a configured key that is not configured any more: such a key has no row to be revoked in."""
+        if key.of_settings is None:
+            return True
+        return self._configured is not None and hmac.compare_digest(key.of_settings, self._configured[:FINGERPRINT_BYTES])
 
     async def _look_up(self, hashed: bytes) -> ApiKey | None:
         found: ApiKey | None = await self._netra.database.read(api_keys.by_hash, hashed, scope=_SCOPE)

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 import orjson
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import StreamingResponse
 
 from ..batch import schedules, store
 from ..batch.service import HIGHEST_PRIORITY, MOST_BEFORE, MOST_PARTITIONS, failure_of, status_of
@@ -17,7 +16,7 @@ from ..kernel.ids import from_text
 from ..storage.transaction import Tx
 from .access import Access
 from .pagination import DEFAULT_LIMIT, Limit
-from .routing import Caller, answer, once
+from .routing import Caller, answer, once, stream
 
 router: Final = APIRouter(prefix="/api/v1/tenants/{tenant}/batch", tags=["Batches"])
 
@@ -114,7 +113,7 @@ async def list_failures(caller: Caller, run: RunRef, limit: Limit = DEFAULT_LIMI
 async def follow_run(caller: Caller, run: RunRef) -> Response:
     """The run's figures as server-sent events (HTML Standard, section 9.2): one `progress` at each change, `finished` at its end."""
     first = await _status(caller, run)
-    return StreamingResponse(_events(caller, run, first), media_type="text/event-stream", headers={"cache-control": "no-store"})
+    return stream(_events(caller, run, first))
 
 
 @router.post("/runs/{run}/pause", operation_id="netra.batch.pause")
@@ -205,6 +204,7 @@ async def _events(caller: Access, run: str, shown: dict[str, Any]) -> AsyncItera
         if ended:
             return
         await clock.sleep(FOLLOW_EVERY_S)
+        await caller.check_again()
         shown = await _status(caller, run)
 
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 import orjson
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import StreamingResponse
 
 from ..kernel.ids import from_text
 from ..observability.debug import store
@@ -19,7 +18,7 @@ from ..observability.debug.model import MOST_LOGPOINTS, PREFIX, wanted
 from ..storage.transaction import Tx
 from .access import Access
 from .pagination import DEFAULT_LIMIT, Limit
-from .routing import Caller, answer, no_content, once
+from .routing import Caller, answer, no_content, once, stream
 
 router: Final = APIRouter(prefix="/api/v1/tenants/{tenant}/debug/sessions", tags=["Debug sessions"])
 
@@ -133,12 +132,12 @@ async def follow_records(
     behind = int(last_event_id) if last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) < 19 else after
     if accept == "application/json":
         return answer(await debug.page_in(scope, session, behind, limit))
-    stream = debug.watch_in(scope, session, behind)
-    first: list[dict[str, Any]] = await anext(stream, [])
-    return StreamingResponse(_events(caller, first, stream), media_type="text/event-stream", headers={"cache-control": "no-store"})
+    watched = debug.watch_in(scope, session, behind)
+    first: list[dict[str, Any]] = await anext(watched, [])
+    return stream(_events(caller, first, watched))
 
 
-async def _events(caller: Access, first: list[dict[str, Any]], stream: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+async def _events(caller: Access, first: list[dict[str, Any]], watched: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
     clock = caller.edge.netra.runtime.clock
     records, told_at = first, clock.monotonic()
     while not caller.edge.draining:
@@ -149,7 +148,8 @@ async def _events(caller: Access, first: list[dict[str, Any]], stream: AsyncIter
             told_at = clock.monotonic()
             yield b": still here\n\n"
         try:
-            records = await anext(stream)
+            records = await anext(watched)
+            await caller.check_again()
         except StopAsyncIteration:
             yield b"event: ended\ndata: {}\n\n"
             return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, Final, TypeVar
 
 import orjson
 from fastapi import Depends, Request, Response
+from starlette.responses import StreamingResponse
 
+from ..errors import NetraError
 from ..kernel.scope import Scope
 from ..storage import idempotency
 from ..storage.idempotency import Claim
@@ -41,6 +43,19 @@ def answer(value: Any, status: int = 200, *, replayed: bool = False) -> Response
 def no_content() -> Response:
     """204."""
     return Response(status_code=204)
+
+
+def stream(events: AsyncIterator[bytes]) -> Response:
+    """Server-sent events (HTML Standard, section 9.2). Whoever makes them asks at each turn whether the key still holds."""
+    return StreamingResponse(_until_refused(events), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+async def _until_refused(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for event in events:
+            yield event
+    except NetraError:
+        return  # the answer has begun: it ends, and whoever asks again is told why
 
 
 async def once(access: Access, scope: Scope, route: str, make: Make[T], again: Again[T]) -> tuple[T, bool]:

@@ -55,10 +55,12 @@ async def sign_in(request: Request) -> Response:
     """Put a key with the rights of this request's into the browser's cookie."""
     access = _access(request)
     principal = access.principal
+    if not access.by_key:
+        raise PermissionDenied("a session begins with a key, not with the cookie of another one")
     if not (principal.is_operator or principal.may("tenant") or principal.may("webhooks:view")):
         raise PermissionDenied("this key may look at nothing that these pages show")
     if PORTAL in principal.scopes:
-        return _with_cookie(request.headers["authorization"].partition(" ")[2].strip(), LINK_S)
+        return _with_cookie(access.credential.partition(b" ")[2].strip().decode("latin-1"), LINK_S)
     scope = Scope(principal.tenant, principal.actor, access.trace)
     pepper = await access.edge.authenticator.pepper()
     return _with_cookie(await access.write(_begin, pepper, principal, scope=scope), SESSION_S)
@@ -139,7 +141,9 @@ async def _begin(tx: Tx, pepper: bytes, principal: Principal) -> str:
     ends_us = tx.now_us + SESSION_S * 1_000_000
     expires_us = ends_us if principal.expires_us is None else min(ends_us, principal.expires_us)
     scopes = (*sorted(principal.scopes), PORTAL)
-    _, key = await api_keys.create(tx, tenant=principal.tenant, pepper=pepper, name=NAME, scopes=scopes, expires_us=expires_us)
+    _, key = await api_keys.create(
+        tx, tenant=principal.tenant, pepper=pepper, name=NAME, scopes=scopes, expires_us=expires_us, parent=principal.key_id
+    )
     return key
 
 

@@ -12,7 +12,7 @@ import hmac
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -57,6 +57,8 @@ class ApiKey:
     created_us: int
     expires_us: int | None
     revoked_us: int | None
+    of_settings: bytes | None = None
+    """Of a session that was begun with the operator's key of the settings: that key's fingerprint."""
 
     @property
     def is_operator(self) -> bool:
@@ -74,8 +76,8 @@ class ApiKey:
 
 
 def _key(row: Row) -> ApiKey:
-    tenant, id_, name, scopes, created_us, expires_us, revoked_us = row
-    return ApiKey(tenant, id_, name, tuple(orjson.loads(scopes)), created_us, expires_us, revoked_us)
+    tenant, id_, name, scopes, *times_and_parent = row
+    return ApiKey(tenant, id_, name, tuple(orjson.loads(scopes)), *times_and_parent)
 
 
 def new_secret(random_bytes: bytes, *, operator: bool) -> str:
@@ -104,16 +106,18 @@ def keyed_hash(pepper: bytes, secret: str) -> bytes:
 
 
 async def create(
-    tx: Tx, *, tenant: str, pepper: bytes, name: str, scopes: Sequence[str], expires_us: int | None = None
+    tx: Tx, *, tenant: str, pepper: bytes, name: str, scopes: Sequence[str], expires_us: int | None = None, parent: bytes | None = None
 ) -> tuple[ApiKey, str]:
-    """Add a key and return it with its secret, which nobody can read again."""
+    """Add a key and return it with its secret, which nobody can read again. It ends with its `parent`, if it has one."""
     unknown = [scope for scope in scopes if scope not in (*SCOPES, PORTAL)]
     if unknown:
         raise InvalidInput(f"no scope is called {unknown[0]!r}", fix=f"Choose among {', '.join(SCOPES)}.")
     secret = new_secret(tx.runtime.chance.token(SECRET_BYTES), operator=tenant == SYSTEM_TENANT)
     key = ApiKey(tenant, tx.new_id(), name, tuple(scopes), tx.now_us, expires_us, None)
     hash_ = keyed_hash(pepper, secret)
-    facts = {"name": name, "scopes": list(scopes), "expires_us": expires_us, "hash": fingerprint(hash_)}
+    facts: dict[str, Any] = {"name": name, "scopes": list(scopes), "expires_us": expires_us, "hash": fingerprint(hash_)}
+    if parent is not None:
+        facts["parent"] = parent.hex()
     entry = await audit_append(tx, "api_key.create", key.id, table=TABLE, after=facts, tenant=tenant)
     await tx.execute(
         Q.insert_api_key,
@@ -124,6 +128,7 @@ async def create(
         scopes=orjson.dumps(list(scopes)).decode(),
         now_us=tx.now_us,
         expires_us=expires_us,
+        parent=parent,
         audit_id=entry,
     )
     return key, secret
@@ -178,6 +183,6 @@ async def end_portal(tx: Tx, tenant: str, sessions: Collection[str] | None, expi
 
 
 async def has_operator_key(tx: Tx) -> bool:
-    """Whether anybody can act as operator through the database's keys."""
-    row = await tx.one(Q.count_operator_keys, tenant=SYSTEM_TENANT)
+    """Whether anybody can act as operator through the database's keys; a session is none, it ends by itself."""
+    row = await tx.one(Q.count_operator_keys, tenant=SYSTEM_TENANT, now_us=tx.now_us)
     return row is not None and row[0] > 0

@@ -179,24 +179,31 @@ where tenant = :tenant and deleted_us is null;
 select 1 from netra_tenant where tenant = :tenant;
 
 -- name: insert_api_key
-insert into netra_api_key (tenant, id, hash, name, scopes, created_us, expires_us, audit_id)
-values (:tenant, :id, :hash, :name, :scopes, :now_us, :expires_us, :audit_id);
+insert into netra_api_key (tenant, id, hash, name, scopes, created_us, expires_us, parent, audit_id)
+values (:tenant, :id, :hash, :name, :scopes, :now_us, :expires_us, :parent, :audit_id);
 
 -- name: api_key_by_hash
 -- fleet: a key is looked up before anybody knows whose it is
-select tenant, id, name, scopes, created_us, expires_us, revoked_us from netra_api_key
-where hash = :hash and deleted_us is null;
+-- A session's key ends with its parent, by whatever the parent ends.
+select k.tenant, k.id, k.name, k.scopes, k.created_us,
+  case when p.expires_us is null or k.expires_us < p.expires_us then k.expires_us else p.expires_us end,
+  coalesce(k.revoked_us, p.revoked_us), case when p.id is null then k.parent end
+from netra_api_key k left join netra_api_key p on p.tenant = k.tenant and p.id = k.parent and p.deleted_us is null
+where k.hash = :hash and k.deleted_us is null;
 
 -- name: live_portal_keys
-select tenant, id, name, scopes, created_us, expires_us, revoked_us from netra_api_key
+select tenant, id, name, scopes, created_us, expires_us, revoked_us, null from netra_api_key
 where tenant = :tenant and deleted_us is null and revoked_us is null and id > :after
   and (expires_us is null or expires_us > :expires_us) and scopes like '%"portal"%'
 order by id limit :limit;
 
 -- name: list_api_keys
-select tenant, id, name, scopes, created_us, expires_us, revoked_us from netra_api_key
-where tenant = :tenant and deleted_us is null and id > :after
-order by id limit :limit;
+select k.tenant, k.id, k.name, k.scopes, k.created_us,
+  case when p.expires_us is null or k.expires_us < p.expires_us then k.expires_us else p.expires_us end,
+  coalesce(k.revoked_us, p.revoked_us), case when p.id is null then k.parent end
+from netra_api_key k left join netra_api_key p on p.tenant = k.tenant and p.id = k.parent and p.deleted_us is null
+where k.tenant = :tenant and k.deleted_us is null and k.id > :after
+order by k.id limit :limit;
 
 -- name: expire_api_key
 update netra_api_key set expires_us = :expires_us, audit_id = :audit_id
@@ -207,7 +214,8 @@ update netra_api_key set revoked_us = :now_us, audit_id = :audit_id
 where tenant = :tenant and id = :id and revoked_us is null and deleted_us is null;
 
 -- name: count_operator_keys
-select count(*) from netra_api_key where tenant = :tenant and revoked_us is null and deleted_us is null;
+select count(*) from netra_api_key
+where tenant = :tenant and parent is null and revoked_us is null and deleted_us is null and (expires_us is null or expires_us > :now_us);
 
 -- name: insert_idempotency
 insert into netra_idempotency (tenant, route, key, body_hash, ref, status, created_us)

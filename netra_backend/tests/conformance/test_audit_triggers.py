@@ -61,7 +61,7 @@ insert or replace into netra_tenant select tenant, id, uid, 'evil', metadata, nu
 -- name: tenant_delete
 delete from netra_tenant where tenant = 'acme';
 -- name: key_insert
-insert into netra_api_key values ('acme', x'09', x'09', 'evil', '[]', 0, null, null, null, :entry);
+insert into netra_api_key values ('acme', x'09', x'09', 'evil', '[]', 0, null, null, null, :entry, null);
 -- name: key_update
 update netra_api_key set scopes = '["tenant"]' where tenant = 'acme';
 -- name: key_update_with

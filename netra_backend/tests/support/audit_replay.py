@@ -71,6 +71,7 @@ COLUMNS: dict[str, dict[str, Rule]] = {
     "netra_api_key": {
         "hash": by_fingerprint("hash"), "name": as_is("name"), "scopes": as_json("scopes"), "expires_us": as_is("expires_us"),
         "revoked_us": at_the_end("revoked_us"), "deleted_us": at_the_end("deleted_us"),
+        "parent": lambda told, stored: told.facts.get("parent") == (bytes(stored).hex() if isinstance(stored, bytes) else stored),
     },
     "netra_endpoint": {
         **{name: as_is(name) for name in (

@@ -26,6 +26,15 @@ async def test_a_first_start_makes_one_operators_key_and_a_second_none(tmp_path)
             assert await actions(client, f"{API}/audit") == ["api_key.create"]
 
 
+async def test_a_start_makes_a_key_where_none_is_left_but_a_browsers_session(tmp_path):
+    async with new_netra(tmp_path, operator_key=None) as netra, client_of(create_app(netra), await ensure_operator_key(netra)) as client:
+        assert (await client.post("/ui/session")).status_code == 204
+        own = next(each for each in (await client.get(f"{API}/keys")).json()["data"] if each["name"] != "dashboard session")
+        await client.post(f"{API}/keys/{own['id']}/revoke")
+        async with client_of(create_app(netra), await ensure_operator_key(netra)) as again:
+            assert (await again.get(f"{API}/app")).status_code == 200
+
+
 async def test_a_configured_key_needs_no_other(netra):
     assert await ensure_operator_key(netra) is None
 

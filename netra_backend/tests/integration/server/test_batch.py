@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import httpx
@@ -87,6 +88,19 @@ async def test_a_runs_progress_is_a_stream_that_ends_with_it(working):
     assert events[-1][0] == "finished"
     assert {"state": "completed_with_failures", "done": 32, "failed": 8}.items() <= events[-1][1].items()
     assert {kind for kind, _ in events[:-1]} <= {"progress"}
+
+
+async def test_a_runs_stream_ends_with_the_key_that_asked_for_it(working):
+    run = (await working.post(RUNS, json={"job": "nobody's"})).json()["run"]
+    made = await tenant_key(working)
+    headers = {"authorization": f"Bearer {made['key']}"}
+    async with asyncio.timeout(60), working.stream("GET", f"{RUNS}/{run}/events", headers=headers, timeout=60) as stream:
+        lines = stream.aiter_lines()
+        assert await anext(lines) == "event: progress"
+        await working.post(f"{API}/tenants/acme/keys/{made['id']}/revoke")
+        rest = [line async for line in lines]
+    assert "event: finished" not in rest
+    assert (await working.get(f"{RUNS}/{run}/events", headers=headers)).status_code == 401
 
 
 async def test_a_run_is_paused_resumed_and_cancelled(operator):

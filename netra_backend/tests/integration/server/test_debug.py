@@ -127,6 +127,23 @@ async def test_records_are_followed_as_events_until_the_session_is_over(program,
     assert (await actions(operator)).count("debug.view") == 2
 
 
+async def test_records_are_followed_no_longer_than_the_key_that_asked_for_them(program):
+    netra, operator = program
+    session = (await started(operator, capture=["http"]))["session"]
+    await operator.get(f"{API}/app/acme/endpoint")
+    await flush(netra)
+    made = (await operator.post(f"{API}/keys", json={"name": "leaves"})).json()
+    headers = {"authorization": f"Bearer {made['key']}"}
+    async with serving(netra) as url, httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client, asyncio.timeout(60):
+        async with client.stream("GET", f"{SESSIONS}/{session}/records") as stream:
+            lines = stream.aiter_lines()
+            assert await anext(lines) == "id: 1"
+            await operator.post(f"{API}/keys/{made['id']}/revoke")
+            rest = [line async for line in lines]
+        assert "event: ended" not in rest
+        assert (await client.get(f"{SESSIONS}/{session}/records")).status_code == 401
+
+
 async def test_every_view_leaves_an_entry_and_an_export_is_one_document(program):
     netra, operator = program
     session = (await started(operator, capture=["http"]))["session"]

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ...support.server import API, actions, client_of, create_app, endpoint, message, new_netra, tenant_key
+from ...support.server import API, OPERATOR, actions, client_of, create_app, endpoint, message, new_netra, tenant_key
 
 pytestmark = pytest.mark.usefixtures("every_server_engine")
 OUR_OWN = ["default-src 'none'", "style-src 'self'", "script-src 'self'", "connect-src 'self'", "base-uri 'none'", "form-action 'self'"]
@@ -198,6 +198,51 @@ async def test_a_session_has_a_key_of_its_own_which_ends_with_it(app, operator):
         assert (await pages.get("/ui/overview")).status_code == 401
     async with client_of(app, made["key"]) as client:
         assert (await client.get(f"{API}/app/acme/endpoint")).status_code == 200
+
+
+async def session(app, key) -> str:
+    """The key in the cookie of a browser that signs in with this one."""
+    async with client_of(app, key) as arriving:
+        begun = await arriving.post("/ui/session")
+    return re.match("__Host-netra=([^;]+);", begun.headers["set-cookie"]).group(1)
+
+
+async def test_a_session_ends_with_the_key_that_began_it_in_the_browser_and_anywhere_else(app, operator):
+    made, other = await tenant_key(operator), await tenant_key(operator)
+    begun = [await session(app, key["key"]) for key in (made, made, other)]
+
+    async def shown():
+        answers = []
+        for key in begun:
+            async with browser(app, key) as pages, client_of(app, key) as bearer:
+                answers.append(((await pages.get("/ui/overview")).status_code, (await bearer.get(f"{API}/app/acme/msg")).status_code))
+        return answers
+
+    assert await shown() == [(200, 200)] * 3
+    await operator.post(f"{API}/tenants/acme/keys/{made['id']}/revoke")
+    assert await shown() == [(401, 401), (401, 401), (200, 200)]
+    await operator.post(f"{API}/tenants/acme/keys/{other['id']}/rotate", json={"overlap_s": 0})
+    assert await shown() == [(401, 401)] * 3
+    listed = (await operator.get(f"{API}/tenants/acme/keys")).json()["data"]
+    assert [bool(each["revoked_at"]) for each in listed if each["name"] == "dashboard session"] == [True, True, False]
+
+
+async def test_a_session_of_the_configured_key_ends_with_the_setting(tmp_path):
+    async with new_netra(tmp_path) as netra:
+        begun = await session(create_app(netra), OPERATOR)
+    answers = []
+    for settings in ({}, {"operator_key": OPERATOR[::-1]}, {"operator_key": None}):
+        async with new_netra(tmp_path, **settings) as netra, browser(create_app(netra), begun) as pages:
+            answers.append((await pages.get("/ui/settings")).status_code)
+    assert answers == [200, 401, 401]
+
+
+async def test_no_session_is_begun_with_the_cookie_of_another(app, operator):
+    begun = await session(app, (await tenant_key(operator))["key"])
+    async with browser(app, begun) as pages:
+        refused = await pages.post("/ui/session", headers=csrf_in(await pages.get("/ui/overview")))
+        assert (refused.status_code, "set-cookie" in refused.headers) == (403, False)
+    assert await session(app, begun) == begun  # as a bearer it is itself, like a link's
 
 
 async def test_keys_without_a_right_to_look_open_no_page(app, operator):

@@ -328,13 +328,13 @@ CASES: Final[dict[str, Case]] = {
     "storage.bury_tenant": case(audit_id=r.SPARE["tenant"], **_NOW),
     "storage.tenant_name_is_taken": case(),
     "storage.insert_api_key": case(
-        id=r.NEW_KEY, hash=b"new" * 10, name="new", scopes="[]", expires_us=None, audit_id=r.SPARE["new key"], **_NOW
+        id=r.NEW_KEY, hash=b"new" * 10, name="new", scopes="[]", expires_us=None, parent=None, audit_id=r.SPARE["new key"], **_NOW
     ),
     "storage.list_api_keys": case(after=b"", **_PAGE),
     "storage.live_portal_keys": case(after=b"", expires_us=0, **_PAGE),
     "storage.expire_api_key": case(id=r.KEY, expires_us=r.NOW_US, audit_id=r.SPARE["key"]),
     "storage.revoke_api_key": case(id=r.KEY, audit_id=r.SPARE["key"], **_NOW),
-    "storage.count_operator_keys": case(),
+    "storage.count_operator_keys": case(**_NOW),
     "storage.insert_idempotency": case(route=r.ROUTE, key="key-new", body_hash="new", ref=r.READY, status=202, **_NOW),
     "storage.get_idempotency": case(route=r.ROUTE, key="key-1"),
     "webhooks.bump_version": case(),

@@ -40,6 +40,7 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
     "oauth.connections_in_trouble": lambda tenant: {"rows": [(tenant,)], "now_us": r.FAR_US},
     "batch.last_runs": lambda tenant: {"rows": [(tenant, "job")]},
     "oauth.generations": lambda tenant: {"rows": [(tenant, r.CONNECTION)]},
+    "storage.api_key_by_hash": lambda _: {"hash": r.named(f"browser {r.ACME}") * 2},  # with its parent, which has globex's id
     "storage.insert_debug_mark_rows": lambda tenant: {"rows": [(tenant, r.LEASED, r.LOOK)]},
     "storage.insert_outbox": lambda tenant: {"rows": [("events", tenant, "[]", 1)]},
     "storage.insert_log": lambda tenant: {"rows": [("events", 9, tenant, "[]", 1)]},
@@ -149,7 +150,6 @@ OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "storage.tenant_by_id": ("who asks is not known yet", {"id": r.named(r.GLOBEX)}),
     "storage.list_tenants": ("the operator's list", {"created_us": -1, "id": b"", "limit": 10}),
     "storage.list_tenants_back": ("the operator's list", {"created_us": 2**62, "id": b"", "limit": 10}),
-    "storage.api_key_by_hash": ("who asks is known by this key alone", {"hash": r.named(r.GLOBEX) * 2}),
     "webhooks.next_due_lane": ("the dispatcher walks all lanes; each names its tenant", {"after_tenant": "", "after_endpoint": b""}),
     "webhooks.next_tenant_with_messages": ("retention walks over all tenants", {"after_tenant": "", "ever_us": 2**62}),
     "webhooks.next_tenant_with_lines": ("retention walks over all tenants", {"after_tenant": "", "last_endpoint": b"\xff" * 16}),

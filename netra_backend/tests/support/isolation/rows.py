@@ -31,6 +31,8 @@ OPEN, WELL, IDLE, PROBED, LINED = (named(f"endpoint {n}") for n in ("open", "wel
 """By the breaker; the one that is idle is open too, and nothing is due for it at acme's. To the last one messages go in lines."""
 
 KEY, NEW_KEY, SECRET, NEW_SECRET = named("key"), named("key new"), named("secret"), named("secret new")
+BROWSERS: Final = named("key of browser")
+"""A session's key; its parent is the first one."""
 READY, LEASED, ORPHANED, SETTLED, LATER, DEAD = (named(f"message {n}") for n in ("ready", "leased", "orphan", "settled", "later", "dead"))
 FRONT, BEHIND = named("message front"), named("message behind")
 GONE, GONE_TOO, VOID, VOID_TOO = (named(f"message {n}") for n in ("gone", "gone 2", "void", "void 2"))
@@ -140,6 +142,8 @@ def rows_of(tenant: str) -> Iterator[Row]:
         "netra_api_key",
         {**own, "id": KEY, "hash": named(tenant) * 2, "name": tenant, "scopes": '["portal"]', "created_us": 1, **_by("key")},
     )
+    facts = {"parent": KEY, "scopes": '["portal"]', "created_us": 1, "audit_id": BROWSERS}
+    yield "netra_api_key", {**own, "id": BROWSERS, "hash": named(f"browser {tenant}") * 2, "name": tenant, **facts}
     yield from _idempotency(tenant)
     yield from _endpoints(tenant)
     yield from _messages(tenant)
@@ -183,6 +187,7 @@ def _entries(tenant: str) -> Iterator[Row]:
         yield _entry(tenant, entry, "", "")
     yield "netra_audit_use", {"tenant": tenant, "audit_id": GIVEN_AWAY}
     yield _entry(tenant, SPARE["delivery"], "netra_delivery", f"{DEAD.hex()}/{ENDPOINT.hex()}")
+    yield _entry(tenant, BROWSERS, "netra_api_key", BROWSERS.hex())
     for endpoint in (OPEN, WELL, IDLE, PROBED, LINED):
         yield _entry(tenant, endpoint, "netra_endpoint", endpoint.hex())
     for word, (table, target, new_target) in targets.items():
