@@ -71,7 +71,7 @@ def facts_that_fit(before: Mapping[str, Any] | None, after: Mapping[str, Any] | 
     """Both as JSON, the members in order; values are left out by their digest until the two fit into an entry."""
     texts = [_json(before), _json(after)]
     if _size(texts) <= FACTS_BYTES:
-        return texts[0], texts[1]
+        return _decoded(texts)
     facts = [None if value is None else dict(value) for value in (before, after)]
     by_size = sorted(
         ((len(_bytes(value)), which, name) for which, each in enumerate(facts) if each for name, value in each.items()), reverse=True
@@ -83,7 +83,7 @@ def facts_that_fit(before: Mapping[str, Any] | None, after: Mapping[str, Any] | 
         texts = [_json(each) for each in facts]
         if _size(texts) <= FACTS_BYTES:
             break
-    return texts[0], texts[1]
+    return _decoded(texts)
 
 
 def fingerprint(stored: bytes | str) -> str:
@@ -97,15 +97,18 @@ def digest_of(value: Any) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _size(texts: Sequence[str | None]) -> int:
-    """In bytes; no character takes more than four, so that most need not be encoded for it."""
-    characters = sum(len(text) for text in texts if text)
-    return characters if 4 * characters <= FACTS_BYTES else sum(len(text.encode()) for text in texts if text)
+def _size(texts: Sequence[bytes]) -> int:
+    return len(texts[0]) + len(texts[1])
+
+
+def _decoded(texts: Sequence[bytes]) -> tuple[str | None, str | None]:
+    return texts[0].decode() or None, texts[1].decode() or None
+
+
+def _json(value: Mapping[str, Any] | None) -> bytes:
+    """Empty where there is none, which no JSON is."""
+    return b"" if value is None else _bytes(value)
 
 
 def _bytes(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-
-
-def _json(value: Mapping[str, Any] | None) -> str | None:
-    return None if value is None else _bytes(value).decode()

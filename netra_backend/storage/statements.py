@@ -284,9 +284,7 @@ class Statements:
         if override.is_file():
             found = overridden(found, parse(override.read_text(encoding="utf-8")))
         self.by_name: Mapping[str, Statement] = found
+        self.__dict__.update(found)  # so that an attribute is found at once: through `__getattr__` each took 0.5 us
 
     def __getattr__(self, name: str) -> Statement:
-        try:
-            return self.by_name[name]
-        except KeyError:
-            raise AttributeError(f"no statement is called {name}") from None
+        raise AttributeError(f"no statement is called {name}")

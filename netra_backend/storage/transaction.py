@@ -11,9 +11,8 @@ import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..kernel.runtime import Runtime
@@ -37,8 +36,7 @@ class ForeignTenant(UsageError):
     fix = "Do each tenant's work in a transaction of its own."
 
 
-@dataclass(frozen=True, slots=True)
-class Emission:
+class Emission(NamedTuple):
     """One thing that others must notice: an item on a stream of the log."""
 
     stream: str
@@ -83,8 +81,10 @@ class Tx(ABC):
 
     def emit(self, stream: str, item: Any, tenant: str | None = None) -> None:
         """Put a JSON-able item on a stream of the log, in this transaction (see `outbox`)."""
-        owner = tenant or self.scope.tenant
-        self._require_own(owner)
+        owner = own = self.scope.tenant
+        if tenant and tenant != own:
+            self._require_own(tenant)
+            owner = tenant
         self._emissions.append(Emission(stream, owner, item))
 
     def after_commit(self, callback: Callable[[], None]) -> None:
@@ -151,8 +151,9 @@ class Tx(ABC):
 
     def _bound(self, statement: Statement, params: dict[str, Any]) -> dict[str, Any]:
         if statement.takes_tenant:
-            tenant = params.setdefault("tenant", self.scope.tenant)
-            if not (tenant == SYSTEM_TENANT and statement.only_reads):
+            own = self.scope.tenant
+            tenant = params.setdefault("tenant", own)
+            if tenant != own and not (tenant == SYSTEM_TENANT and statement.only_reads):
                 self._require_own(tenant)
         if statement.tenant_places and not self.scope.is_system:
             for table, place in statement.tenant_places.items():
