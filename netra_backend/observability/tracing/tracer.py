@@ -52,19 +52,25 @@ class Tracer:
         self._buffer: deque[Any] = deque(maxlen=BUFFER)
         self._append = self._buffer.append
         self._base = int.from_bytes(chance.token(16), "big") | 1
-        self._next = itertools.count(1).__next__
+        self.next_number = itertools.count(1).__next__
+        """A number that nothing else of this process has: of a span or a trace."""
 
-    def new_span(self) -> str:
-        """An id that no other span of this process has; which comes next is nobody's secret."""
-        return f"{self._base * self._next() & _SPAN or 1:016x}"
+    def span_id(self, number: int) -> str:
+        """The id of the span of that number; which comes next is nobody's secret."""
+        return f"{self._base * number & _SPAN or 1:016x}"
 
     def new_trace(self) -> str:
         """An id of a new trace."""
-        return f"{self._base * self._next() & _TRACE or 1:032x}"
+        return f"{self._base * self.next_number() & _TRACE or 1:032x}"
 
     def span(self, span: Span | Working) -> None:
         """Record one finished span. Any thread."""
         self.store(span)
+        if self.exporters:
+            self.export(span)
+
+    def export(self, span: Span | Working) -> None:
+        """Show one to whoever else wants them."""
         for export in self.exporters:
             export(span)
 
@@ -95,23 +101,22 @@ class Tracer:
 class Working:
     """A span of a program's own, while its block runs: `with netra.span("render") as span:`; `span.ref` says what it was about.
 
-    It is what `Span` is by its members, so that nothing is copied when it ends. It stands in the context in the scope's place, and the
-    scope of what is called inside is made when somebody asks for it: most spans have nothing of Netra's inside.
+    It is what `Span` is by its members, so that nothing is copied when it ends. It stands in the context in the scope's place. What most
+    spans are never asked for while they run is made when somebody asks: the scope of what is called inside, and the ids.
     """
 
     __slots__ = (
-        "_outer", "_scope", "_token", "_tracer", "_variable", "end_us", "name", "parent", "part", "ref", "span_id", "start_us", "status",
-        "tenant", "trace_id",
+        "_number", "_outer", "_scope", "_token", "_tracer", "_variable", "end_us", "name", "part", "ref", "start_us", "status", "tenant",
+        "trace_id",
     )  # fmt: skip
 
     link = None
     attributes = NO_ATTRIBUTES
     tenant: str
     trace_id: str
-    span_id: str
-    parent: str
     start_us: int
     end_us: int
+    status: str
 
     def __init__(
         self, tracer: Tracer, variable: ContextVar[Scope | Working | None], outer: Scope | Working, name: str, part: str, ref: str
@@ -123,8 +128,18 @@ class Working:
         self.name = name
         self.part = part
         self.ref = ref
-        self.status = OK
         self.tenant = outer.tenant
+
+    @property
+    def span_id(self) -> str:
+        """Its own position in the trace."""
+        return self._tracer.span_id(self._number)
+
+    @property
+    def parent(self) -> str:
+        """The span that it is part of, or empty."""
+        outer = self._outer
+        return outer.trace.span_id if isinstance(outer, Scope) else outer.span_id
 
     @property
     def scope(self) -> Scope:
@@ -136,22 +151,20 @@ class Working:
 
     def __enter__(self) -> Self:
         outer, tracer = self._outer, self._tracer
-        if type(outer) is Working:
-            self.trace_id, self.parent = outer.trace_id, outer.span_id
-        else:
-            trace = outer.trace  # type: ignore[union-attr]  # it is a scope
-            self.trace_id, self.parent = trace.trace_id or tracer.new_trace(), trace.span_id
-        self.span_id = tracer.new_span()
+        self.trace_id = outer.trace_id if type(outer) is Working else outer.trace.trace_id or tracer.new_trace()  # type: ignore[union-attr]  # a scope
+        self._number = tracer.next_number()
         self._token = self._variable.set(self)
         self.start_us = tracer.wall_us()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object, /) -> None:
-        self.end_us = self._tracer.wall_us()
+        tracer = self._tracer
+        self.end_us = tracer.wall_us()
         self._variable.reset(self._token)
-        if kind is not None:
-            self.status = ERROR
-        self._tracer.span(self)
+        self.status = OK if kind is None else ERROR
+        tracer.store(self)
+        if tracer.exporters:
+            tracer.export(self)
 
 
 class Nothing:

@@ -177,4 +177,4 @@ def test_a_full_buffer_drops_the_oldest_and_counts_them():
     assert taken == spans[3:13]
     tracer.give_back(taken)
     assert tracer.take(BUFFER) == spans[3:]
-    assert len({tracer.new_span() for _ in range(1000)}) == 1000
+    assert len({tracer.span_id(tracer.next_number()) for _ in range(1000)}) == 1000
