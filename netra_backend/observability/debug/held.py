@@ -25,6 +25,8 @@ class Held:
     def __init__(self, salt: bytes) -> None:
         self._salt = salt
         self._known: dict[int, None] = {}
+        self.count = self._known.__len__
+        """How many are known: the dictionary's own answer, because it is asked for each name that is judged."""
 
     def add(self, secret: bytes) -> None:
         """Know a secret: as text, in its usual encodings, and, where it is a JSON document, each text in that."""
@@ -36,9 +38,6 @@ class Held:
 
     def __contains__(self, text: str) -> bool:
         return len(text) >= LEAST_CHARACTERS and self._fingerprint(text) in self._known
-
-    def __len__(self) -> int:
-        return len(self._known)
 
     def _fingerprint(self, text: str) -> int:
         return hash((self._salt, text.rstrip("=")))

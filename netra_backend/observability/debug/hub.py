@@ -65,7 +65,7 @@ class Hub:
     def __init__(self, runtime: Runtime, settings: DebugSettings) -> None:
         self.monotonic = runtime.clock.monotonic
         self.held = Held(runtime.chance.token(16))
-        self.redactor = Redactor(self.held.__contains__, self.held.__len__)
+        self.redactor = Redactor(self.held.__contains__, self.held.count)
         self.database: Database | None = None
         self._runtime = runtime
         self._settings = settings

@@ -47,7 +47,10 @@ class Quotas:
 
     def paused_by(self, now: float) -> str | None:
         """Which quota is used up, if one is."""
-        return next((name for name, bucket in self._buckets.items() if not bucket.has(now)), None)
+        for name, bucket in self._buckets.items():
+            if not bucket.has(now):
+                return name
+        return None
 
     def admits(self, now: float) -> bool:
         """Whether one more record may be made; where not, it is counted as lost."""

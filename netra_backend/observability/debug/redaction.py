@@ -51,7 +51,7 @@ _SAFE_NAMES: Final = {"traceparent": re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[
 _LETTERS: Final = re.compile(r"[^a-z0-9]")
 _LEAST_NAME: Final = 2
 _IS_NAME: Final = re.compile(r"[\w.\-\[\]]+\Z")
-_NAMING: Final = ("name", "key", "Name", "Key", "header", "field", "option", "variable")
+_NAMING: Final = frozenset({"name", "key", "Name", "Key", "header", "field", "option", "variable"})
 """Members of an object that say what another one of it, of those `_NAMED`, is: `{"name": "DB_PASSWORD", "value": ...}`."""
 _NAMED: Final = frozenset({"value", "values", "val", "content", "data", "text"})
 _SAYS_NOTHING: Final = frozenset({bool, type(None)})
@@ -171,7 +171,7 @@ class Redactor:
             told = _is_telling(each)
 
     def _members(self, value: dict[Any, Any], depth: int) -> Iterator[tuple[str, Any]]:
-        named = any(_is_telling(value[name]) for name in _NAMING if name in value)
+        named = not _NAMING.isdisjoint(value) and any(_is_telling(value[name]) for name in _NAMING if name in value)
         for number, (key, member) in enumerate(value.items()):
             if number >= MOST_ITEMS:
                 yield CUT, len(value)
