@@ -4,8 +4,8 @@ A backup that is put back knows less than the world does: it would give indices 
 size. What tells it from a log that goes on is this directory, which must not be restored with it (docs/backup.md). So a checkpoint is
 remembered here, durably, before it may be seen, and a log is signed on only where it continues what is remembered.
 
-One file for a log, replaced whole. Several processes may share the directory, on one host or on a shared disk; a lock file makes each
-look and its write one step.
+One file for a log, replaced whole. Several processes may share the directory, on one host or on a shared disk; a lock file makes the
+look and the writes of a round one step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,19 +63,26 @@ class Memory:
         except MalformedNote:
             return Remembered(None, is_damaged=True)
 
-    def remember(self, tenant: str, seen: Remembered, note: str) -> bool:
-        """Replace what is known by this note, durably, if what is known is still what was seen. Blocking: for a thread of its own."""
-        with told_of(self._file(tenant)), self._locked():
-            if self.recall(tenant) != seen:
-                return False
-            draft = self._file(tenant).with_suffix(".draft")
-            with draft.open("w", encoding="utf-8", newline="") as file:
-                file.write(note)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._file(tenant))
+    def remember(self, notes: Sequence[tuple[str, Remembered, str]]) -> list[bool]:
+        """Replace what is known of each tenant's log by its note, durably, if what is known is still what was seen; of which that was so.
+
+        Blocking: for a thread of its own. The folder is synced once for all of them.
+        """
+        with told_of(self.folder), self._locked():
+            done = [self._replace(*each) for each in notes]
             sync_folder(self.folder)
-            return True
+        return done
+
+    def _replace(self, tenant: str, seen: Remembered, note: str) -> bool:
+        if self.recall(tenant) != seen:
+            return False
+        draft = self._file(tenant).with_suffix(".draft")
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            file.write(note)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._file(tenant))
+        return True
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

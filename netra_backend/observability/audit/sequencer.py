@@ -137,9 +137,5 @@ class Sequencer:
 
     def _remember(self, prepared: Sequence[tuple[Remembered, Signing]]) -> list[Signing]:
         """Write each to the memory, unless that says something else by now: then the next round decides anew."""
-        done = []
-        for seen, made in prepared:
-            kept = self._memory.remember(made.before.tenant, seen, made.note)
-            if kept:
-                done.append(made)
-        return done
+        kept = self._memory.remember([(made.before.tenant, seen, made.note) for seen, made in prepared])
+        return [made for (_, made), stands in zip(prepared, kept, strict=True) if stands]
