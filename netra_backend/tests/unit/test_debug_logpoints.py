@@ -358,15 +358,22 @@ def test_rewritten_code_differs_by_its_calls_only():
         return
     from netra_backend.observability.debug.logpoints import assembler
 
-    def hook():
+    def question():
         """Stands in the code."""
+
+    def hook():
+        """Stands behind it."""
 
     def without_calls(code):
         found, at = list(dis.get_instructions(code)), 0
         while at < len(found):
             after = at + 1 + (found[at + 1].opname == "EXTENDED_ARG") if at + 1 < len(found) else at
-            if found[at].opname == "PUSH_NULL" and found[after].argval is hook:
-                at = after + 4
+            if found[at].opname == "PUSH_NULL" and found[after].argval is question:
+                over = next(place for place in range(at, len(found)) if found[place].opname == "NOP")
+                (jump,) = [each for each in found[at:over] if each.opcode in dis.hasjrel]
+                assert jump.argval == found[over].offset
+                assert [each.argval for each in found[at:over] if each.opname == "LOAD_CONST"] == [question, hook]
+                at = over + 1
                 continue
             if found[at].opname != "EXTENDED_ARG":
                 yield found[at]
@@ -380,7 +387,7 @@ def test_rewritten_code_differs_by_its_calls_only():
     checked = 0
     for code in stdlib_codes():
         calls = [(line, hook) for line in {line for _, _, line in code.co_lines() if line}]
-        copy = assembler.with_calls(code, [*calls, (None, hook)])
+        copy = assembler.with_calls(code, [*calls, (None, hook)], question)
         own = [each for each in dis.get_instructions(code) if each.opname != "EXTENDED_ARG"]
         left = list(without_calls(copy))
         assert [(each.opname, each.positions) for each in left] == [(each.opname, each.positions) for each in own], code

@@ -4,8 +4,9 @@ Source: `Objects/locations.md`, `Objects/exception_handling_notes.txt` and `Pyth
 and in code units of two bytes; an instruction is its EXTENDED_ARG prefixes, itself, and its inline cache. All three tables
 (jumps, exceptions, positions) are kept as references to instructions while calls are put in, and written anew.
 
-A call is put in front of an instruction: `PUSH_NULL, LOAD_CONST hook, PRECALL 0, CALL 0, POP_TOP`. What jumped to the instruction jumps to
-the call. It is stack-neutral, so it may stand anywhere but between KW_NAMES and the call that this belongs to.
+A call is put in front of an instruction: `PUSH_NULL, LOAD_CONST hook, PRECALL 0, CALL 0, POP_TOP`, behind a question that is asked in
+the same way and jumps over it, to a NOP of its own, where it answers None. What jumped to the instruction jumps to the question. It is
+stack-neutral, so it may stand anywhere but between KW_NAMES and the call that this belongs to.
 """
 
 from __future__ import annotations
@@ -48,16 +49,20 @@ class Instruction:
         return 1 + _prefixes(self.arg) + _CACHES[self.op]
 
 
-def with_calls(code: CodeType, calls: Sequence[Call]) -> CodeType:
-    """A copy of the code that calls at these lines, in the given order."""
+def with_calls(code: CodeType, calls: Sequence[Call], question: Callable[[], Any]) -> CodeType:
+    """A copy of the code that calls at these lines, in the given order, unless `question` answers None.
+
+    The question is asked by the copy itself, and not in the hook, because it may be C: a call of Python is half of what a place costs that
+    nobody watches.
+    """
     instructions, at = _taken_apart(code)
     entries = [(at[start], at.get(end), at[target], depth, lasti) for start, end, target, depth, lasti in _exceptions(code)]
-    consts = list(code.co_consts)
+    consts = [*code.co_consts, question]
     moved: dict[int, Instruction] = {}
     new = list(instructions)
     for line, hook in calls:
         for place in _places(instructions, line):
-            sequence = _call(len(consts), place.position)
+            sequence = _call(len(code.co_consts), len(consts), place.position)
             where = new.index(place)
             new[where:where] = sequence
             moved.setdefault(id(place), sequence[0])
@@ -122,9 +127,15 @@ def _not_inside_a_call(instructions: Sequence[Instruction], number: int) -> Inst
     return instructions[number + 1] if instructions[number].op == _OP["PUSH_EXC_INFO"] else instructions[number]
 
 
-def _call(const: int, position: Position) -> list[Instruction]:
-    steps = (("PUSH_NULL", 0), ("LOAD_CONST", const), ("PRECALL", 0), ("CALL", 0), ("POP_TOP", 0))
-    return [Instruction(_OP[name], arg, position) for name, arg in steps]
+def _call(question: int, hook: int, position: Position) -> list[Instruction]:
+    """Of two constants: ask the one, and call the other unless the answer is None."""
+    over = Instruction(_OP["NOP"], 0, position)
+    ask, call = (
+        [Instruction(_OP[name], arg, position) for name, arg in (("PUSH_NULL", 0), ("LOAD_CONST", const), ("PRECALL", 0), ("CALL", 0))]
+        for const in (question, hook)
+    )
+    unless = Instruction(_OP["POP_JUMP_FORWARD_IF_NONE"], 0, position, over)
+    return [*ask, unless, *call, Instruction(_OP["POP_TOP"], 0, position), over]
 
 
 def _lay_out(instructions: Sequence[Instruction]) -> None:

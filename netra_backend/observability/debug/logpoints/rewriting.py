@@ -1,8 +1,8 @@
 """Watching code on Python 3.11: a function gets a copy of its code with one call more, and its own code back afterwards.
 
-The copy calls a hook at the beginning of a line, with nothing on the stack that was not there before, and is the same otherwise:
-instructions, constants, exception table, positions (`assembler.py`). A frame that runs keeps the code that it began with. Removing the
-last logpoint of a function makes `function.__code__` the very object that it was.
+The copy asks at the beginning of a line whether anybody watches, and calls a hook if so, with nothing on the stack that was not there
+before, and is the same otherwise: instructions, constants, exception table, positions (`assembler.py`). A frame that runs keeps the code
+that it began with. Removing the last logpoint of a function makes `function.__code__` the very object that it was.
 
 Functions are found as referrers of their code. Those that a function defines get their copy through the constants of the outer one's
 copy, so that one that is made later is watched too. The collector's frozen objects (`gc.freeze`) are not among the
@@ -57,7 +57,7 @@ def _copy(code: CodeType, calls: dict[int, Any], copies: dict[int, tuple[CodeTyp
         return code
     copy = code.replace(co_consts=tuple(inner)) if changed else code
     if own:
-        copy = with_calls(copy, own)
+        copy = with_calls(copy, own, watched.get)
     copies[id(code)] = (code, copy)
     return copy
 
