@@ -85,6 +85,8 @@ _PREFIXES: Final = (
     "xapp-", "AKIA", "ASIA", "AIza", "ya29.", "1//", "SG.", "npm_", "pypi-", "dop_v1_", "shpat_", "shpss_", "sq0", "EAAA", "hvs.", "hvb.",
     "lin_api_", "key-", "rubygems_", "AGE-SECRET", "eyJ", "FwoG", "IQoJ",
 )  # fmt: skip
+_ANY_PREFIX: Final = re.compile("|".join(map(re.escape, _PREFIXES)))
+"""Asked of short text, where it takes a quarter of the time of so many look-ups; in long text those are quicker."""
 _ELEMENT: Final = re.compile(rf"<([\w:.-]*{_TELLING})((?:\s[^<>]{0, 400})?)>[^<]*", re.IGNORECASE)
 _PAIR: Final = re.compile(r"(?<![\w\-.])([\w\-.\[\]]++)(?:\\*[\"'])?\s*(?:=>|:=|=|:|%3D|%3A|\bis\b)\s*", re.IGNORECASE)
 _VALUE: Final = re.compile(
@@ -259,11 +261,11 @@ def _by_shape(text: str) -> str:
         text = _PEM.sub(MASK, text)
     if "://" in text and "@" in text:
         text = _URL.sub(MASK + "@", text)
-    if any(scheme in lower for scheme in _SCHEMES):
+    if any(map(lower.__contains__, _SCHEMES)):
         text = _SCHEME.sub(rf"\1 {MASK}", text)
-    if any(prefix in text for prefix in _PREFIXES):
+    if any(map(text.__contains__, _PREFIXES)):
         text = _PREFIXED.sub(MASK, text)
-    if any(word in lower for word in _WORDS_TELL):
+    if any(map(lower.__contains__, _WORDS_TELL)):
         text = _by_name(text)
     return _CARD.sub(lambda match: MASK if _is_card(match[0].replace(" ", "").replace("-", "")) else match[0], text)
 
@@ -299,7 +301,7 @@ def _is_harmless(text: str) -> bool:
     """Whether short text has no shape and no telling name, without asking each pattern."""
     if text.isalnum():
         return not text.startswith(_PREFIXES)
-    return not _MARKS.search(text) and not any(map(text.__contains__, _PREFIXES))
+    return not _MARKS.search(text) and not _ANY_PREFIX.search(text)
 
 
 def shortened(text: str, limit: int = LONGEST_TEXT) -> str:
