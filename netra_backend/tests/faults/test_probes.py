@@ -50,10 +50,15 @@ def parked(world, messages):
 
 
 def prober(world):
-    """The process whose probe is on its way, once there is one."""
-    owner = until(lambda: health(world)[1], "a probe is on its way")
-    until(lambda: world.place.query(IN_FLIGHT) == [(1,)], "it is the only request")
-    return next(child for child in world.children if child.pid == world.nodes()[bytes(owner).hex()])
+    """The process whose probe is on its way, as the only request, once there is one."""
+
+    def found():
+        owner = health(world)[1]
+        pid = owner and world.nodes().get(bytes(owner).hex())  # a busy machine may cost a life, whose probe is another's then
+        alone = world.place.query(IN_FLIGHT) == [(1,)]
+        return next((child for child in world.children if child.pid == pid and alone), None)
+
+    return until(found, "a probe is on its way, alone")
 
 
 def stop_outside_the_writer(world, child):
