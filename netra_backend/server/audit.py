@@ -161,7 +161,7 @@ async def _file(caller: Access, scope: Scope, path: str, kind: str, caching: str
 
 
 async def _proof(caller: Access, scope: Scope, entry: str) -> Response:
-    receipt = await caller.edge.netra.audit.prove(scope, int(entry) if entry.isascii() and entry.isdigit() else entry)
+    receipt = await caller.edge.netra.audit.prove(scope, entry)
     return Response(receipt.text, 200, {"cache-control": _SOON}, _TEXT)
 
 

@@ -93,7 +93,7 @@ class LocalDoor:
 
     async def proof(self, entry: str) -> str:
         """See `Door.proof`."""
-        return (await self._audit.prove(self._scope, int(entry) if entry.isdigit() else entry)).text
+        return (await self._audit.prove(self._scope, entry)).text
 
     async def erase(self, index: int, reason: str) -> Shape:
         """See `Door.erase`."""

@@ -22,6 +22,8 @@ from .tiles import Resource
 Q = store.Q
 
 EVER_US: Final = 2**62
+INDEX_DIGITS: Final = 15
+"""No log has an entry whose index has more; any number may be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ async def _indexed(tx: Tx, rows: Sequence[Row]) -> list[Entry]:
 
 async def entry_at(tx: Tx, index: int) -> Entry:
     """The entry at an index."""
-    ids = await store.ids_of(tx, index >> TILE_BITS) if index >= 0 else []
-    if index % TILE >= len(ids) or index < 0:
+    ids = await store.ids_of(tx, index >> TILE_BITS) if 0 <= index < 10**INDEX_DIGITS else []
+    if index % TILE >= len(ids):
         raise NotFound(f"the log has no entry {index}", fix="`netra audit search` shows entries; a new one is in the log within a second.")
     found = await store.entries(tx, [ids[index % TILE]])
     if not found:
@@ -125,7 +127,9 @@ def _checked(log: Log, row: Row | None, index: int, hashes: bytes) -> bytes:
 
 
 async def prove(tx: Tx, log: Log, which: int | str) -> Receipt:
-    """The receipt of an entry, by index or by id."""
+    """The receipt of an entry, by index or by id; digits are an index."""
+    if isinstance(which, str) and which.isascii() and which.isdigit() and len(which) <= INDEX_DIGITS:
+        which = int(which)
     index = which if isinstance(which, int) else await _index_of(tx, from_text("aud", which))
     if index is None or index >= log.signed_size:
         if index is not None:

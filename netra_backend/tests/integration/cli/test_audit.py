@@ -90,7 +90,8 @@ def test_a_receipt_is_written_and_judged_offline(ask, capsys, data, tmp_path):
     assert run(capsys, "audit", "verify", file, "--vkey", out / "vkey").code == 1
     assert run(capsys, "audit", "verify", file).code == 2
     assert ask("prove", 99).code == 1
-    assert ask("prove", "junk").code == 2
+    assert [ask("prove", which).code for which in ("junk", "\u00b2", "9" * 26)] == [2, 2, 2]
+    assert ask("erase", "9" * 26, "--reason", "none has so many").code == 1
 
 
 def test_entries_are_shown_by_index_and_found_by_what_they_say(ask, data):

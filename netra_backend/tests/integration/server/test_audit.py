@@ -69,7 +69,7 @@ async def test_a_receipt_is_given_by_index_and_by_id(operator, invited):
     by_index, by_id = await operator.get(f"{LOG}/proof/{index}"), await operator.get(f"{LOG}/proof/{invited}")
     assert by_index.content == by_id.content
     assert verify_receipt(by_index.content, (await operator.get(f"{LOG}/vkey")).text).ok
-    for wrong, status in (("99", 404), ("aud_" + "0" * 26, 404), ("junk", 422)):
+    for wrong, status in (("99", 404), ("aud_" + "0" * 26, 404), ("junk", 422), ("9" * 26, 422)):
         assert (await operator.get(f"{LOG}/proof/{wrong}")).status_code == status
 
 
