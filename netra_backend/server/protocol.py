@@ -5,14 +5,20 @@ closed. A body has 30 s for each MiB that has arrived, and 30 s at least (408): 
 as long as it makes 35 KiB/s, one byte a second may not. What would let two parsers disagree on where a request ends
 (both Content-Length and Transfer-Encoding, a folded header, a bare carriage return) is refused by llhttp, which is strict.
 
+Nobody is upgraded to another protocol. llhttp takes what follows a head that asks for it (`Upgrade: h2c`, as Java's client does by itself)
+for bytes of that protocol, and the body then for a request of its own: smuggling behind a proxy that hands the header on. So a
+request is read once more without the wish, which a server may ignore (RFC 9110 section 7.8).
+
 One timer per connection looks at its deadline and is moved only when it fires, so a request costs no timer.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from typing import Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 HEAD_BYTES: Final = 64 * 1024
@@ -60,12 +66,40 @@ class CappedProtocol(HttpToolsProtocol):
         if not self._waiting:
             self._begin()
         in_head = self._begun and self._in_head
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if in_head and self._in_head and not self.transport.is_closing():
             self._held_back += len(data)
             if self._held_back > HEAD_BYTES:
                 self._status = 431
                 self.send_400_response("")
+
+    def _feed(self, data: bytes) -> None:
+        rest = memoryview(data)  # a thousand requests may stand in one read: no copy for each
+        try:
+            while rest:
+                rest = self._read(rest)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("")
+
+    def _read(self, data: memoryview) -> memoryview:
+        """Parse, and give back what stands behind a head that asks for another protocol: there the parser stops."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_head_again()
+            return data[upgrade.args[0] :]
+        return data[:0]
+
+    def _read_head_again(self) -> None:
+        """The head that was just read, without its wish for another protocol."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        self._fields = self._head_bytes = 0
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version), *(b"%b: %b" % each for each in _without_upgrade(self.headers))]
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -87,6 +121,10 @@ class CappedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: the body's time begins."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _RefusedError
+            return  # it comes once more: `_read_head_again`
         self._in_head = False
         self._since = self.loop.time()
         super().on_headers_complete()
@@ -98,6 +136,8 @@ class CappedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole; its answer takes the time it takes."""
+        if self.parser.should_upgrade():
+            return
         self._waiting = False
         super().on_message_complete()
 
@@ -162,6 +202,15 @@ class CappedProtocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             return now + self.head_s  # an earlier request is being answered; this one's turn has not come
         return self._since + self.head_s
+
+
+def _without_upgrade(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The headers, save `Upgrade` and its word in `Connection`."""
+    for name, value in headers:
+        if name == b"connection":
+            yield name, b", ".join(word for word in map(bytes.strip, value.split(b",")) if word.lower() != b"upgrade")
+        elif name != b"upgrade":
+            yield name, value
 
 
 def protocol_class(**bounds: float) -> type[CappedProtocol]:

@@ -157,6 +157,7 @@ SMUGGLED = {
     "a chunk size that is none": POST + b"transfer-encoding: chunked\r\n\r\nxyz\r\n",
     "a huge chunk size": POST + b"transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
     "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 20,
+    "a tunnel": b"CONNECT / HTTP/1.1\r\nhost: x\r\n\r\n" + GET + CLOSE,
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
 
@@ -172,7 +173,44 @@ async def test_pipelined_requests_are_answered_in_order(place):
     first = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc"
     second = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\r\nabcde"
     answer = await exchange(place, first + second)
-    assert [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200")[1:]] == [b"3", b"5"]
+    assert sizes(answer) == [b"3", b"5"]
+
+
+def sizes(answer: bytes) -> list[bytes]:
+    """The length of each body, as `answering` saw it."""
+    return [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200")[1:]]
+
+
+WISHES = {
+    "h2c": b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n",
+    "websocket": b"upgrade: websocket\r\nconnection: keep-alive, upgrade\r\n",
+}
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "the body later"])
+@pytest.mark.parametrize("wish", WISHES)
+async def test_a_body_stays_a_body_where_another_protocol_was_asked_for(place, wish, apart):
+    inner = GET + b"\r\n"
+    lengths = b"content-length: %d\r\n\r\n" % len(inner), b"transfer-encoding: chunked\r\n\r\n"
+    bodies = inner, b"%x\r\n%b\r\n0\r\n\r\n" % (len(inner), inner)
+    for length, body in zip(lengths, bodies, strict=True):
+        head = b"POST / HTTP/1.1\r\nhost: x\r\n" + WISHES[wish] + length
+        parts = (head, body, GET + CLOSE) if apart else (head + body + GET + CLOSE,)
+        assert sizes(await exchange(place, *parts, pause_s=0.05 if apart else 0.0)) == [b"%d" % len(inner), b"0"]
+
+
+async def test_a_thousand_wishes_in_one_read_are_a_thousand_requests(place):
+    wishing = GET + WISHES["h2c"] + b"\r\n"
+    assert sizes(await exchange(place, wishing * 1000 + GET + CLOSE)) == [b"0"] * 1001
+
+
+async def test_a_head_that_asks_for_another_protocol_keeps_its_bounds(place):
+    long = WISHES["h2c"] + b"x: " + b"y" * 70_000 + b"\r\n"
+    many = WISHES["h2c"] + b"".join(b"x-%d: y\r\n" % n for n in range(98))
+    for head in (long, many):
+        assert (await exchange(place, GET + head + CLOSE)).startswith(b"HTTP/1.1 431")
+    within = WISHES["h2c"] + b"".join(b"x-%d: y\r\n" % n for n in range(90))
+    assert sizes(await exchange(place, GET + within + b"\r\n" + GET + CLOSE)) == [b"0", b"0"]
 
 
 async def test_a_connection_may_idle_between_requests_longer_than_a_head_may_take():
