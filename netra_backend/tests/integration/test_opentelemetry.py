@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -117,3 +119,10 @@ async def test_a_runtime_with_a_tracer_of_its_own_is_left_alone(tmp_path):
     netra = new_netra(tmp_path, runtime=Runtime(tracer=Own()))
     with pytest.raises(UsageError, match="tracer of its own"):
         instrument(netra)
+
+
+def test_without_its_extra_it_says_which_one_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
+    monkeypatch.delitem(sys.modules, instrument.__module__)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'netra-backend\[opentelemetry\]'"):
+        importlib.import_module(instrument.__module__)
