@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "guarantees.md"
 CONTROLS = ROOT / "netra_backend" / "tests" / "controls.toml"
 
 PARTS = {
-    "U": "The dashboard",
+    "U": "The server and its dashboard",
     "S": "Storage and transactions",
     "W": "Webhooks",
     "O": "The vault",

@@ -2,8 +2,10 @@
 
 A head has 64 KiB and 100 headers (431), and 10 s from its first byte; a connection that sends nothing for as long is
 closed. A body has 30 s for each MiB that has arrived, and 30 s at least (408): a slow reader of a large body may go on
-as long as it makes 35 KiB/s, one byte a second may not. What would let two parsers disagree on where a request ends
-(both Content-Length and Transfer-Encoding, a folded header, a bare carriage return) is refused by llhttp, which is strict.
+as long as it makes 35 KiB/s, one byte a second may not. Whoever takes an answer has the same time: a client that reads
+nothing would hold in our memory what it has asked for, as often as it likes. What would let two parsers disagree on where
+a request ends (both Content-Length and Transfer-Encoding, a folded header, a bare carriage return) is refused by llhttp,
+which is strict.
 
 Nobody is upgraded to another protocol. llhttp takes what follows a head that asks for it (`Upgrade: h2c`, as Java's client does by itself)
 for bytes of that protocol, and the body then for a request of its own: smuggling behind a proxy that hands the header on. So a
@@ -51,13 +53,26 @@ class CappedProtocol(HttpToolsProtocol):
         self._status = 400
         self._begin()
         self._timer: asyncio.TimerHandle | None = self.loop.call_at(self._since + self.head_s, self._look)
+        self._answer_timer: asyncio.TimerHandle | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._end_answer_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More of an answer is here than the client has room for: the time to take it begins."""
+        super().pause_writing()
+        self._end_answer_timer()
+        self._begin_answer_timer()
+
+    def resume_writing(self) -> None:
+        """It was taken."""
+        super().resume_writing()
+        self._end_answer_timer()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and count what it holds back: it keeps an endless header without a word."""
@@ -192,6 +207,22 @@ class CappedProtocol(HttpToolsProtocol):
             self.send_400_response("")
         else:
             self.transport.close()  # nothing of a request has come: there is nobody to tell
+
+    def _begin_answer_timer(self) -> None:
+        self._left = self.transport.get_write_buffer_size()
+        self._answer_timer = self.loop.call_later(self.body_s, self._look_at_answer)
+
+    def _end_answer_timer(self) -> None:
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
+    def _look_at_answer(self) -> None:
+        """Cut off a client that took less than `BODY_BYTES` in its time, and not all that there was."""
+        if self._left - self.transport.get_write_buffer_size() < BODY_BYTES:
+            self.transport.abort()
+        else:
+            self._begin_answer_timer()
 
     def _deadline(self, now: float) -> float:
         if not self._waiting:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 
 import pytest
 
@@ -142,6 +144,56 @@ async def test_a_large_body_has_time_for_as_long_as_it_moves():
         parts = [b"x" * (size // 6)] * 6
         answer = await exchange(place, head, *parts, pause_s=0.1)  # 0.7 s in all, past the time of the first MiB
         assert answer.startswith(b"HTTP/1.1 200")
+
+
+LARGE = 32 * 1024 * 1024
+"""More than the sockets of both sides hold, where the client's is a small one."""
+
+
+async def at_length(send):
+    """Answers, and returns when that was taken, or the connection is over."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % LARGE)]})
+    await send({"type": "http.response.body", "body": bytes(LARGE), "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def slowly_connected(place):
+    """A connection whose client holds next to nothing that it has not read."""
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    small.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(small, place)
+    return await asyncio.open_connection(sock=small)
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_is_cut_off():
+    over = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await at_length(send)
+        over.set()
+
+    async with served_over(app, head_s=5.0, body_s=0.2) as place:
+        reader, writer = await slowly_connected(place)
+        writer.write(GET + CLOSE)
+        await asyncio.wait_for(over.wait(), 60)
+        with contextlib.suppress(ConnectionError):
+            assert len(await reader.read()) < LARGE
+        writer.close()
+
+
+async def test_a_client_that_takes_its_time_but_takes_gets_all_of_its_answer():
+    async def app(scope, receive, send):
+        await at_length(send)
+
+    async with served_over(app, head_s=5.0, body_s=2.0) as place:
+        reader, writer = await slowly_connected(place)
+        writer.write(GET + CLOSE)
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(16):
+            await reader.readexactly(LARGE // 16)
+            await asyncio.sleep(0.15)  # 2.4 s in all, past the time of the first MiB
+        writer.close()
 
 
 POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
