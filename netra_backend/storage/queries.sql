@@ -242,9 +242,12 @@ join netra_idempotency i on i.tenant = r.tenant and i.route = r.route and i.key 
 
 -- name: trim_idempotency
 -- fleet: retention, in small batches
+-- A key stays for as long as the message that it leads to, which may be due for longer than others are kept.
 delete from netra_idempotency
 where (tenant, route, key) in (
-  select i.tenant, i.route, i.key from netra_idempotency i where i.created_us < :before_us order by i.created_us limit :limit
+  select i.tenant, i.route, i.key from netra_idempotency i
+  where i.created_us < :before_us and not exists (select 1 from netra_message m where m.tenant = i.tenant and m.id = i.ref)
+  order by i.created_us limit :limit
 );
 
 -- name: insert_spans

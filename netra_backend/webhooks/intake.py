@@ -137,6 +137,8 @@ async def _claim_keys(tx: Tx, items: Sequence[Intake], route: str, refs: dict[in
     if await tx.execute(idempotency.Q.insert_idempotency_rows, rows=rows) == len(rows):
         return
     asked = sorted({(item.tenant, route, key) for item, key in keyed})
+    if await tx.execute(Q.forget_orphans, rows=asked, own=sorted({(ref,) for ref in refs.values()})):  # retention takes messages first
+        await tx.execute(idempotency.Q.insert_idempotency_rows, rows=rows)
     found = {(r[0], r[2]): (r[3], r[4]) for r in await tx.all(idempotency.Q.get_idempotency_rows, rows=asked)}
     for item, key in keyed:
         body_hash, ref = found[item.tenant, key]

@@ -206,6 +206,14 @@ update netra_idempotency set ref = :ref where tenant = :tenant and route = :rout
 -- name: forget_key
 delete from netra_idempotency where tenant = :tenant and route = :route and key = :key;
 
+-- name: forget_orphans
+-- fleet: coalesced ingest; each row carries its tenant
+-- Keys whose message is gone, other than those that lead to messages of this very call, which are stored behind their keys.
+delete from netra_idempotency
+where (tenant, route, key) in (select r.tenant, r.route, r.key from rows(:rows, tenant text, route text, key text) as r)
+  and ref not in (select o.id from rows(:own, id uuid) as o)
+  and not exists (select 1 from netra_message m where m.tenant = netra_idempotency.tenant and m.id = netra_idempotency.ref);
+
 -- name: messages_by_id
 -- fleet: coalesced ingest renders replays; each row carries its tenant
 select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,

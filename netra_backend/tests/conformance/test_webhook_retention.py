@@ -38,6 +38,16 @@ async def expire(database, before_us=EVER_US, limit=100, tenant="acme"):
     return await database.write(retention.expire, before_us, limit, scope=in_tenant(tenant))
 
 
+async def trim_keys(database):
+    return await database.write(idempotency.trim, EVER_US, 100, scope=SYSTEM)
+
+
+async def repeated(database, endpoint, **key):
+    """What a producer is answered that sends the message of a key once more."""
+    (answer,) = await database.write(ingest, [intake(endpoint, await version_of(database), **key)], None, scope=SYSTEM)
+    return answer
+
+
 @pytest.mark.parametrize("state", ["delivered", "dead", "skipped", "cancelled"])
 async def test_a_message_that_is_over_goes_with_its_deliveries_and_attempts(database, state):
     endpoint, node = await endpoint_of(database), await live_node(database)
@@ -57,6 +67,40 @@ async def test_what_is_due_or_on_its_way_stays_however_old(database):
     await ended(database, await endpoint_of(database), node)
     assert await expire(database) == 1
     assert await stored(database) == {leased, waiting}
+
+
+@pytest.mark.parametrize("key", ["event_id", "idempotency_key"])
+async def test_a_key_stays_as_long_as_its_message_however_old(database, key):
+    endpoint = await endpoint_of(database)
+    (waiting,) = await due(database, endpoint, **{key: "k"})
+    assert (await expire(database), await trim_keys(database)) == (0, 0)
+    again = await repeated(database, endpoint, **{key: "k"})
+    assert (again.replayed, again.message.id) == (True, waiting)
+
+
+@pytest.mark.parametrize("key", ["event_id", "idempotency_key"])
+async def test_a_key_is_free_once_its_message_is_gone_whether_or_not_it_was_forgotten_itself(database, key):
+    endpoint, node = await endpoint_of(database), await live_node(database)
+    first = await repeated(database, endpoint, **{key: "k"})
+    await database.write(store.acknowledge, [outcome(each) for each in await claimed(database, node, endpoint)], scope=SYSTEM)
+    assert await expire(database) == 1
+    again = await repeated(database, endpoint, **{key: "k"})
+    assert not again.replayed and again.message.id != first.message.id
+    assert (await repeated(database, endpoint, **{key: "k"})).message == again.message
+    await database.write(store.acknowledge, [outcome(each) for each in await claimed(database, node, endpoint)], scope=SYSTEM)
+    assert (await expire(database), await trim_keys(database)) == (1, 1)
+
+
+async def test_copies_in_one_call_whose_key_is_an_orphan_make_one_message(database):
+    endpoint, node = await endpoint_of(database), await live_node(database)
+    await repeated(database, endpoint, event_id="k")
+    await database.write(store.acknowledge, [outcome(each) for each in await claimed(database, node, endpoint)], scope=SYSTEM)
+    await expire(database)
+    version = await version_of(database)
+    copies = [intake(endpoint, version, event_id="k", idempotency_key=f"own {n}") for n in range(3)]
+    answers = await database.write(ingest, copies, None, scope=SYSTEM)
+    assert [answer.replayed for answer in answers] == [False, True, True]
+    assert await stored(database) == {answers[0].message.id}
 
 
 async def test_what_is_younger_stays_and_a_batch_is_bounded(database):

@@ -61,6 +61,7 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
     "webhooks.lines_with_somebody": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
     "webhooks.hold_lines": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
     "webhooks.free_heads": lambda tenant: {"rows": [(tenant, r.LINED, "l")], "never_us": r.NEVER_US, "now_us": r.NOW_US},
+    "webhooks.forget_orphans": lambda tenant: {"rows": [(tenant, r.ROUTE, "key-lost")], "own": []},
     "webhooks.messages_by_id": lambda tenant: {"rows": [(tenant, r.READY)]},
     "webhooks.event_ids": lambda tenant: {"rows": [(tenant, r.READY)]},
     "webhooks.count_failures": lambda tenant: {"rows": [(tenant, r.OPEN, 2, r.NOW_US)], "gap_us": r.FAR_US},

@@ -38,6 +38,9 @@ FRONT, BEHIND = named("message front"), named("message behind")
 GONE, GONE_TOO, VOID, VOID_TOO = (named(f"message {n}") for n in ("gone", "gone 2", "void", "void 2"))
 """Without a delivery at acme's; the first of each pair has one at globex's. Those that are gone have attempts."""
 
+THEIRS: Final = named("theirs")
+"""A message of globex alone."""
+
 MESSAGES: Final = (GONE, GONE_TOO, VOID, VOID_TOO, FRONT, BEHIND, READY, LEASED, ORPHANED, SETTLED, LATER, DEAD)
 NEW_MESSAGE, ATTEMPT, ATTEMPT_2, NEW_ATTEMPT = named("message new"), named("attempt"), named("attempt 2"), named("attempt new")
 TASK, NEW_TASK, FREE_TASK = named("task"), named("task new"), named("task free")
@@ -204,8 +207,9 @@ def _entry(tenant: str, entry: bytes, table: str, target: str) -> Row:
 
 def _idempotency(tenant: str) -> Iterator[Row]:
     made = NOW_US if tenant == ACME else FAR_US  # so that what is old enough to go is acme's alone
-    for route, key in ((ROUTE, "key-1"), (EVENT_ROUTE, "event-1")):
-        facts = {"body_hash": tenant, "ref": READY, "status": 202, "created_us": made}
+    lost = THEIRS if tenant == ACME else named("no message")  # of neither is a message there, of acme's only in globex
+    for route, key, ref in ((ROUTE, "key-1", READY), (EVENT_ROUTE, "event-1", READY), (ROUTE, "key-lost", lost)):
+        facts = {"body_hash": tenant, "ref": ref, "status": 202, "created_us": made}
         yield "netra_idempotency", {"tenant": tenant, "route": route, "key": key, **facts}
 
 
@@ -226,7 +230,7 @@ def _endpoints(tenant: str) -> Iterator[Row]:
 
 def _messages(tenant: str) -> Iterator[Row]:
     traced = {"trace_id": "", "span_id": ""}
-    for message in MESSAGES:
+    for message in (*MESSAGES, *([THEIRS] if tenant == GLOBEX else [])):
         facts = {"event_type": EVENT_TYPE, "payload": f'"{tenant}"', "channels": '["c"]', "tags": '["t"]', "created_us": 1}
         later = {"deliver_at_us": FAR_US} if (tenant, message) == (GLOBEX, BEHIND) else {}
         short = {"payload_until_us": PAST_US} if message == LATER else {}
