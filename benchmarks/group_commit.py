@@ -104,7 +104,7 @@ async def real(database: Sqlite, subject: str, folder: Path) -> Once:
     sealer = Sealer(load_root_keys(folder / "root.keys", runtime.chance))
     await database.write(tenants.ensure, "acme", scope=system_scope())
     endpoint = await database.write(endpoints.create, sealer, ENDPOINT, None, scope=ACME)
-    snapshot = await database.read(endpoints.snapshot, sealer, scope=ACME)
+    snapshot = await database.read(endpoints.snapshot, sealer, ACME.tenant, scope=ACME)
     new = NewMessage("document.changed", '{"body":"' + BODY + '"}')
 
     def item() -> Intake:

@@ -140,7 +140,7 @@ async def ours(urls: Urls, folder: Path, seconds: float) -> float:
         sealer = Sealer(load_root_keys(folder / "root.keys", runtime.chance))
         await database.write(tenants.ensure, "acme", scope=system_scope())
         endpoint = await database.write(endpoints.create, sealer, ENDPOINT, None, scope=scope)
-        version = (await database.read(endpoints.snapshot, sealer, scope=scope)).version
+        version = (await database.read(endpoints.snapshot, sealer, scope.tenant, scope=scope)).version
         node = runtime.ids.new()
         await database.write(nodes.register, node, "bench", 1, "bench", scope=system_scope())
         new, numbers, outcomes = NewMessage("document.changed", PAYLOAD), count(1), Acknowledger(database)

@@ -151,7 +151,7 @@ async def page(tx: Tx, at: tuple[int, bytes], limit: int, *, back: bool = False)
 async def live_secrets(tx: Tx, sealer: Sealer, endpoint_id: bytes) -> list[Secret]:
     """The keys that sign for an endpoint just now, the newest first."""
     rows = await tx.all(Q.endpoint_secrets, endpoint_id=endpoint_id, now_us=tx.now_us)
-    return [await _secret(tx, sealer, row) for row in rows]
+    return [await _secret(tx, sealer, tx.tenant, row) for row in rows]
 
 
 async def disclose_secret(tx: Tx, sealer: Sealer, reference: str) -> bytes:
@@ -197,19 +197,19 @@ async def public_keys(tx: Tx, sealer: Sealer, endpoint_id: bytes) -> list[dict[s
     return [jwk(secret.key) for secret in await live_secrets(tx, sealer, endpoint_id) if kind_of(secret.key) == "ed25519"]
 
 
-async def snapshot(tx: Tx, sealer: Sealer) -> Snapshot:
-    """The tenant's endpoints and live secrets, as of one version number."""
-    version = await tx.one(Q.get_version)
-    endpoints = [endpoint_of(row) for row in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=MOST_ENDPOINTS)]
+async def snapshot(tx: Tx, sealer: Sealer, tenant: str) -> Snapshot:
+    """The tenant's endpoints and live secrets, as of one version number. In the system's scope, or the tenant's own."""
+    version = await tx.one(Q.get_version, tenant=tenant)
+    listed = await tx.all(Q.list_endpoints, tenant=tenant, created_us=-1, id=b"", limit=MOST_ENDPOINTS)
     secrets: dict[bytes, list[Secret]] = {}
-    for row in await tx.all(Q.live_secrets, now_us=tx.now_us):
-        secret = await _secret(tx, sealer, row)
+    for row in await tx.all(Q.live_secrets, tenant=tenant, now_us=tx.now_us):
+        secret = await _secret(tx, sealer, tenant, row)
         secrets.setdefault(secret.endpoint_id, []).append(secret)
-    schedules = await tx.all(Q.schedules_of_event_types) if tx.tenant == SYSTEM_TENANT else []
+    schedules = await tx.all(Q.schedules_of_event_types, tenant=tenant) if tenant == SYSTEM_TENANT else []
     return Snapshot(
-        tx.tenant,
+        tenant,
         int(version[0]) if version else 0,
-        {endpoint.id: endpoint for endpoint in endpoints},
+        {endpoint.id: endpoint for endpoint in map(endpoint_of, listed)},
         {endpoint: tuple(found) for endpoint, found in secrets.items()},
         dict(schedules),
     )
@@ -238,9 +238,9 @@ async def _add_secret(tx: Tx, sealer: Sealer, endpoint_id: bytes, key: bytes) ->
     await tx.execute(Q.insert_secret, id=secret_id, endpoint_id=endpoint_id, sealed=sealed, now_us=tx.now_us, audit_id=entry)
 
 
-async def _secret(tx: Tx, sealer: Sealer, row: Row) -> Secret:
+async def _secret(tx: Tx, sealer: Sealer, tenant: str, row: Row) -> Secret:
     id_, endpoint_id, sealed, expires_us = row
-    return Secret(id_, endpoint_id, await sealer.unseal(tx, tx.tenant, _place(id_), sealed), expires_us)
+    return Secret(id_, endpoint_id, await sealer.unseal(tx, tenant, _place(id_), sealed), expires_us)
 
 
 def _place(secret_id: bytes) -> Place:

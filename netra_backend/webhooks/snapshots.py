@@ -2,6 +2,9 @@
 
 A snapshot may be old: whoever writes by it checks its version in the transaction. Whoever only sends by it may be old
 by `LOOK_EVERY_S` at most, which is how long a change made by another process takes to be seen here.
+
+They are read in the system's scope, not in the tenant's: the sender asks for many tenants' in one round, and a tenant that has
+long lists read must not make everybody wait until it is its turn to be read for (`storage/turns.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections import OrderedDict
 from typing import Final
 
 from ..errors import NetraError
-from ..kernel.scope import Scope
+from ..kernel.scope import system_scope
 from ..storage.database import Database
 from ..storage.sealing import Sealer
 from . import endpoints
@@ -20,6 +23,7 @@ from .model import Snapshot
 LOOK_EVERY_S: Final = 0.5
 MOST_TENANTS: Final = 10_000
 
+_SCOPE: Final = system_scope("webhooks")
 _log: Final = logging.getLogger("netra.webhooks")
 
 
@@ -43,7 +47,7 @@ class Snapshots:
     async def current(self, tenant: str) -> Snapshot:
         """The tenant's snapshot, compared with the table just now: for decisions that are final."""
         known = await self.get(tenant)
-        stale = await self._database.read(endpoints.changed, [(tenant, known.version)], scope=Scope("*"))
+        stale = await self._database.read(endpoints.changed, [(tenant, known.version)], scope=_SCOPE)
         return await self.refresh(tenant) if stale else known
 
     def peek(self, tenant: str) -> Snapshot | None:
@@ -52,7 +56,7 @@ class Snapshots:
 
     async def refresh(self, tenant: str) -> Snapshot:
         """Read the tenant's endpoints anew."""
-        fresh: Snapshot = await self._database.read(endpoints.snapshot, self._sealer, scope=Scope(tenant))
+        fresh: Snapshot = await self._database.read(endpoints.snapshot, self._sealer, tenant, scope=_SCOPE)
         known = self._known.get(tenant)
         if known is not None and known.version > fresh.version:
             return known
@@ -73,7 +77,7 @@ class Snapshots:
         if not known or version == self._version:
             return
         self._version = version
-        for tenant in await self._database.read(endpoints.changed, known, scope=Scope("*")):
+        for tenant in await self._database.read(endpoints.changed, known, scope=_SCOPE):
             try:
                 await self.refresh(tenant)
             except NetraError as error:

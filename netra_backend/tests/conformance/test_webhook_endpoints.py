@@ -94,7 +94,7 @@ async def test_a_uid_is_free_again_after_its_endpoint_was_deleted(database):
     await database.write(endpoints.bury, "billing", scope=ACME)
     again = await database.write(endpoints.create, SEALER, described(uid="billing"), None, scope=ACME)
     assert again.id != endpoint.id
-    assert list((await database.read(endpoints.snapshot, SEALER, scope=ACME)).endpoints) == [again.id]
+    assert list((await database.read(endpoints.snapshot, SEALER, "acme", scope=ACME)).endpoints) == [again.id]
 
 
 @pytest.mark.parametrize("engine", ENGINES[:1])

@@ -233,7 +233,7 @@ async def test_a_wide_fan_out_takes_as_many_statements_as_a_narrow_one(database)
         return done
 
     async def taken() -> list[str]:
-        found = await database.read(endpoints.snapshot, SEALER, scope=in_tenant("acme"))
+        found = await database.read(endpoints.snapshot, SEALER, "acme", scope=in_tenant("acme"))
         wanted = [Target(endpoint_id) for endpoint_id in found.endpoints]
         item = intake(next(iter(found.endpoints.values())), found.version, targets=wanted, event_id=f"to {len(wanted)}")
         return await database.write(statements, [item], scope=SYSTEM)

@@ -11,8 +11,10 @@ from netra_backend.kernel.runtime import Runtime
 from netra_backend.kernel.scope import Scope
 from netra_backend.storage.errors import DatabaseError, ReadTimeout
 from netra_backend.testing.clock import FakeClock
+from netra_backend.webhooks.snapshots import Snapshots
 
 from ..support.storage import ACME, DEADLINE_S, SYSTEM, Q, eventually, everybody, opened, put, query
+from ..support.webhooks import SEALER, endpoint_of
 
 
 async def test_a_read_that_takes_longer_than_five_seconds_is_ended(engine, tmp_path):
@@ -132,6 +134,28 @@ async def test_a_tenant_that_reads_without_end_keeps_nobody_else_from_reading(en
             for scope in (Scope("globex"), SYSTEM):
                 async with asyncio.timeout(DEADLINE_S):
                     assert await database.read(query, Q.count_facts, scope=scope) == [(0,)]
+            assert started == [ACME.tenant]
+        finally:
+            release.set()
+            await asyncio.gather(*flood)
+
+
+async def test_a_tenant_that_reads_without_end_keeps_no_sender_from_learning_its_endpoints(engine, tmp_path):
+    """The sender looks at all tenants' deliveries in one round: who makes it wait for one's turn makes everybody wait."""
+    release, started = threading.Event(), []
+
+    async def endless(tx):
+        started.append(tx.tenant)
+        release.wait(DEADLINE_S)
+
+    async with opened(engine, tmp_path) as database:
+        endpoint = await endpoint_of(database, ACME.tenant)
+        snapshots = Snapshots(database, SEALER)
+        flood = [asyncio.create_task(database.read(endless, scope=ACME)) for _ in range(12)]
+        try:
+            await eventually(lambda: bool(started))
+            async with asyncio.timeout(DEADLINE_S):
+                assert list((await snapshots.get(ACME.tenant)).endpoints) == [endpoint.id]
             assert started == [ACME.tenant]
         finally:
             release.set()

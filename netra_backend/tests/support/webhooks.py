@@ -48,7 +48,7 @@ async def endpoint_of(database, tenant: str = "acme", **fields: Any) -> Endpoint
 
 
 async def version_of(database, tenant: str = "acme") -> int:
-    return (await database.read(endpoints.snapshot, SEALER, scope=in_tenant(tenant))).version
+    return (await database.read(endpoints.snapshot, SEALER, tenant, scope=SYSTEM)).version
 
 
 def intake(
