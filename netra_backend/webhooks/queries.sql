@@ -159,15 +159,15 @@ on conflict (tenant, endpoint_id, line) do update
 set last_place = netra_line.last_place + excluded.last_place, used_us = excluded.used_us
 returning tenant, endpoint_id, line, last_place;
 
--- name: lines_with_somebody
+-- name: heads_of_lines
 -- fleet: coalesced ingest; each row carries its tenant
-select r.tenant, r.endpoint_id, r.line
-from rows(:rows, tenant text, endpoint_id uuid, line text) as r
-where (
-  -- In order and no `exists`, so that SQLite seeks the line's first: it would else read all of the tenant's deliveries.
-  select d.state from netra_delivery d
+-- When the first of each line is due; null where nobody stands in it.
+-- In order and no `exists`, so that SQLite seeks the line's first: it would else read all of the tenant's deliveries.
+select r.tenant, r.endpoint_id, r.line, (
+  select d.due_us from netra_delivery d
   where d.tenant = r.tenant and d.endpoint_id = r.endpoint_id and d.line = r.line and (d.state = 'due' or d.state = 'leased')
-  order by d.place limit 1) is not null;
+  order by d.place limit 1)
+from rows(:rows, tenant text, endpoint_id uuid, line text) as r;
 
 -- name: hold_lines
 -- fleet: coalesced acknowledgement; each row carries its tenant
@@ -537,7 +537,7 @@ order by endpoint_id, line limit :limit;
 delete from netra_line
 where tenant = :tenant and used_us < :before_us
   and (endpoint_id, line) in (select r.endpoint_id, r.line from rows(:rows, endpoint_id uuid, line text) as r)
-  and ( -- as in `lines_with_somebody`
+  and ( -- as in `heads_of_lines`
     select d.state from netra_delivery d
     where d.tenant = netra_line.tenant and d.endpoint_id = netra_line.endpoint_id and d.line = netra_line.line
       and (d.state = 'due' or d.state = 'leased') order by d.place limit 1) is null;

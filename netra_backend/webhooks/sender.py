@@ -34,9 +34,11 @@ from ..resilience.circuit_breaker import Outcome as Health
 from ..resilience.egress import Egress, EgressError, Reply
 from ..storage.database import Database
 from ..storage.membership import Membership
+from ..storage.transaction import Tx
 from . import replies, schedules, store, verdicts
 from .breakers import Breakers
 from .lanes import Lanes
+from .lines import PassedOver
 from .model import Attempt, Delivery, Endpoint, News, Outcome, Secret, Verdict
 from .paces import Paces
 from .settings import WebhookSettings
@@ -84,7 +86,7 @@ class _Made:
 
 
 class Sender:
-    """See the module's docstring. `wants_claim` and `retry_at` tell the dispatcher what it should look at."""
+    """See the module's docstring. `wants_claim`, `retry_at` and `passed_over` tell the dispatcher what it should look at."""
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class Sender:
         self._brands = ("webhook", "svix") if settings.svix_headers else ("webhook",)
         self.wants_claim: Callable[[Lane], None] = _ignore
         self.retry_at: Callable[[Lane, int], None] = _ignore
+        self.passed_over: PassedOver = _ignore
         self.running = False
         self._database = database
         self._runtime = runtime
@@ -345,7 +348,7 @@ class Sender:
         """
         while True:
             try:
-                kept: bool = await self._database.write_item(store.acknowledge, outcome)
+                kept: bool = await self._database.write_item(self._write_down, outcome)
             except (Unavailable, OutcomeUnknown) as error:
                 self._runtime.log.warning("an acknowledgement could not be written yet: %s", error)
                 await self._runtime.clock.sleep(RETRY_ACKNOWLEDGEMENT_S)
@@ -353,6 +356,9 @@ class Sender:
                 if kept:
                     self._count(outcome)
                 return kept
+
+    async def _write_down(self, tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
+        return await store.acknowledge(tx, outcomes, self.passed_over)
 
     def _count(self, outcome: Outcome) -> None:
         state = outcome.verdict.state

@@ -74,8 +74,11 @@ async def claim(tx: Tx, node: bytes, lanes: Sequence[tuple[Lane, int]]) -> list[
     ]
 
 
-async def acknowledge(tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
-    """Record attempts and what follows from them; False for each whose lease was lost meanwhile."""
+async def acknowledge(tx: Tx, outcomes: Sequence[Outcome], passed_over: lines.PassedOver | None = None) -> list[bool]:
+    """Record attempts and what follows from them; False for each whose lease was lost meanwhile.
+
+    `passed_over` is told of lines whose next delivery could not be made due just now.
+    """
     for outcome in outcomes:
         DELIVERY.check("leased", outcome.verdict.state)
     # Who lost a lease is asked first, in the same transaction: nearly always nobody, so that the update need not
@@ -97,7 +100,7 @@ async def acknowledge(tx: Tx, outcomes: Sequence[Outcome]) -> list[bool]:
         await failing.settle(tx, [outcome for outcome, ours in zip(outcomes, kept, strict=True) if ours])
     ended = [outcome.delivery for outcome, ours in zip(outcomes, kept, strict=True) if ours and outcome.verdict.state != "due"]
     if behind := [line for delivery in ended if (line := delivery.in_line) is not None]:
-        await lines.free_next(tx, behind)
+        await lines.free_next(tx, behind, passed_over)
     for outcome, ours in zip(outcomes, kept, strict=True):
         if ours:
             announce(tx, *outcome.delivery.key, outcome.verdict.state, outcome.verdict.number, outcome.attempt)

@@ -3,7 +3,8 @@
 The table is the truth; memory only saves looking. Its loops, each cheap when there is nothing to do:
 
 * scan: when anything was committed, or a known retry comes due, one index seek per lane, going on next time where this
-  time ended, so that a backlog is never read to find another's work. Lanes with free slots are claimed for together.
+  time ended, so that a backlog is never read to find another's work. Lanes with free slots are claimed for together. Before that
+  lines are tried again that were locked when their first one ended (`lines.py`).
 * sweep, each second: deliveries whose owner is no live node are due again (S3), by state and not by event; and the first of
   each line is due (`lines.py`), which it nearly always is already.
 * release check, every half TTL: what the table says is ours and memory does not know is given back. A row counts only
@@ -57,6 +58,9 @@ NEXT_PART_S: Final = 0.02
 LANES_PER_SCAN: Final = 256
 RELEASE_BATCH: Final = 1000
 LINES_PER_SWEEP: Final = 256
+LINE_TRIES: Final = 50
+"""How often a line that somebody has locked is tried again, once a scan: for longer only a caller's own transaction holds it."""
+
 FIRST_LINE: Final[Line] = ("", b"", "")
 HORIZON_US: Final = 5 * 60 * 1_000_000
 _START: Final[Lane] = ("", b"")
@@ -92,6 +96,7 @@ class Dispatcher:
         self._version = -1
         self._suspects: set[Key] = set()
         self._line: Line = FIRST_LINE
+        self._passed_over: dict[Line, int] = {}
         self._claiming = asyncio.Lock()
         self._wake = asyncio.Event()
         self._sweeps = self._rounds("sweep", self.sweep, SWEEP_EVERY_S)
@@ -106,6 +111,7 @@ class Dispatcher:
         self._scanning: asyncio.Task[None] | None = None
         sender.wants_claim = self._want
         sender.retry_at = self._retry_at
+        sender.passed_over = self._try_again
 
     async def start(self) -> None:
         """Take over from the dead at once, then keep going in the background."""
@@ -155,6 +161,21 @@ class Dispatcher:
         if stuck and await self._database.write(lines.free_next, stuck, scope=_SCOPE):
             self._wake.set()
 
+    def _try_again(self, left: Iterable[Line]) -> None:
+        for line in left:
+            self._passed_over.setdefault(line, 0)
+
+    async def _free_passed_over(self) -> dict[Lane, None]:
+        """Free lines that were locked when their first one ended; the lanes that something may be due in now."""
+        tried, self._passed_over = self._passed_over, {}
+        if not tried:
+            return {}
+        await self._database.write(lines.free_next, tried, self._try_again, scope=_SCOPE)
+        for line in self._passed_over.keys() & tried.keys():
+            self._passed_over[line] = tried[line] + 1
+        self._passed_over = {line: tries for line, tries in self._passed_over.items() if tries < LINE_TRIES}
+        return {(tenant, endpoint): None for tenant, endpoint, _ in tried}
+
     async def release_check(self) -> None:
         """Give back what the table says is ours and nobody here knows of."""
         async with self._claiming:
@@ -169,8 +190,9 @@ class Dispatcher:
     async def scan(self) -> None:
         """One round: find lanes with due deliveries, claim for those with free slots."""
         await self._release(self.sender.lanes.take_blocked())
+        unlocked = await self._free_passed_over()
         now_us = self._runtime.clock.wall_us()
-        wanted = self._take_wanted(now_us)
+        wanted = self._take_wanted(now_us) | unlocked
         version = self._database.version()
         if version != self._version or self._after != _START:
             self._version = version

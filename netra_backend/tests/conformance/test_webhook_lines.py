@@ -123,6 +123,24 @@ async def test_a_line_whose_first_one_waits_for_nobody_is_found_and_freed(databa
     assert await database.write(lines.free_next, stuck, scope=SYSTEM) == 0
 
 
+async def test_who_takes_the_next_number_frees_a_line_whose_first_one_waits_for_nobody(database):
+    """A steady producer has the line's lock nearly always, so nobody else would get it."""
+    endpoint, node = await endpoint_of(database), await live_node(database)
+    a1, a2, b1, b2 = await sent(database, endpoint, "a", "a", "b", "b")
+    found = await first_ones(database, node, endpoint)
+    unaware = found[a1]
+    unaware.line = None  # as if the line had been locked while this was acknowledged
+    await end(database, unaware)
+    assert await first_ones(database, node, endpoint) == {}
+    a3, _ = await sent(database, endpoint, "a", "b")
+    freed = await first_ones(database, node, endpoint)
+    assert set(freed) == {a2}
+    assert (await row(database, endpoint, a3)).due_us == (await row(database, endpoint, b2)).due_us == NEVER_US
+    await end(database, freed[a2])
+    await end(database, found[b1])
+    assert set(await first_ones(database, node, endpoint)) == {a3, b2}
+
+
 async def test_numbers_follow_the_order_of_commits_whoever_sends(engine, tmp_path):
     async with opened(engine, tmp_path) as ours, opened(engine, tmp_path) as theirs:
         endpoint, node = await endpoint_of(ours), await live_node(ours)

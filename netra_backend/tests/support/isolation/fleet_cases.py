@@ -58,7 +58,7 @@ OF_ROWS: Final[dict[str, Callable[[str], Params]]] = {
     "webhooks.insert_messages": lambda tenant: {"rows": [(tenant, r.NEW_MESSAGE, *_MESSAGE)]},
     "webhooks.insert_deliveries": lambda tenant: {"rows": [(tenant, r.DEAD, r.WELL, "due", 1, r.FAR_US, None, None, None, None)]},
     "webhooks.take_places": lambda tenant: {"rows": [(tenant, r.LINED, "l", 1)], "now_us": r.NOW_US},
-    "webhooks.lines_with_somebody": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
+    "webhooks.heads_of_lines": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
     "webhooks.hold_lines": lambda tenant: {"rows": [(tenant, r.LINED, "m")]},
     "webhooks.free_heads": lambda tenant: {"rows": [(tenant, r.LINED, "l")], "never_us": r.NEVER_US, "now_us": r.NOW_US},
     "webhooks.forget_orphans": lambda tenant: {"rows": [(tenant, r.ROUTE, "key-lost")], "own": []},
