@@ -47,18 +47,6 @@ _BEFORE_ALL: Final = b"\xff" * 16
 _AFTER_ALL: Final = b""
 
 
-async def due_lanes(tx: Tx, after: Lane, limit: int) -> list[tuple[Lane, int]]:
-    """Up to `limit` lanes with due deliveries behind `after`, each with its earliest due time: one index seek a lane."""
-    found: list[tuple[Lane, int]] = []
-    while len(found) < limit:
-        row = await tx.one(Q.next_due_lane, after_tenant=after[0], after_endpoint=after[1])
-        if row is None:
-            break
-        after = (row[0], row[1])
-        found.append((after, row[2]))
-    return found
-
-
 async def claim(tx: Tx, node: bytes, lanes: Sequence[tuple[Lane, int]]) -> list[Delivery]:
     """Lease due deliveries to `node`, for each lane at most as many as it has free slots; none if the node is dead."""
     rows = sorted((tenant, endpoint, free) for (tenant, endpoint), free in lanes)

@@ -3,8 +3,8 @@
 The table is the truth; memory only saves looking. Its loops, each cheap when there is nothing to do:
 
 * scan: when anything was committed, or a known retry comes due, one index seek per lane, going on next time where this
-  time ended, so that a backlog is never read to find another's work. Lanes with free slots are claimed for together. Before that
-  lines are tried again that were locked when their first one ended (`lines.py`).
+  time ended (`walk.py`), so that a backlog is never read to find another's work. Lanes with free slots are claimed for
+  together. Before that lines are tried again that were locked when their first one ended (`lines.py`).
 * sweep, each second: deliveries whose owner is no live node are due again (S3), by state and not by event; and the first of
   each line is due (`lines.py`), which it nearly always is already.
 * release check, every half TTL: what the table says is ours and memory does not know is given back. A row counts only
@@ -50,6 +50,7 @@ from .sender import Sender
 from .settings import WebhookSettings
 from .snapshots import LOOK_EVERY_S, Snapshots
 from .store import Key, Lane
+from .walk import Walk, go_on
 
 SCAN_EVERY_S: Final = 0.1
 SWEEP_EVERY_S: Final = 1.0
@@ -63,7 +64,6 @@ LINE_TRIES: Final = 50
 
 FIRST_LINE: Final[Line] = ("", b"", "")
 HORIZON_US: Final = 5 * 60 * 1_000_000
-_START: Final[Lane] = ("", b"")
 _SCOPE: Final = system_scope("webhooks")
 
 
@@ -92,7 +92,7 @@ class Dispatcher:
         self._wanted: dict[Lane, None] = {}
         self._wheel: list[tuple[int, Lane]] = []
         self._hints: dict[Lane, int] = {}
-        self._after: Lane = _START
+        self._walk = Walk()
         self._version = -1
         self._suspects: set[Key] = set()
         self._line: Line = FIRST_LINE
@@ -194,10 +194,11 @@ class Dispatcher:
         now_us = self._runtime.clock.wall_us()
         wanted = self._take_wanted(now_us) | unlocked
         version = self._database.version()
-        if version != self._version or self._after != _START:
-            self._version = version
-            found = await self._database.read(store.due_lanes, self._after, LANES_PER_SCAN, scope=_SCOPE)
-            self._after = found[-1][0] if len(found) == LANES_PER_SCAN else _START
+        if version != self._version or not self._walk.is_over:
+            found, walk = await self._database.read(go_on, self._walk, LANES_PER_SCAN, scope=_SCOPE)
+            if self._walk.is_over:  # it begins: what is committed from here on may be behind it, and is looked for by the next one
+                self._version = version
+            self._walk = walk
             for lane, due_us in found:
                 if due_us <= now_us:
                     wanted[lane] = None
@@ -292,7 +293,7 @@ class Dispatcher:
             self._wake.clear()
             await self._attempt("scan", self.scan())
             self.sender.pump()
-            await self._wait_for_wake(SCAN_EVERY_S if self._after == _START else NEXT_PART_S)
+            await self._wait_for_wake(SCAN_EVERY_S if self._walk.is_over else NEXT_PART_S)
 
     async def _wait_for_wake(self, seconds: float) -> None:
         """Not by `wait_for`: before Python 3.12 that swallows a cancellation which meets the wake-up, and `stop` never ends."""

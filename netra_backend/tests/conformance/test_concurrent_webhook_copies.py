@@ -28,7 +28,7 @@ READS = {
     "endpoints.public_keys", "lines.waiting_heads",
     "endpoints.snapshot", "health.counts", "health.health_of", "health.turns", "health.unwell", "health.with_health", "log.cursor", "log.last_seq", "log.read_after", "meta.known_install_id", "nodes.is_live", "nodes.living", "search.attempts_of_endpoint", "search.attempts_of_message", "search.destinations",
     "search.messages", "search.messages_by_id", "search.messages_of_endpoint", "search.outcomes_of_endpoint", "search.queue", "search.states_of_endpoint", "store.attempt", "store.attempts_of_endpoint",
-    "store.attempts_of_message", "store.dead_letters", "store.deliveries", "store.delivery", "store.due_lanes", "store.message",
+    "store.attempts_of_message", "store.dead_letters", "store.deliveries", "store.delivery", "walk.go_on", "store.message",
     "store.message_of_event_id", "store.messages", "store.owned_by", "store.owners", "retention.next_tenant", "retention.next_tenant_with_lines",
     "expunge.next_tenant_to_erase", "operators.dead_filter", "quotas.queued", "quotas.waiting", "tasks.claimable", "tasks.get", "tasks.look", "tasks.page", "tasks.page_of_all",
     "tasks.tenant_of", "tasks.writers_in_progress", "tenants.by_name", "tenants.find", "tenants.get", "tenants.name_is_free", "tenants.page",

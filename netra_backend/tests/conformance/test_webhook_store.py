@@ -51,17 +51,6 @@ async def test_a_dead_node_claims_nothing(database):
     assert await claimed(database, node, endpoint) == []
 
 
-async def test_a_backlog_of_one_lane_hides_no_other_lane(database):
-    lanes = [await endpoint_of(database, tenant) for tenant in ("a", "b", "c")]
-    await due(database, lanes[0], 50)
-    for endpoint in lanes[1:]:
-        await due(database, endpoint)
-    found = await database.read(store.due_lanes, ("", b""), 10, scope=SYSTEM)
-    assert [lane for lane, _ in found] == [(endpoint.tenant, endpoint.id) for endpoint in lanes]
-    rest = await database.read(store.due_lanes, found[0][0], 1, scope=SYSTEM)
-    assert [lane for lane, _ in rest] == [found[1][0]]
-
-
 async def test_an_outcome_is_recorded_with_its_attempt(database):
     endpoint, node = await endpoint_of(database), await live_node(database)
     (message,) = await due(database, endpoint)
