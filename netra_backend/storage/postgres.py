@@ -81,7 +81,7 @@ class Postgres:
         )
         self._watch = Watch(self._connections.alone, self._probe)
         self.on_wake = self._watch.on_wake
-        self._coalescing = Coalescing(self._run_verb)
+        self._coalescing = Coalescing(self._run_verb, aside=max(1, connections // 4))
         self._bulk = asyncio.Semaphore(1)
         self._holding = asyncio.Semaphore(max(1, connections // 2))
         self._turns = Turns(max(1, connections // 2))
@@ -218,23 +218,24 @@ class Postgres:
         run_callbacks(callbacks)
         return result
 
-    async def _run_verb(self, verb: BatchVerb, items: list[Any]) -> tuple[list[Any], list[Callable[[], None]]]:
+    async def _run_verb(self, verb: BatchVerb, items: list[Any], lock_s: float | None) -> tuple[list[Any], list[Callable[[], None]]]:
         async def answers_each(tx: Tx) -> list[Any]:
             results = list(await verb(tx, items))
             if len(results) != len(items):  # inside, so that nothing of it is committed
                 raise RuntimeError(f"{verb} answered {len(results)} of {len(items)} items")
             return results
 
-        results, callbacks = await self._again(answers_each, (), _SYSTEM)
+        patience = f"; set local lock_timeout = {int(lock_s * 1000)}" if lock_s is not None else ""
+        results, callbacks = await self._again(answers_each, (), _SYSTEM, patience=patience)
         return results, callbacks
 
-    async def _again(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope, *, urgent: bool = False) -> Any:
+    async def _again(self, fn: StoreFunction, args: tuple[Any, ...], scope: Scope, *, urgent: bool = False, patience: str = "") -> Any:
         """Run the function in a transaction, and run it again where that is right; its result and what follows the commit."""
         met: list[BaseException] = []
         while True:
             try:
                 async with self._connections.one(urgent=urgent) as connection:
-                    return await self._once(PostgresTx(connection, scope, self._runtime, self._begin + self._name), fn, args)
+                    return await self._once(PostgresTx(connection, scope, self._runtime, self._begin + self._name + patience), fn, args)
             except Exception as error:
                 met.append(error)
                 if len(met) == TRIES or not may_run_again(met):

@@ -24,6 +24,8 @@ from .errors import (
 
 UNIQUE: Final = "23505"
 READ_ONLY: Final = "25006"
+LOCKED: Final = "55P03"
+"""Somebody has a lock and has not given it back within `lock_timeout`."""
 AGAIN: Final = frozenset({"40001", "40P01"})
 NOT_COMMITTED: Final = frozenset({"25P02", "25P03"})
 """The transaction had failed already; or it was ended for idling, which the server does before it reads a COMMIT that came too late."""
@@ -33,7 +35,7 @@ NOT_SENT: Final = "cannot switch to state"
 _STATES: Final[dict[str, type[NetraError]]] = {
     "40001": Contended,
     "40P01": Contended,
-    "55P03": Contended,
+    LOCKED: Contended,
     "53100": DiskFull,
     "53200": OutOfMemory,
     "57014": StatementTimeout,

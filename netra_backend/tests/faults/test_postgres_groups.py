@@ -155,3 +155,17 @@ async def test_one_callers_own_error_is_its_alone(engine, prepared, postgres_ser
         assert isinstance(outcomes[1], error), outcomes
         assert await database.read(everybody, scope=SYSTEM) == {"one": 2, "taken": 2, "three": 2}
         assert await database.write(put, "next", scope=ACME) == "next"
+
+
+async def test_a_lock_that_some_callers_wait_for_keeps_no_other_caller_waiting(engine, prepared, postgres_server):
+    """The lock is a transaction's of its own, such as an adopted one, and lasts as long as that."""
+    async with opened(engine, prepared, statement_limit_s=600.0) as database:
+        async with postgres_server.connected(database.url.rpartition("/")[2]) as other:
+            await other.execute("begin; insert into fact (who, part) values ('locked', 1)")
+            blocked = [asyncio.create_task(outcome_of(database.write_item(store_all, ("locked", "")))) for _ in range(8)]
+            for nth in range(4):
+                async with asyncio.timeout(DEADLINE_S):
+                    assert await database.write_item(store_all, (f"free-{nth}", "")) == f"free-{nth}"
+            await other.execute("rollback")
+        assert [outcome for outcome in await asyncio.gather(*blocked) if not isinstance(outcome, Exception)] == ["locked"]
+        assert await database.read(everybody, scope=SYSTEM) == {"locked": 2, **{f"free-{nth}": 2 for nth in range(4)}}

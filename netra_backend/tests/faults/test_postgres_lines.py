@@ -1,15 +1,21 @@
-"""A line whose lock somebody holds while its first one ends (W6): the next one waits for that lock, and for no sweep."""
+"""A line whose lock somebody holds: what wants it waits for that lock (W6), and for no sweep; nobody else waits."""
 
 from __future__ import annotations
+
+import asyncio
 
 import asyncpg
 import pytest
 
+from netra_backend.kernel.scope import Scope
 from netra_backend.testing.endpoint import MisbehavingEndpoint
+from netra_backend.webhooks.intake import Accepted
 from netra_backend.webhooks.model import NEVER_US
 
 from ..support.platform import TENANT, add_endpoint, becomes, platform, row, send
-from ..support.storage import DEADLINE_S, with_its_server
+from ..support.storage import DEADLINE_S, eventually, with_its_server
+
+LOCKED = "select count(*)::int from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'"
 
 
 @pytest.fixture(params=["postgres"])
@@ -44,3 +50,21 @@ async def test_the_next_of_a_line_that_was_locked_when_its_first_one_ended_goes_
             assert (await row(producer, second, endpoint)).due_us == NEVER_US
             await taken.commit()
             await becomes(producer, second, endpoint, "delivered", within_s=DEADLINE_S)
+
+
+async def test_a_line_that_somebody_has_locked_keeps_no_other_tenants_message_waiting(prepared, caller, postgres_server):
+    name = (prepared / "postgres.url").read_text().rpartition("/")[2]
+    async with MisbehavingEndpoint() as receiver, platform(prepared, workers=False) as producer:
+        await add_endpoint(producer, receiver.url, ordering="endpoint")
+        await producer.tenant("globex")
+        await send(producer)
+        taken, waiting = await with_every_line(caller), []
+        for _ in range(4):
+            waiting.append(asyncio.create_task(send(producer)))
+            await eventually(lambda: postgres_server.query("", LOCKED, name)[0][0] > 0)
+            async with asyncio.timeout(DEADLINE_S):
+                new = producer.webhooks.new_message("globex", "thing.happened", {})
+                (answer,) = await producer.webhooks.accept(Scope("globex", "tester"), [new])
+                assert isinstance(answer, Accepted)
+        await taken.commit()
+        assert len({*await asyncio.gather(*waiting)}) == 4
