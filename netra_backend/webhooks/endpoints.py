@@ -29,7 +29,9 @@ Q = Statements(__package__)
 TABLE: Final = "netra_endpoint"
 SECRET_TABLE: Final = "netra_endpoint_secret"  # noqa: S105  (a table's name)
 EVENT_TYPE_TABLE: Final = "netra_event_type"
-MOST_ENDPOINTS: Final = 100_000
+MOST_ENDPOINTS: Final = 20_000
+"""Of one tenant. All of them are read at once, and a message to all is stored at once, for half a second then."""
+MOST_READ: Final = 100_000
 DISABLED: Final = "endpoint.disabled"
 LIVE_SECRETS: Final = 5
 """How many keys of an endpoint sign at once, the newest included."""
@@ -75,6 +77,7 @@ async def create(tx: Tx, sealer: Sealer, endpoint: Endpoint, secret: str | None,
     """Add an endpoint and its first signing key: `secret` (`whsec_...` or `whsk_...`), or one of this kind that is made here."""
     if endpoint.uid is not None and await tx.one(Q.endpoint_by_uid, uid=endpoint.uid) is not None:
         raise Conflict(f"an endpoint with the uid {endpoint.uid!r} exists already", fix=_UID_FIX)
+    await _check_room(tx)
     made = replace(endpoint, tenant=tx.tenant, id=tx.new_id(), created_us=tx.now_us, updated_us=tx.now_us)
     check_auth(made)
     entry = await audit_append(tx, "endpoint.create", made.id, table=TABLE, after=_facts(made))
@@ -82,6 +85,12 @@ async def create(tx: Tx, sealer: Sealer, endpoint: Endpoint, secret: str | None,
     await _add_secret(tx, sealer, made.id, _key(tx, secret, kind))
     await tx.execute(Q.bump_version)
     return made
+
+
+async def _check_room(tx: Tx) -> None:
+    row = await tx.one(Q.count_endpoints, limit=MOST_ENDPOINTS)
+    if row is not None and row[0] >= MOST_ENDPOINTS:
+        raise Conflict(f"a tenant has at most {MOST_ENDPOINTS} endpoints", fix="Delete some, or give a part of them a tenant of its own.")
 
 
 async def update(tx: Tx, reference: str, changes: Mapping[str, Any]) -> Endpoint:
@@ -200,19 +209,16 @@ async def public_keys(tx: Tx, sealer: Sealer, endpoint_id: bytes) -> list[dict[s
 async def snapshot(tx: Tx, sealer: Sealer, tenant: str) -> Snapshot:
     """The tenant's endpoints and live secrets, as of one version number. In the system's scope, or the tenant's own."""
     version = await tx.one(Q.get_version, tenant=tenant)
-    listed = await tx.all(Q.list_endpoints, tenant=tenant, created_us=-1, id=b"", limit=MOST_ENDPOINTS)
+    listed = await tx.all(Q.list_endpoints, tenant=tenant, created_us=-1, id=b"", limit=MOST_READ)
+    found = {endpoint.id: endpoint for endpoint in map(endpoint_of, listed)}
     secrets: dict[bytes, list[Secret]] = {}
     for row in await tx.all(Q.live_secrets, tenant=tenant, now_us=tx.now_us):
-        secret = await _secret(tx, sealer, tenant, row)
-        secrets.setdefault(secret.endpoint_id, []).append(secret)
+        if row[1] in found:  # those of endpoints that were deleted stay, and may be very many
+            secret = await _secret(tx, sealer, tenant, row)
+            secrets.setdefault(secret.endpoint_id, []).append(secret)
     schedules = await tx.all(Q.schedules_of_event_types, tenant=tenant) if tenant == SYSTEM_TENANT else []
-    return Snapshot(
-        tenant,
-        int(version[0]) if version else 0,
-        {endpoint.id: endpoint for endpoint in map(endpoint_of, listed)},
-        {endpoint: tuple(found) for endpoint, found in secrets.items()},
-        dict(schedules),
-    )
+    signing = {endpoint: tuple(keys) for endpoint, keys in secrets.items()}
+    return Snapshot(tenant, int(version[0]) if version else 0, found, signing, dict(schedules))
 
 
 async def current_snapshot(tx: Tx, known: Snapshot | None) -> Snapshot:
@@ -221,7 +227,7 @@ async def current_snapshot(tx: Tx, known: Snapshot | None) -> Snapshot:
     version = int(row[0]) if row else 0
     if known is not None and known.version == version:
         return known
-    endpoints = [endpoint_of(found) for found in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=MOST_ENDPOINTS)]
+    endpoints = [endpoint_of(found) for found in await tx.all(Q.list_endpoints, created_us=-1, id=b"", limit=MOST_READ)]
     return Snapshot(tx.tenant, version, {endpoint.id: endpoint for endpoint in endpoints}, {})
 
 

@@ -67,6 +67,10 @@ from netra_endpoint
 where tenant = :tenant and deleted_us is null and (created_us, id) < (:created_us, :id)
 order by created_us desc, id desc limit :limit;
 
+-- name: count_endpoints
+-- As far as the limit.
+select count(*) from (select 1 from netra_endpoint where tenant = :tenant and deleted_us is null limit :limit) as e;
+
 -- name: insert_secret
 insert into netra_endpoint_secret (tenant, id, endpoint_id, sealed, created_us, expires_us, audit_id)
 values (:tenant, :id, :endpoint_id, :sealed, :now_us, null, :audit_id);

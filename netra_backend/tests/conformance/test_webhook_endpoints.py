@@ -97,6 +97,24 @@ async def test_a_uid_is_free_again_after_its_endpoint_was_deleted(database):
     assert list((await database.read(endpoints.snapshot, SEALER, "acme", scope=ACME)).endpoints) == [again.id]
 
 
+async def test_no_secret_of_a_deleted_endpoint_is_read_into_memory(database):
+    """They stay in the table: a tenant that makes and deletes endpoints all the time would be read for longer and longer."""
+    gone, kept = [await endpoint_of(database) for _ in range(2)]
+    await database.write(endpoints.bury, gone.text_id, scope=ACME)
+    found = await database.read(endpoints.snapshot, SEALER, "acme", scope=ACME)
+    assert set(found.secrets) == set(found.endpoints) == {kept.id}
+
+
+async def test_a_tenant_has_no_more_endpoints_than_can_be_read_at_once(database, monkeypatch):
+    monkeypatch.setattr(endpoints, "MOST_ENDPOINTS", 2)
+    first, _ = [await endpoint_of(database) for _ in range(2)]
+    with pytest.raises(Conflict, match="at most 2 endpoints"):
+        await endpoint_of(database)
+    await endpoint_of(database, "globex")
+    await database.write(endpoints.bury, first.text_id, scope=ACME)
+    await endpoint_of(database)
+
+
 @pytest.mark.parametrize("engine", ENGINES[:1])
 async def test_a_rotation_lets_both_keys_sign_for_a_day_and_then_only_the_new_one(engine, tmp_path):
     clock = FakeClock()

@@ -8,8 +8,10 @@ import pytest
 
 from netra_backend.errors import Unavailable
 from netra_backend.kernel.ids import try_from_text
+from netra_backend.server import svix_app
 from netra_backend.server.app import create_app
-from netra_backend.webhooks import service, store
+from netra_backend.server.pagination import FIRST
+from netra_backend.webhooks import endpoints, service, store
 
 from ...support.server import API, SYSTEM, client_of, endpoint, message, new_netra, tenant_key
 
@@ -233,6 +235,25 @@ async def test_a_deleted_application_takes_no_message_and_its_deliveries_are_can
     delivery = await netra.database.read(store.delivery, try_from_text("msg", sent["id"]), try_from_text("ep", made["id"]), scope=scope)
     assert delivery.state == "due"  # and no endpoint: what looks at it next cancels it
     assert (await netra.webhooks.snapshots.refresh("acme")).endpoints == {}
+
+
+async def test_an_application_of_very_many_endpoints_is_deleted_part_by_part(netra, operator, monkeypatch):
+    """Else it would keep everybody else from writing for as long as all of it takes."""
+    monkeypatch.setattr(svix_app, "_AT_ONCE", 2)
+    for _ in range(7):
+        await endpoint(operator)
+    left = []
+    write = netra.database.write
+
+    async def watched(fn, *arguments, **options):
+        done = await write(fn, *arguments, **options)
+        left.append(len(await netra.database.read(endpoints.page, FIRST, 100, scope=SYSTEM.with_tenant("acme"))))
+        return done
+
+    monkeypatch.setattr(netra.database, "write", watched)
+    assert (await operator.delete(f"{API}/app/acme")).status_code == 204
+    assert [*dict.fromkeys([7, *left])] == [7, 5, 3, 1, 0]
+    assert (await operator.get(f"{API}/app/acme")).status_code == 404
 
 
 async def test_nothing_is_acknowledged_while_intake_is_refused(netra, operator, monkeypatch):

@@ -349,6 +349,7 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.bury_endpoint": case(id=r.ENDPOINT, audit_id=r.SPARE["endpoint"], **_NOW),
     "webhooks.endpoint_by_id": case(id=r.ENDPOINT),
     "webhooks.endpoint_by_uid": case(uid="hook"),
+    "webhooks.count_endpoints": case(limit=100),
     "webhooks.list_endpoints": case(**_OLDEST),
     "webhooks.list_endpoints_back": case(**_NEWEST),
     "webhooks.insert_secret": case(id=r.NEW_SECRET, endpoint_id=r.ENDPOINT, sealed=b"new", audit_id=r.SPARE["new secret"], **_NOW),
