@@ -101,7 +101,7 @@ class SchemaTooOld(CannotStart):
     """The database lacks migrations that this release needs."""
 
     code = "schema_too_old"
-    fix = "Run `netra migrate` with the owner's URL first."
+    fix = "Run `netra migrate` first, on PostgreSQL with the owner's URL; on SQLite any start does the same."
 
 
 class DatabaseRefused(CannotStart):

@@ -77,6 +77,14 @@ def test_an_audit_log_that_is_not_remembered_or_behind_what_is_remembered_is_tol
         assert words in checks["audit trail"]["detail"]
 
 
+def test_a_file_of_an_earlier_release_is_told_with_what_brings_it_up_to_date_here(doctor, data):
+    with closing(sqlite3.connect(data / "netra.db")) as connection, connection:
+        connection.execute("delete from netra_migration where number = (select max(number) from netra_migration)")
+    checks, done = doctor(data)
+    assert (done.code, checks["database"]["state"]) == (1, "failed")
+    assert "has not been applied" in checks["database"]["detail"] and "on SQLite any start" in checks["database"]["fix"]
+
+
 def test_a_folder_without_an_installation_stays_empty(doctor, tmp_path):
     checks, done = doctor(tmp_path / "nothing")
     assert (done.code, checks["database"]["state"], checks["root keys"]["state"]) == (0, "warning", "warning")
