@@ -2,7 +2,7 @@
 
 Four places of a statement's text hold it to a tenant:
 
-* `predicate`  `tenant = :tenant`, `d.tenant = r.tenant`: becomes `true`
+* `predicate`  `tenant = :tenant`, `d.tenant = r.tenant`, `tenant || '' = :tenant`: becomes `true`
 * `row`        `(tenant, id) in (select r.tenant, r.id ...)`: both sides lose the tenant
 * `partition`  `partition by d.tenant, ...`: loses the tenant
 * `written`    the tenant of a row that an insert writes: becomes another tenant's name
@@ -20,7 +20,7 @@ from ..catalogue import verb_of
 from .rows import GLOBEX
 
 _FORMS: Final = {
-    "predicate": (re.compile(r"\b(?:\w+\.)?tenant\s*=\s*(?::tenant|\w+\.tenant)\b"), "true"),
+    "predicate": (re.compile(r"\b(?:\w+\.)?tenant(?: \|\| '')?\s*=\s*(?::tenant|\w+\.tenant)\b"), "true"),
     "row": (re.compile(r"\(tenant,\s*([^()]*?)\)\s+in\s*\(\s*select\s+\w+\.tenant,\s*"), r"(\1) in (select "),
     "partition": (re.compile(r"\bpartition by \w+\.tenant,\s*"), "partition by "),
 }
