@@ -267,6 +267,10 @@ class Hub:
         await retire(self.database, self._runtime.clock.wall_us(), self._settings.keep_s)
 
     async def _flush(self, live: Live) -> None:
+        async with live.writing:
+            await self._write(live)
+
+    async def _write(self, live: Live) -> None:
         while live.has_records and self.database is not None:
             records = live.take(AT_ONCE)
             lost, told = live.take_losses(self._runtime.clock.wall_us())

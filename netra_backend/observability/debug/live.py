@@ -7,6 +7,7 @@ Where the ring is full the oldest record goes (D6), and the flusher tells how ma
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import deque
 from fnmatch import translate
@@ -31,6 +32,9 @@ class Live:
         self.captures = frozenset(session.captures)
         self.quotas = Quotas(settings, clock.monotonic())
         self.closed = False
+        self.writing = asyncio.Lock()
+        """Whose turn it is to carry records to the table: they get there in order, and who has had it has left none on their way."""
+
         self._clock = clock
         self._until = self._granted_until(session)
         self._ring: deque[Record] = deque(maxlen=settings.ring)

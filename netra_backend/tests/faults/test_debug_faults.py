@@ -18,10 +18,11 @@ from netra_backend.kernel.sizes import MIB
 from netra_backend.observability.debug import hub as hub_module
 from netra_backend.observability.debug import store
 from netra_backend.storage.sqlite import Sqlite
+from netra_backend.testing.clock import settle
 
+from ..support.disks import RealDisk, mounted
 from ..support.looking import look, of_kind, opened, seen
 from ..support.storage import database_url, eventually
-from .test_disk_full import RealDisk, mounted
 
 LOG = logging.getLogger("shop")
 
@@ -153,6 +154,30 @@ async def test_a_full_disk_holds_up_nobody_and_what_was_lost_is_told(netra, monk
     records = await seen(netra, session)
     assert [data["message"] for data in of_kind(records, "log")] == ["kept"]
     assert [data["why"] for data in of_kind(records, "dropped")] == [{"unwritten": 3}]
+
+
+async def test_who_wants_all_records_waits_for_those_that_are_on_their_way(netra, monkeypatch):
+    session = await look(netra)
+    write, gate = netra.database.write, asyncio.Event()
+
+    async def slow(fn, *args, **options):
+        if fn is store.append:
+            await gate.wait()
+        return await write(fn, *args, **options)
+
+    monkeypatch.setattr(netra.database, "write", slow)
+    say(netra, "first")
+    live = netra.debug.hub.lives[0]
+    flushes = [asyncio.create_task(netra.debug.hub._flush(live))]
+    await eventually(lambda: not live.has_records)
+    flushes.append(asyncio.create_task(netra.debug.hub._flush(live)))
+    await settle()
+    assert [flush.done() for flush in flushes] == [False, False]
+    gate.set()
+    await flushes[1]
+    records = (await netra.debug.export(session, tenant="acme"))["records"]
+    assert [record["data"]["message"] for record in records if record["kind"] == "log"] == ["first"]
+    await flushes[0]
 
 
 class RefusingDisk:

@@ -122,7 +122,7 @@ async def test_the_same_statements_find_and_change_what_is_acmes_own(doors):
     (own,) = by_hand({"own": "select tenant from {table} where tenant = 'acme'"}, "netra_message")
     assert set(await doors.write(try_all, own)) == {(ACME,)}
     (removed,) = by_hand({"remove": "delete from {table} where tenant = 'acme'"}, "netra_idempotency")
-    assert await doors.transaction(try_count, removed) == 2
+    assert await doors.transaction(try_count, removed) == 3
 
 
 async def test_a_statement_that_says_it_is_the_fleets_is_not_believed_in_a_tenants_scope(doors):
