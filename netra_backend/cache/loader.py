@@ -397,12 +397,12 @@ class Loader:
 
     def _come_by_here(self, ticket: Ticket, load: Load, make: Make, plan: Plan, run: Run | None) -> Landed:
         leads = self._asked() if run is not None else None
-        token = ""
+        lead = ""
         if leads is not None and run is not None:
             found = run(self._found_or_led(leads, load.name, plan))
             if isinstance(found, Landed):
                 return found
-            token, ticket = found, self.node.begin(self._clock.monotonic())
+            lead, ticket = found, self.node.begin(self._clock.monotonic())
         waits = run is not None and load.parent is None  # on Netra's own loop nobody is waited for
         try:
             with self._thread_places if waits else nullcontext():
@@ -412,7 +412,7 @@ class Loader:
                 run(self._fill_shared(self._shared, load.name, kept, ticket))
         finally:
             if leads is not None and run is not None:
-                run(leads.give_up(load.name, token))
+                run(leads.give_up(load.name, lead))
         return landed
 
     def _made_here(self, make: Make) -> Any:
