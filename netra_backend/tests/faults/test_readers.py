@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -120,43 +121,36 @@ async def test_the_version_changes_with_any_commit_by_anybody(engine, tmp_path):
         assert one.version() != seen
 
 
-async def test_a_tenant_that_reads_without_end_keeps_nobody_else_from_reading(engine, tmp_path):
+@asynccontextmanager
+async def flooded(database):
+    """ACME reads without end; yields whose reads of these have started."""
     release, started = threading.Event(), []
 
     async def endless(tx):
         started.append(tx.tenant)
         release.wait(DEADLINE_S)
 
-    async with opened(engine, tmp_path) as database:
-        flood = [asyncio.create_task(database.read(endless, scope=ACME)) for _ in range(12)]
-        try:
-            await eventually(lambda: bool(started))
-            for scope in (Scope("globex"), SYSTEM):
-                async with asyncio.timeout(DEADLINE_S):
-                    assert await database.read(query, Q.count_facts, scope=scope) == [(0,)]
-            assert started == [ACME.tenant]
-        finally:
-            release.set()
-            await asyncio.gather(*flood)
+    flood = [asyncio.create_task(database.read(endless, scope=ACME)) for _ in range(12)]
+    try:
+        await eventually(lambda: bool(started))
+        yield started
+    finally:
+        release.set()
+        await asyncio.gather(*flood)
+
+
+async def test_a_tenant_that_reads_without_end_keeps_nobody_else_from_reading(engine, tmp_path):
+    async with opened(engine, tmp_path) as database, flooded(database) as started:
+        for scope in (Scope("globex"), SYSTEM):
+            async with asyncio.timeout(DEADLINE_S):
+                assert await database.read(query, Q.count_facts, scope=scope) == [(0,)]
+        assert started == [ACME.tenant]
 
 
 async def test_a_tenant_that_reads_without_end_keeps_no_sender_from_learning_its_endpoints(engine, tmp_path):
     """The sender looks at all tenants' deliveries in one round: who makes it wait for one's turn makes everybody wait."""
-    release, started = threading.Event(), []
-
-    async def endless(tx):
-        started.append(tx.tenant)
-        release.wait(DEADLINE_S)
-
     async with opened(engine, tmp_path) as database:
         endpoint = await endpoint_of(database, ACME.tenant)
-        snapshots = Snapshots(database, SEALER)
-        flood = [asyncio.create_task(database.read(endless, scope=ACME)) for _ in range(12)]
-        try:
-            await eventually(lambda: bool(started))
-            async with asyncio.timeout(DEADLINE_S):
-                assert list((await snapshots.get(ACME.tenant)).endpoints) == [endpoint.id]
+        async with flooded(database) as started, asyncio.timeout(DEADLINE_S):
+            assert list((await Snapshots(database, SEALER).get(ACME.tenant)).endpoints) == [endpoint.id]
             assert started == [ACME.tenant]
-        finally:
-            release.set()
-            await asyncio.gather(*flood)
