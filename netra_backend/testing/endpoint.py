@@ -24,6 +24,7 @@ import uvloop
 
 from .behaviours import behaviour
 from .ledger import Ledger
+from .listening import stop_listening
 from .receiver import Connection, Received, Receiver
 from .signatures import SignatureCheck
 
@@ -62,8 +63,7 @@ class MisbehavingEndpoint:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop listening, drop every connection, finish the ledger."""
-        if self._server is not None:
-            self._server.close()
+        await stop_listening(self._server)
         for connection in list(self._receiver.connections):
             connection.drop()
         await self._ledger.close()

@@ -38,6 +38,7 @@ from ..oauth.errors import TokenRejected
 from ..oauth.jws import decoded, strict_json
 from ..oauth.validation import validate
 from .grants import PROFILES, Grants
+from .listening import stop_listening
 
 CLIENT_ID: Final = "netra"
 SECRETS: Final = ("secret-a",)
@@ -118,8 +119,7 @@ class Provider:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop listening and cut every connection."""
-        if self._server is not None:
-            self._server.close()
+        await stop_listening(self._server)
         for writer in list(self._open):
             writer.transport.abort()
 

@@ -13,6 +13,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Self
 
+from .listening import stop_listening
+
 _PIECE: Final = 64 * 1024
 
 
@@ -54,8 +56,7 @@ class TcpProxy:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop listening and cut every connection."""
-        if self._server is not None:
-            self._server.close()
+        await stop_listening(self._server)
         for link in self._links:
             link.cancel()
         await asyncio.gather(*self._links, return_exceptions=True)

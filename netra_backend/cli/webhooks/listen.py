@@ -39,6 +39,7 @@ async def listen(
     `netra serve --dev` delivers to it.
     """
     from ...testing.ledger import Ledger
+    from ...testing.listening import stop_listening
     from ...testing.receiver import Connection, Receiver
 
     book = Ledger(ledger)
@@ -57,7 +58,7 @@ async def listen(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
-    server.close()
+    await stop_listening(server)
     for connection in list(receiver.connections):
         connection.drop()
     await book.close()

@@ -144,7 +144,7 @@ def test_a_server_that_ends_is_waited_for_and_its_password_reaches_no_log(bare, 
         _until_served(capsys, "tenant", "create", "afterwards", *ask)
         errors = server.errors()
         assert server.ends() == 0
-    assert "does not answer" in errors
+    assert "does not answer" in errors or "was not answered" in errors  # whoever met it first says so, once
     assert password_of(url) not in errors + refused.err + direct.err + json.dumps(refused.error)
 
 
