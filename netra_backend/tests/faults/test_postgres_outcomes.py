@@ -199,7 +199,7 @@ def impatient(monkeypatch):
 async def test_a_network_that_swallows_a_commit_and_says_nothing_holds_nobody_for_ever(prepared, proxy, impatient, door):
     async with behind(proxy, prepared, **impatient) as database:
         cut_at_the_next_commit(database, proxy, Fault(half_open=True))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert isinstance(await outcome_of(door(database, "cut")), OutcomeUnknown)
         await write_when_it_can(database, put, "next")
         rows = await database.read(everybody, scope=SYSTEM)
@@ -212,7 +212,7 @@ async def test_while_the_network_swallows_everything_callers_are_refused_in_boun
         proxy.fault = Fault(half_open=True)
         attempts = [database.write(put, "early", scope=ACME), by_group(database, "early too"), by_hand(database, "early as well")]
         attempts += [database.write(put, "urgent", scope=ACME, lane="urgent"), database.read(everybody, scope=SYSTEM)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             outcomes = await asyncio.gather(*map(outcome_of, attempts))
         assert all(isinstance(outcome, Unavailable) for outcome in outcomes), outcomes
         await eventually(lambda: database._watch.trouble is not None)

@@ -223,7 +223,7 @@ async def test_a_stop_that_meets_a_wake_up_ends_all_the_same(netra, turns):
     await eventually(lambda: dispatcher._wake._waiters)
     dispatcher._wake.set()
     await let_run(turns)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await netra.stop()
 
 

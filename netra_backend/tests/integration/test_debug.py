@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -160,24 +161,29 @@ async def test_a_failed_delivery_tells_why(engine, prepared):
 
 
 async def test_another_process_listens_in_less_than_a_second_and_stops_as_soon(engine, prepared, netra):
+    heard_s, deaf_s = [], []
     async with opened(prepared) as other:
-        began = time.monotonic()
-        session = await look(netra)
-        await eventually(lambda: other.debug.hub.lives)
-        heard_after = time.monotonic() - began
-        with other.scope("acme"):
-            LOG.debug("over there")
-        began = time.monotonic()
-        await netra.debug.end(session, tenant="acme")
-        await eventually(lambda: not other.debug.hub.lives)
-        assert (heard_after < 1.0, time.monotonic() - began < 1.0) == (True, True)
-        with other.scope("acme"):
-            LOG.debug("too late")
+        for _ in range(3):
+            began = time.monotonic()
+            session = await look(netra)
+            await eventually(lambda: other.debug.hub.lives)
+            heard_s.append(time.monotonic() - began)
+            with other.scope("acme"):
+                LOG.debug("over there")
+            began = time.monotonic()
+            await netra.debug.end(session, tenant="acme")
+            await eventually(lambda: not other.debug.hub.lives)
+            deaf_s.append(time.monotonic() - began)
+            with other.scope("acme"):
+                LOG.debug("too late")
+    # What a busy machine adds to one of them says nothing; a process that looks too seldom is late in most of them.
+    assert statistics.median(heard_s) < 1.0, heard_s
+    assert statistics.median(deaf_s) < 1.0, deaf_s
 
-        async def arrived():
-            return messages(await seen(netra, session)) == ["over there"]
+    async def arrived():
+        return messages(await seen(netra, session)) == ["over there"]
 
-        await eventually(arrived)
+    await eventually(arrived)
 
 
 async def test_nothing_that_comes_from_outside_starts_or_joins_a_session(netra):

@@ -174,7 +174,7 @@ async def test_who_waits_for_calm_begins_once_the_reading_is_below_the_end_of_me
     await roots.clock.advance(LOOK_AGAIN_S)
     assert not waiting.done()
     await roots.use(10)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 30)
 
 
 async def test_a_pressure_that_stays_is_somebody_elses_and_is_waited_for_only_so_long(roots):
@@ -182,5 +182,5 @@ async def test_a_pressure_that_stays_is_somebody_elses_and_is_waited_for_only_so
     waiting = asyncio.create_task(roots.ladder.calmed())
     for _ in range(round(CALM_S / LOOK_AGAIN_S) + 2):
         await roots.clock.advance(LOOK_AGAIN_S)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 30)
     assert roots.ladder.level == Level.ABORT

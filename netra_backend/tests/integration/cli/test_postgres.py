@@ -101,9 +101,9 @@ def test_a_key_made_and_revoked_here_opens_and_closes_the_server(installation, a
     assert run(capsys, *as_tenant).code == 0
     assert made["id"] in {each["id"] for each in direct("key", "list", "--tenant", "initech").document["keys"]}
     assert direct("key", "revoke", made["id"], "--tenant", "initech").code == 0
-    ends = time.monotonic() + 1.0
+    ends = time.monotonic() + 5.0
     while (done := run(capsys, *as_tenant)).code == 0:
-        assert time.monotonic() < ends, "a revoked key still opens another process after a second"
+        assert time.monotonic() < ends, "a revoked key still opens another process long after a second"
     assert done.error["code"] == "authentication_failed"
 
 

@@ -83,7 +83,7 @@ async def events(client, path, params=None):
 
 async def test_a_live_page_is_sent_again_when_something_was_committed(netra, operator):
     await endpoint(operator)
-    async with serving(netra) as url, httpx.AsyncClient(base_url=url, headers=bearer(OPERATOR)) as client, asyncio.timeout(20):
+    async with serving(netra) as url, httpx.AsyncClient(base_url=url, headers=bearer(OPERATOR)) as client, asyncio.timeout(60):
         pages = events(client, "/ui/webhooks", {"tenant": "acme"})
         assert "There is no message here." in await anext(pages)
         sent = await message(operator)
@@ -110,7 +110,7 @@ async def test_an_endpoints_page_shows_how_its_breaker_was_over_the_day(netra, o
 
 async def test_a_live_page_ends_within_a_second_of_its_keys_revocation(netra, operator):
     made = await tenant_key(operator)
-    async with serving(netra) as url, httpx.AsyncClient(base_url=url, headers=bearer(made["key"])) as client, asyncio.timeout(20):
+    async with serving(netra) as url, httpx.AsyncClient(base_url=url, headers=bearer(made["key"])) as client, asyncio.timeout(60):
         pages = events(client, "/ui/webhooks")
         await anext(pages)
         await operator.post(f"{API}/tenants/acme/keys/{made['id']}/revoke")
