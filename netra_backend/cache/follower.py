@@ -13,6 +13,7 @@ from typing import Final
 
 from ..errors import NetraError
 from ..kernel import debugging
+from ..kernel.pace import Pace
 from ..kernel.runtime import Runtime
 from ..kernel.scope import system_scope
 from ..storage.database import Database
@@ -24,8 +25,11 @@ from .stats import Stats
 
 _SCOPE: Final = system_scope("cache")
 LOOKS_PER_LEASE: Final = 4
+LEAST_GAP_S: Final = 0.001
 QUICK_GAPS_S: Final = (0.001, 0.001, 0.002, 0.004, 0.008)
 """So closely looks may follow each other: what was seen to wait in the outbox has its number with the leader's next commit."""
+LOOKS_AT_ONCE: Final = 4
+"""Looks that saw nothing wait, and may follow each other as closely: in the long run there are no more than ten for each regular one."""
 
 Refresh = Callable[[Cascade], Awaitable[None]]
 
@@ -140,6 +144,7 @@ class Follower:
         debugging.unwatched()  # begun by whoever came first
         every_s = self._node.bound_s / LOOKS_PER_LEASE
         quick = 0
+        pace = Pace(every_s / 10, LOOKS_AT_ONCE)
         while True:
             self._wake.clear()
             try:
@@ -148,7 +153,12 @@ class Follower:
                 self._runtime.log.exception("the cache could not follow the log, and is passed by once its lease ends")
             gaps_s = QUICK_GAPS_S[quick:] if self._node.sees_waiting else ()
             quick = quick + 1 if gaps_s else 0
-            await self._pause(every_s, gaps_s[0] if gaps_s else every_s / 10)
+            if gaps_s:
+                await self._pause(every_s, gaps_s[0])
+            else:
+                now = self._runtime.clock.monotonic()
+                pace.took(now)
+                await self._pause(every_s, max(LEAST_GAP_S, pace.wait_s(now)))
 
     async def _pause(self, seconds: float, least_s: float) -> None:
         """Until it is time, or somebody says that there is something to see; never less than `least_s`."""

@@ -23,6 +23,9 @@ ROWS_AT_ONCE: Final = 500
 MOST_WAITING: Final = 2000
 """Rows of the outbox that a look takes in; with more of them the lease is not renewed until the leader is at work again."""
 
+_WAITING, _NUMBERED, _LAST, _EPOCH = range(4)
+"""What a row of `look` is."""
+
 
 def invalidate(tx: Tx, token: str, deps: Sequence[str]) -> None:
     """Put an invalidation of the transaction's tenant on the log: it is there if and only if this commits (C10)."""
@@ -31,13 +34,14 @@ def invalidate(tx: Tx, token: str, deps: Sequence[str]) -> None:
 
 async def look(tx: Tx, applied: int) -> Look:
     """What stands behind `applied`."""
-    waiting = await tx.all(Q.waiting, stream=STREAM, limit=MOST_WAITING + 1)
-    last = await log.last_seq(tx, STREAM)
-    epoch = await tx.one(Q.epoch)
-    entries = await log.read_after(tx, STREAM, applied, ROWS_AT_ONCE + 1)
-    rows = tuple(LogRow(entry.seq, _events(entry.items)) for entry in entries)
-    names = frozenset(name for (items,) in waiting for event in _events(orjson.loads(items)) for name in event.names)
-    return Look(rows, last, names, len(waiting) <= MOST_WAITING and len(rows) <= ROWS_AT_ONCE, epoch[0] if epoch else "")
+    seen = await tx.all(Q.look, stream=STREAM, after=applied, most_waiting=MOST_WAITING + 1, most_rows=ROWS_AT_ONCE + 1)
+    waiting = [items for kind, _, items in seen if kind == _WAITING]
+    numbered = sorted((seq, items) for kind, seq, items in seen if kind == _NUMBERED)
+    rows = tuple(LogRow(seq, _events(orjson.loads(items))) for seq, items in numbered)
+    last = next((seq for kind, seq, _ in seen if kind == _LAST), 0)
+    epoch = next((text for kind, _, text in seen if kind == _EPOCH), "")
+    names = frozenset(name for items in waiting for event in _events(orjson.loads(items)) for name in event.names)
+    return Look(rows, last, names, len(waiting) <= MOST_WAITING and len(rows) <= ROWS_AT_ONCE, epoch)
 
 
 async def last_seq(tx: Tx) -> int:

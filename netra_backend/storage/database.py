@@ -27,6 +27,9 @@ class Database(Protocol):
     on_wake: list[Callable[[], None]]
     """Called on the loop when another process may have left work; nothing depends on it, for everybody looks anyway."""
 
+    on_notice: list[Callable[[], None]]
+    """As `on_wake`, and before it, where somebody has said so and not only committed something."""
+
     lock_dir: Path
     """Where the processes of this host keep their lock files."""
 

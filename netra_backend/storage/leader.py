@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import NetraError
+from ..kernel.pace import Pace
 from ..kernel.runtime import Runtime
 from ..kernel.scope import system_scope
 from . import log
@@ -16,8 +17,10 @@ from .statements import Statements
 from .transaction import Tx
 
 POLL_S: Final = 0.1
-LEAST_GAP_S: Final = 0.05
-"""Somebody in a hurry is waited for no longer than that: each turn is a durable commit, and moves all that is there."""
+GAP_S: Final = 0.05
+TURNS_AT_ONCE: Final = 4
+"""Somebody in a hurry is waited for at once, and in the long run no oftener than every `GAP_S`: each turn is a durable commit, and moves
+all that is there."""
 
 SEEK_LEAD_S: Final = 1.0
 TRIM_EVERY_S: Final = 60.0
@@ -42,7 +45,8 @@ class LogLeader:
         """Called on the loop when rows have been given their numbers by this process."""
 
         self._hurry = asyncio.Event()
-        self._turned_at = float("-inf")
+        self._told = False
+        self._pace = Pace(GAP_S, TURNS_AT_ONCE)
         self._failed = 0
         self._database = database
         self._membership = membership
@@ -53,18 +57,21 @@ class LogLeader:
     def start(self) -> None:
         """Begin, in the background."""
         self._task = asyncio.create_task(self._run())
-        self._database.on_wake.append(self.hurry)
+        self._database.on_wake.append(self._hurry.set)
+        self._database.on_notice.append(self.hurry)
 
     def hurry(self) -> None:
         """Something was committed that somebody waits for."""
+        self._told = True
         self._hurry.set()
 
     async def stop(self) -> None:
         """End, and give the lead back if it is ours."""
         if self._task is None:
             return
-        if self.hurry in self._database.on_wake:
-            self._database.on_wake.remove(self.hurry)
+        if self.hurry in self._database.on_notice:
+            self._database.on_wake.remove(self._hurry.set)
+            self._database.on_notice.remove(self.hurry)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         if self.leads:
@@ -75,8 +82,8 @@ class LogLeader:
 
     async def drain(self) -> None:
         """Sequence everything that is committed by now, if this process leads."""
-        while self.leads and await self._database.read(_has_outbox, scope=_SCOPE):
-            await self._sequence()
+        while self.leads and await self._sequence() == BATCH:
+            continue
 
     async def _run(self) -> None:
         trimmed_at = self._runtime.clock.monotonic()
@@ -99,11 +106,10 @@ class LogLeader:
         """Until the next poll, or until somebody is in a hurry and the last turn is not too near; longer after each failure in a row."""
         clock = self._runtime.clock
         if self._failed:
-            await clock.sleep(min(LEAST_GAP_S * 2 ** min(self._failed, 10), SEEK_LEAD_S))
+            await clock.sleep(min(GAP_S * 2 ** min(self._failed, 10), SEEK_LEAD_S))
             return
-        left_s = self._turned_at + LEAST_GAP_S - clock.monotonic()
-        await clock.sleep(max(0.001, min(left_s, LEAST_GAP_S)))
-        waits = [asyncio.ensure_future(clock.sleep(POLL_S - LEAST_GAP_S)), asyncio.ensure_future(self._hurry.wait())]
+        await clock.sleep(max(0.001, min(self._pace.wait_s(clock.monotonic()), GAP_S)))
+        waits = [asyncio.ensure_future(clock.sleep(POLL_S - GAP_S)), asyncio.ensure_future(self._hurry.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -120,16 +126,19 @@ class LogLeader:
         self._hurry.clear()
         version = self._database.version()
         if version != self._version and not self._membership.quiet:
-            await self.drain()
+            told, self._told = self._told, False
+            if told or await self._database.read(_has_outbox, scope=_SCOPE):  # most commits leave nothing, and a look is no write
+                await self.drain()
             self._version = version  # only now: what an error kept in the outbox is looked for again
 
-    async def _sequence(self) -> None:
-        moved = await self._database.write(log.sequence, self._membership.id, BATCH, scope=_SCOPE)
+    async def _sequence(self) -> int:
+        moved: int | None = await self._database.write(log.sequence, self._membership.id, BATCH, scope=_SCOPE)
         self.leads = moved is not None
         if moved:
-            self._turned_at = self._runtime.clock.monotonic()
+            self._pace.took(self._runtime.clock.monotonic())
             for tell in self.on_sequenced:
                 tell()
+        return moved or 0
 
     async def _trim(self) -> None:
         before_us = self._runtime.clock.wall_us() - KEEP_US

@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from ..kernel.failpoints import declare
-from .statements import Statements
+from .statements import Row, Statements
 from .transaction import Tx
 
 Q = Statements(__package__)
@@ -37,22 +37,25 @@ class LogEntry:
 
 async def sequence(tx: Tx, node: bytes, limit: int) -> int | None:
     """Move up to `limit` outbox rows to the log; the number moved, or None if `node` does not lead any more."""
-    if not await tx.execute(Q.hold_lease, name="log", node=node):
-        return None
-    taken = sorted(await tx.all(Q.take_outbox, limit=limit))
+    taken = await tx.all(Q.take_outbox, node=node, limit=limit)
+    if not taken:
+        return 0 if await tx.one(Q.has_lease, name="log", node=node) else None
+    await _number(tx, sorted(row[:5] for row in taken if row[5] is None))
+    if not WAKING.isdisjoint(stream for _, stream, *_ in taken):
+        tx.wake_others()
+    tx.runtime.failpoints.hit(SEQUENCED)
+    return len(taken)
+
+
+async def _number(tx: Tx, taken: Sequence[Row]) -> None:
+    """Put them into the log, where the statement that took them has not."""
     by_stream: dict[str, list[tuple[str, str, int]]] = {}
     for _, stream, tenant, items, at_us in taken:
         by_stream.setdefault(stream, []).append((tenant, items, at_us))
     for stream, rows in sorted(by_stream.items()):
         last = await tx.one(Q.advance_stream, stream=stream, count=len(rows))
         first = (last[0] if last else 0) - len(rows) + 1
-        numbered = [(stream, number, *row) for number, row in enumerate(rows, first)]
-        await tx.execute(Q.insert_log, rows=numbered)
-    if not WAKING.isdisjoint(by_stream):
-        tx.wake_others()
-    if taken:
-        tx.runtime.failpoints.hit(SEQUENCED)
-    return len(taken)
+        await tx.execute(Q.insert_log, rows=[(stream, number, *row) for number, row in enumerate(rows, first)])
 
 
 async def read_after(tx: Tx, stream: str, after: int, limit: int) -> list[LogEntry]:

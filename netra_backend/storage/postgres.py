@@ -81,6 +81,7 @@ class Postgres:
         )
         self._watch = Watch(self._connections.alone, self._probe)
         self.on_wake = self._watch.on_wake
+        self.on_notice = self._watch.on_notice
         self._coalescing = Coalescing(self._run_verb, aside=max(1, connections // 4))
         self._bulk = asyncio.Semaphore(1)
         self._holding = asyncio.Semaphore(max(1, connections // 2))
@@ -176,7 +177,7 @@ class Postgres:
 
     def look_again(self) -> None:
         """See `Database.look_again`."""
-        self._watch.changed()
+        self._watch.told()
 
     def bear(self, node: bytes) -> None:
         """See `Database.bear`."""

@@ -36,6 +36,7 @@ class Watch:
         self.version = 0
         self.trouble: Unavailable | None = None
         self.on_wake: list[Callable[[], None]] = []
+        self.on_notice: list[Callable[[], None]] = []
         self._connect = connect
         self._probe = probe
         self._connection: asyncpg.Connection | None = None
@@ -88,7 +89,7 @@ class Watch:
         seen = await self._connection.fetchval("select pg_current_snapshot()::text")
         if seen != self._seen:
             self._seen = seen
-            self.changed()
+            self._changed()
 
     async def _recover(self) -> None:
         trouble = self.trouble
@@ -100,9 +101,15 @@ class Watch:
             _log.warning("the database takes writes again")
 
     def _heard(self, *_: object) -> None:
-        self.changed()
+        self.told()
 
-    def changed(self) -> None:
+    def told(self) -> None:
+        """Have everybody look: somebody says that there is something to see."""
+        for notice in self.on_notice:
+            notice()
+        self._changed()
+
+    def _changed(self) -> None:
         """Have everybody look: something was committed."""
         self.version += 1
         for wake in self.on_wake:

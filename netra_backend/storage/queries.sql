@@ -9,9 +9,11 @@ where true;
 
 -- name: take_outbox
 -- fleet: the log's leader moves the rows of every tenant
+-- The last column is the row's number, where the statement has put it into the log already.
 delete from netra_outbox
 where id in (select id from netra_outbox order by id limit :limit)
-returning id, stream, tenant, items, at_us;
+  and exists (select 1 from netra_lease l join netra_node n on n.id = l.owner where l.name = 'log' and l.owner = :node)
+returning id, stream, tenant, items, at_us, null;
 
 -- name: advance_stream
 insert into netra_stream (stream, last_seq) values (:stream, :count)
@@ -86,6 +88,9 @@ returning fence;
 -- name: hold_lease
 update netra_lease set owner = owner
 where name = :name and owner = :node and exists (select 1 from netra_node n where n.id = :node);
+
+-- name: has_lease
+select 1 from netra_lease l join netra_node n on n.id = l.owner where l.name = :name and l.owner = :node;
 
 -- name: drop_lease
 update netra_lease set owner = null where name = :name and owner = :node;

@@ -73,6 +73,7 @@ class Sqlite:
         self._presence = ExitStack()
         self.on_unknown_outcome: list[Callable[[], None]] = []
         self.on_wake: list[Callable[[], None]] = []
+        self.on_notice: list[Callable[[], None]] = []
 
     async def open(self) -> None:
         """Claim the file for one SQLite library, migrate it, and start the threads."""
@@ -188,7 +189,7 @@ class Sqlite:
 
     def look_again(self) -> None:
         """See `Database.look_again`."""
-        for wake in self.on_wake:
+        for wake in (*self.on_notice, *self.on_wake):
             wake()
 
     @property

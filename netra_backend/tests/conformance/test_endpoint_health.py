@@ -12,12 +12,11 @@ import pytest
 from netra_backend.kernel.scope import Scope
 from netra_backend.resilience.circuit_breaker import CLOSED, Breaker
 from netra_backend.storage.audit_append import Q as AUDIT
-from netra_backend.storage.outbox import Q as OUTBOX
 from netra_backend.webhooks import endpoints, health, probes, store
 from netra_backend.webhooks.intake import ingest
 from netra_backend.webhooks.model import WELL, EndpointHealth, News
 
-from ..support.storage import SYSTEM, query
+from ..support.storage import SYSTEM, query, take_outbox
 from ..support.webhooks import claimed, due, endpoint_of, in_tenant, intake, live_node, outcome, reap, row, version_of
 
 LONG_AGO = Breaker("open", 1_000, 2_000, openings=1)
@@ -301,7 +300,7 @@ async def test_a_receivers_wish_disables_its_endpoint_once_with_an_entry_and_an_
 
 async def emitted(database):
     """Every event so far, whether the log's leader has moved it or not."""
-    rows = await database.write(partial(query, statement=OUTBOX.take_outbox, limit=1000), scope=SYSTEM)
+    rows = await database.write(take_outbox, scope=SYSTEM)
     return [item for _, stream, _, items, _ in rows if stream == "events" for _, item in json.loads(items)]
 
 

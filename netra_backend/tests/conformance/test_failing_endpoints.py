@@ -11,13 +11,12 @@ import pytest
 
 from netra_backend.kernel.runtime import Runtime
 from netra_backend.storage.audit_append import Q as AUDIT
-from netra_backend.storage.outbox import Q as OUTBOX
 from netra_backend.testing.clock import FakeClock
 from netra_backend.webhooks import endpoints, health, store
 from netra_backend.webhooks.model import WELL, EndpointHealth, News
 from netra_backend.webhooks.settings import WebhookSettings
 
-from ..support.storage import SYSTEM, opened, query
+from ..support.storage import SYSTEM, opened, query, take_outbox
 from ..support.webhooks import claimed, due, endpoint_of, in_tenant, live_node, outcome
 
 HOUR, DAY = 3600, 24 * 3600
@@ -68,7 +67,7 @@ async def fail_for(database, clock, node, endpoint, seconds, attempts=20):
 
 async def reports(database, kind=None):
     """What the operator is told, the oldest first; every test looks once."""
-    rows = await database.write(partial(query, statement=OUTBOX.take_outbox, limit=1000), scope=SYSTEM)
+    rows = await database.write(take_outbox, scope=SYSTEM)
     found = [item for _, stream, _, items, _ in sorted(rows) if stream == "operational" for _, item in json.loads(items)]
     return [item for item in found if kind in {None, item["type"]}]
 

@@ -341,6 +341,32 @@ async def test_what_an_error_kept_in_the_outbox_is_sequenced_without_another_com
         assert await database.read(log.last_seq, "events", scope=SYSTEM) == 1
 
 
+async def test_a_leader_in_a_hurry_sequences_without_a_look_before_and_writes_nothing_where_another_commit_left_nothing(
+    database, monkeypatch
+):
+    async with member(database, FakeClock()) as node:
+        leader = LogLeader(database, node, Runtime(clock=FakeClock()))
+        await leader._seek()
+        writes = []
+        write = database.write
+
+        async def counted(fn, *args, **options):
+            writes.append(fn)
+            return await write(fn, *args, **options)
+
+        monkeypatch.setattr(database, "write", counted)
+        await leader._lead()
+        assert writes == []
+        await write(emit, "events", ["a"], scope=ACME)
+        monkeypatch.setattr(database, "read", None)
+        leader._version = -1
+        leader.hurry()
+        await leader._lead()
+        assert writes == [log.sequence]
+    monkeypatch.undo()
+    assert await database.read(log.last_seq, "events", scope=SYSTEM) == 1
+
+
 async def test_a_leader_that_is_hurried_without_end_stops_when_it_is_told(database):
     """A cancellation may come at any of its waits, also while it clears away the one before."""
     async with member(database) as node:
@@ -353,4 +379,5 @@ async def test_a_leader_that_is_hurried_without_end_stops_when_it_is_told(databa
                 leader.hurry()
             async with asyncio.timeout(20):
                 await leader.stop()
-            assert leader.hurry not in database.on_wake
+            assert leader.hurry not in database.on_notice
+            assert leader._hurry.set not in database.on_wake

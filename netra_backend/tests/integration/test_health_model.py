@@ -28,7 +28,6 @@ from netra_backend.kernel.ids import from_text
 from netra_backend.kernel.runtime import Runtime
 from netra_backend.kernel.scope import Scope
 from netra_backend.resilience.egress import Reply
-from netra_backend.storage.outbox import Q as OUTBOX
 from netra_backend.testing.clock import FakeClock, SeededChance
 from netra_backend.webhooks import endpoints
 from netra_backend.webhooks.model import Endpoint
@@ -38,7 +37,7 @@ from netra_backend.webhooks.settings import WebhookSettings
 from netra_backend.webhooks.snapshots import Snapshots
 from netra_backend.webhooks.worker import Dispatcher
 
-from ..support.storage import SYSTEM, Q, drop_postgres, eventually, opened, query, with_its_server
+from ..support.storage import SYSTEM, Q, drop_postgres, eventually, opened, query, take_outbox, with_its_server
 from ..support.webhooks import SEALER, endpoint_of, live_node, reap
 
 S = 1_000_000
@@ -365,7 +364,7 @@ class HealthBesideItsModel(RuleBasedStateMachine):
         return await self.database.read(partial(query, statement=Q.standing_of_tenant), scope=self.scope)
 
     async def take_reports(self):
-        taken = await self.database.write(partial(query, statement=OUTBOX.take_outbox, limit=10_000), scope=SYSTEM)
+        taken = await self.database.write(take_outbox, scope=SYSTEM)
         items = [pair for row in sorted(taken) if row[1] == "operational" for pair in json.loads(row[3])]
         self.reported += [item for tenant, item in items if tenant == self.tenant]
 

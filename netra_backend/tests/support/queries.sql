@@ -61,3 +61,7 @@ select endpoint_id, message_id, state, number, owner from netra_delivery where t
 
 -- name: health_rows
 select endpoint_id, failing_since_us, failing_us, failures from netra_endpoint_health where tenant = :tenant order by endpoint_id;
+
+-- name: take_outbox
+-- fleet: what a test of the whole installation was told
+delete from netra_outbox where true returning id, stream, tenant, items, at_us;

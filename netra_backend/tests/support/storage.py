@@ -217,6 +217,11 @@ async def query(tx, statement, **params) -> list[Row]:
     return await tx.all(statement, **params)
 
 
+async def take_outbox(tx) -> list[Row]:
+    """Every row of the outbox, which no leader has moved, taken away: what was told since the last time."""
+    return await tx.all(Q.take_outbox)
+
+
 async def run(tx, statement, **params) -> int:
     """Any statement's count, as a store function."""
     return await tx.execute(statement, **params)
