@@ -2,7 +2,8 @@
 # Each writes build/report/<target>.json (tools/report.py): command, revision, date, seconds, exit code, counts.
 #
 #   make demo      one story of all five parts on real data, with two processes killed half-way; under three minutes
-#                  (ARGS=--postgres: three processes on a PostgreSQL server from a wheel, out of the tests' environment)
+#                  (ARGS=--postgres: three processes on a PostgreSQL server from a wheel; ARGS=--certified: tokens of the
+#                  certified oidc-provider; both out of the tests' environment)
 #   make test      all tests, a file in one of two processes (ARGS="-k sweep" goes to pytest; ARGS="-n 0" for one process;
 #                  BROWSER=0 leaves the browser's out and says so)
 #   make check     lint, types, import law, sizes, docs
@@ -38,7 +39,7 @@ env: python
 env-test: python
 	@$(PYTHON) $(REPORT) env-test -- $(MAKE) --no-print-directory $(VENV)/.env-test
 
-demo: $(VENV)/.env $(if $(findstring --postgres,$(ARGS)),$(VENV)/.env-test)
+demo: $(VENV)/.env $(if $(findstring --postgres,$(ARGS))$(findstring --certified,$(ARGS)),$(VENV)/.env-test)
 	@$(PY) $(REPORT) demo -- $(PY) -m netra_backend.cli.main demo $(ARGS)
 
 test: $(VENV)/.env-test browser

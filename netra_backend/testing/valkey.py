@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     options.data.mkdir(parents=True, exist_ok=True)
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    _end_with(os.getppid)
+    end_with_parent(os.getppid)
     port = _free_port()
     command = [str(program()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(options.data), "--save", "", "--daemonize", "no"]
     server = subprocess.Popen(command, stdout=sys.stderr, preexec_fn=_die_with_the_parent)  # noqa: PLW1509, S603  (no threads here; a program of a wheel)
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _end_with(parent: Callable[[], int]) -> None:
+def end_with_parent(parent: Callable[[], int]) -> None:
     """SIGTERM from the kernel at the end of whoever started this process."""
     starter = parent()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

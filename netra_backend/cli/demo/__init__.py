@@ -26,6 +26,14 @@ async def demo(
             "NETRA_MIGRATE_URL names.",
         ),
     ] = False,
+    certified: Annotated[
+        bool,
+        typer.Option(
+            "--certified",
+            help="Connect to the certified oidc-provider of npm, on Node, instead of Netra's own provider; both stand in the repository's "
+            "test environment.",
+        ),
+    ] = False,
     flights: Annotated[int, typer.Option("--flights", min=20, max=100_000, help="At most this many events in the first act.")] = 10_000,
     rows: Annotated[int, typer.Option("--rows", min=500, max=336_776, help="So many flights to load in the second act.")] = 24_000,
 ) -> int:
@@ -39,7 +47,9 @@ async def demo(
     minutes.
     """
     from .engines import PostgresEngine, SqliteEngine
+    from .provider import CertifiedProvider, OwnProvider
     from .story import Story
 
     engine = PostgresEngine(out.absolute()) if postgres else SqliteEngine(out.absolute())
-    return await Story(place.output, out, flights, rows, engine).tell()
+    provider = CertifiedProvider() if certified else OwnProvider()
+    return await Story(place.output, out, flights, rows, engine, provider).tell()

@@ -15,9 +15,10 @@ import os
 import shutil
 import signal
 import zipfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -32,18 +33,13 @@ from .engines import NETRA
 from .flights import data_file
 from .ledgers import Book, Watch
 from .processes import Child, answer_of
+from .provider import Provider, walked
 
-PROVIDER: Final = "netra_backend.testing.provider"
 RECEIVER: Final = "netra_backend.testing.endpoint"
 COMPANY: Final = "netra_backend.cli.demo.company"
 PARTNER: Final = "company-partner.ndjson"
 RUNS: Final = "company-run.ndjson"
 MOST_SECONDS: Final = "300"
-TOKENS_LIVE_S: Final = "2"
-PROFILE: Final = "idempotent-grace"
-"""A refresh token that comes again within the window gets the same answer: the kill may take one away."""
-
-REPLAY_WINDOW_S: Final = 30
 LOGPOINT: Final = {"at": f"{COMPANY}:flight_of", "where": "late_min >= 240"}
 LOOK_EVERY_S: Final = 0.1
 
@@ -56,7 +52,10 @@ class Stage:
     environ: dict[str, str]
     stack: AsyncExitStack
     clock: Clock
+    url: str
+    """The server's."""
     rest: RestClient
+    provider: Provider
     egress: Callable[[str], Awaitable[Egress]]
     """A client that may ask the host and port of a URL."""
     say: Callable[[str], None]
@@ -86,7 +85,7 @@ class SecondAct:
     async def play(self) -> None:
         """All of it, up to the end of the company's program."""
         stage = self._stage
-        provider = await self._child(PROVIDER, ("--profile", PROFILE, "--lifetime", TOKENS_LIVE_S, "--port", "0"), "provider.log")
+        provider = await self._child(stage.provider.module, stage.provider.options(f"{stage.url}/oauth/callback"), "provider.log")
         partner = await self._child(
             RECEIVER, ("--behaviour", "503", "--ledger", str(stage.out / PARTNER), "--secret", self._secret, "--port", "0"), "partner.log"
         )
@@ -96,7 +95,7 @@ class SecondAct:
         session = await self._look()
         company = await self._company(provider_url)
         stage.say(f"the company's program (pid {company.pid}) loads flights and announces each late one to its partner, who is down")
-        await self._until(self._a_third_is_loaded, company)
+        await self._until_in_the_middle(provider_url, company)
         stage.note("killed_company", pid=company.pid, **await self._progress())
         stage.say(f"KILL -9 {company.pid}: the company's program is gone, in the middle of its batch")
         await company.kill()
@@ -106,7 +105,7 @@ class SecondAct:
         stage.say(f"loaded {run['done']:,} flights, {run['failed']:,} are dead letters, {run['restarts']} restarts")
         await self._count_the_cost(partner, run["late"])
         await self._end_session(session)
-        stage.note("provider", stats=orjson.loads((await self._fetch(f"{provider_url}/stats")).body))
+        stage.note("provider", stats=await self._stats(provider_url))
         stage.note("stopped_company", exit_code=await company.stop())
         for child in (partner, provider):
             await child.stop()
@@ -133,21 +132,39 @@ class SecondAct:
 
     async def _connect(self, provider: dict[str, Any]) -> None:
         """Authorization code with PKCE; the provider consents at once, and the browser is this process."""
-        rest, url = self._stage.rest, provider["url"]
-        endpoints = {"token": [f"{url}/token"], "authorize": f"{url}/authorize", "revoke": f"{url}/revoke"}
-        client = {"client_id": provider["client_id"], "client_secrets": provider["client_secrets"], "endpoints": endpoints}
-        client["replay_window_s"] = REPLAY_WINDOW_S
+        rest, client = self._stage.rest, self._stage.provider.registration(provider)
         await rest.post("tenants", body={"name": "The company", "uid": TENANT})
         await rest.ask("PUT", ("tenants", TENANT, "oauth", "clients", "idp"), body=orjson.dumps(client))
         begun = await rest.post("tenants", TENANT, "connections", body={"name": CONNECTION, "client": "idp"})
-        sent_to = await self._fetch(begun["authorize_url"])
-        page = await self._fetch(dict(sent_to.headers)["location"])
-        self._stage.note("connected", status=page.status)
-        self._stage.say(f"connected to a provider whose access tokens live {TOKENS_LIVE_S} s, and whose refresh tokens rotate")
+        page = await walked(self._fetch, begun["authorize_url"])
+        self._stage.note("connected", status=page.status, provider=self._stage.provider.module)
+        self._stage.say(f"connected to {self._stage.provider.words}")
 
-    async def _fetch(self, url: str) -> Reply:
+    async def _fetch(self, url: str, headers: Sequence[tuple[str, str]] = ()) -> Reply:
         egress = await self._stage.egress(url)
-        return await egress.request("GET", url, tenant=TENANT, read_limit=2**24)
+        return await egress.request("GET", url, headers=headers, tenant=TENANT, read_limit=2**24)
+
+    async def _stats(self, provider_url: str) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads((await self._fetch(f"{provider_url}/stats")).body)
+        return found
+
+    async def _until_in_the_middle(self, provider_url: str, company: Child) -> None:
+        """Until a third is loaded; with a strict provider, until something is, and the token has just been renewed.
+
+        That one would take back all that it granted if the kill took an answer away.
+        """
+        if not self._stage.provider.is_strict:
+            await self._until(partial(self._is_so_far, 3), company)
+            return
+        await self._until(partial(self._is_so_far, self._rows), company)
+        before = len((await self._stats(provider_url))["requests"])
+
+        async def has_renewed() -> bool:
+            now = await self._stats(provider_url)
+            return len(now["requests"]) > before and not now["in_flight"]
+
+        await self._until(has_renewed, company)
+        await self._stage.clock.sleep(LOOK_EVERY_S)  # for the answer's way into the vault; the next renewal is a second away
 
     async def _make_endpoint(self, url: str) -> None:
         body = {"url": url, "uid": "partner", "secret": self._secret, "auth": {"connection": CONNECTION}}
@@ -194,9 +211,10 @@ class SecondAct:
         found = await self._stage.rest.get("tenants", TENANT, "batch", "runs")
         return {name: found["data"][0][name] if found["data"] else 0 for name in ("done", "failed")}
 
-    async def _a_third_is_loaded(self) -> bool:
+    async def _is_so_far(self, parts: int) -> bool:
+        """Whether one of so many parts is loaded."""
         now = await self._progress()
-        return 3 * (now["done"] + now["failed"]) >= self._rows
+        return parts * (now["done"] + now["failed"]) >= self._rows
 
     async def _is_loaded(self) -> bool:
         return (self._stage.out / RUNS).exists() and (self._stage.out / RUNS).read_bytes().endswith(b"\n")

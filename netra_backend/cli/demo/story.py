@@ -33,6 +33,7 @@ from .flights import EVENT_TYPE, Event, delayed_flights
 from .ledgers import Book, Watch
 from .processes import Child
 from .producer import Producer
+from .provider import Provider
 
 SOON: Final = ("500ms", "1s", "2s", "3s")
 THEN: Final = ("5s",) * 20
@@ -60,12 +61,13 @@ LOOK_EVERY_S: Final = 0.1
 class Story:
     """One run of the demo, in the folder `out`."""
 
-    def __init__(self, output: Output, out: Path, flights: int, rows: int, engine: Engine) -> None:
+    def __init__(self, output: Output, out: Path, flights: int, rows: int, engine: Engine, provider: Provider) -> None:
         self._output = output
         self._out = out.absolute()
         self._flights = flights
         self._rows = rows
         self._engine = engine
+        self._provider = provider
         self._runtime = Runtime()
         self._clock = self._runtime.clock
         self._began = self._clock.monotonic()
@@ -91,6 +93,7 @@ class Story:
     def _prepare(self) -> list[Event]:
         """An empty folder and the input, both on a thread: the table has 336,776 rows."""
         self._engine.check()
+        self._provider.check()
         if self._out.exists() and any(self._out.iterdir()):
             if not (self._out / "run.ndjson").exists():
                 raise UsageError(f"{self._out} holds something that is not a former demo", fix="Give --out a new folder.")
@@ -136,7 +139,7 @@ class Story:
             self._heal("flaky", receivers)
             await self._until(lambda: all(watch.look() >= len(events) for watch in self._watches.values()))
             telling.cancel()
-        second = self._second_act(rest)
+        second = self._second_act(url, rest)
         await second.play()
         for child in (server, *workers):
             self._note("stopped", exit_code=await child.stop())
@@ -144,11 +147,12 @@ class Story:
             await receiver.stop()
         await second.check_trail()
 
-    def _second_act(self, rest: RestClient) -> second_act.SecondAct:
-        async def egress(url: str) -> Egress:
-            return await self._stack.enter_async_context(self._client(url))
+    def _second_act(self, url: str, rest: RestClient) -> second_act.SecondAct:
+        async def egress(place: str) -> Egress:
+            return await self._stack.enter_async_context(self._client(place))
 
-        stage = second_act.Stage(self._out, self._environ(), self._stack, self._clock, rest, egress, self._say, self._note)
+        environ, provider = self._environ(), self._provider
+        stage = second_act.Stage(self._out, environ, self._stack, self._clock, url, rest, provider, egress, self._say, self._note)
         return second_act.SecondAct(stage, encode_secret(self._runtime.chance.token(SECRET_BYTES)), self._rows)
 
     async def _receiver(self, name: str, secret: str) -> Child:

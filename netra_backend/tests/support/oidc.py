@@ -5,22 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import httpx
 
-VENV = Path(sys.prefix)
-NODE = VENV / "bin" / "node"
-MODULE = VENV / "node" / "node_modules" / "oidc-provider" / "lib" / "index.js"
-SCRIPT = Path(__file__).with_name("oidc.mjs")
+from netra_backend.testing.certified import CLIENT_ID, CLIENT_SECRET, Process
+
 BACK = "http://127.0.0.1/back"
-CLIENT = ("netra", "secret-a")
+CLIENT = (CLIENT_ID, CLIENT_SECRET)
 _VERIFIER = "v" * 43
 
 
@@ -33,21 +27,15 @@ class OidcProvider:
     """`async with OidcProvider() as provider`, or `start` and `close`. It answers what `testing.provider.Provider` is asked in these tests."""
 
     def __init__(self, *, rotate: bool = True, lifetime_s: int = 3600, keys: Sequence[dict[str, Any]] = ()) -> None:
-        self._options = json.dumps({"rotate": rotate, "lifetime_s": lifetime_s, "keys": list(keys)})
+        self._options = {"rotate": rotate, "lifetime_s": lifetime_s, "keys": list(keys), "back": BACK}
 
     def start(self) -> Self:
-        command = [str(NODE), str(SCRIPT), str(MODULE), self._options]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert self._process.stdout is not None
-        self.url = json.loads(self._process.stdout.readline())["url"]
+        self._process = Process(self._options, quiet=True)
+        self.url = self._process.url
         return self
 
     def close(self) -> None:
-        """By the end of its stdin: what was started is a wrapper of Node's wheel, and killing that leaves Node behind."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
+        self._process.close()
 
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.start)
@@ -118,14 +106,7 @@ class OidcProvider:
 
     def superseded(self) -> list[dict[str, Any]]:
         """Refreshes with a token that had been traded before, and whose answer was not lost."""
-        traded: set[str] = set()
-        found = []
-        for line in self.refreshes():
-            if line["came"] in traded:
-                found.append(line)
-            if line["status"] == 200 and not line["lost"]:
-                traded.add(line["came"])
-        return found
+        return list(self.stats()["superseded"])
 
     def ask(self, op: str, **options: Any) -> Any:
         """As `VaultWorld` asks its providers."""

@@ -12,7 +12,7 @@ from ....cli.demo import verdict
 from ....cli.demo.flights import delayed_flights
 from ....kernel.scope import system_scope
 from ....storage import nodes
-from .driving import DEADLINE_S, environment, inside, netra, run
+from .driving import DEADLINE_S, environment, finished, inside, netra, run
 
 ROOT = Path(__file__).parents[4]
 
@@ -41,6 +41,25 @@ def test_a_small_demo_holds_in_every_check_and_leaves_its_evidence(tmp_path):
     assert inside(out / "data", _living) == ["cli"]  # the killed server's row is gone too: nobody is left of the run
     again = subprocess.run([*command[:-3], str(tmp_path / "demo" / "data")], capture_output=True, text=True, env=environment(), cwd=ROOT)
     assert again.returncode == 2  # what is not a former demo is not replaced
+
+
+def test_a_small_demo_with_the_certified_provider_holds_in_every_check(tmp_path):
+    out = tmp_path / "demo"
+    done = finished("demo", "--certified", "--flights", "200", "--rows", "8000", "--out", out, "--json", timeout_s=170)
+    assert done.code == 0, done.err + done.out
+    assert "connected to the certified oidc-provider" in done.err
+    notes = [json.loads(line) for line in (out / "run.ndjson").read_text().splitlines()]
+    (stats,) = [note["stats"] for note in notes if note["event"] == "provider"]
+    assert {line["grant"] for line in stats["requests"]} == {"authorization_code", "refresh_token"}
+    assert stats["superseded"] == []
+
+
+def test_without_node_it_says_what_installs_it_and_touches_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    done = run(capsys, "demo", "--certified", "--out", tmp_path / "demo")
+    assert (done.code, done.error["code"]) == (4, "cannot_start")
+    assert "make demo ARGS=--certified" in done.error["fix"]
+    assert not (tmp_path / "demo").exists()
 
 
 async def _living(netra):

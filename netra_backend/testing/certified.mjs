@@ -1,9 +1,10 @@
-// The certified oidc-provider as a process of the tests, with faults of ours in front of its token endpoint.
-// oidc.mjs MODULE OPTIONS, where MODULE is its own module and OPTIONS a JSON object: {"rotate": true, "lifetime_s": 3600, "keys": []}; for
-// each public key there is a client `signs-N` that proves itself by it.
+// The certified oidc-provider as a process of tests and of the demo (certified.py), with faults of ours in front of its token endpoint.
+// certified.mjs MODULE OPTIONS, where MODULE is its own module and OPTIONS a JSON object: {"rotate": true, "lifetime_s": 3600, "keys": [],
+// "back": where users are sent back to}; for each public key there is a client `signs-N` that proves itself by it.
 //
 // Prints {"event":"ready","url"} on stdout when it listens. For tests: POST /control and GET /stats, which tells every token request: grant, a
-// fingerprint of the code or the token that came, status, and whether its answer was lost. Control: "fault" and "times" of the next token
+// fingerprint of the code or the token that came, status, and whether its answer was lost; how many are under way; and which refreshes were
+// `superseded`: with a token that had been traded before, by an answer that was not lost. Control: "fault" and "times" of the next token
 // requests: "drop" cuts the socket after the provider has done its work, so after rotation; "drop-before" before; "slow" answers 300 ms late.
 // "outage" of everything until it is "none" again: "error" (503), "cut", "held" (no answer). "subject": who logs in from now on.
 
@@ -13,7 +14,7 @@ import { createServer } from "node:http";
 
 const [module, options] = process.argv.slice(2);
 const { Provider } = await import(module);
-const { rotate = true, lifetime_s: lifetime = 3600, keys = [] } = JSON.parse(options);
+const { rotate = true, lifetime_s: lifetime = 3600, keys = [], back = "http://127.0.0.1/back" } = JSON.parse(options);
 
 // Nobody is left behind: it ends with the pipe of whoever started it, however that one ends.
 process.stdin.resume().on("end", () => process.exit(0));
@@ -33,14 +34,14 @@ const provider = new Provider(url, {
     {
       client_id: "netra",
       client_secret: "secret-a",
-      redirect_uris: ["http://127.0.0.1/back"],
+      redirect_uris: [back],
       grant_types: ["authorization_code", "refresh_token", "client_credentials", EXCHANGE],
       response_types: ["code"],
       scope: "openid read",
     },
     ...keys.map((key, number) => ({
       client_id: `signs-${number}`,
-      redirect_uris: ["http://127.0.0.1/back"],
+      redirect_uris: [back],
       grant_types: ["authorization_code", "refresh_token", "client_credentials", EXCHANGE],
       response_types: ["code"],
       scope: "openid read",
@@ -50,6 +51,7 @@ const provider = new Provider(url, {
     })),
   ],
   scopes: ["openid", "read"],
+  routes: { userinfo: "/userinfo" },
   pkce: { required: () => true },
   rotateRefreshToken: rotate,
   issueRefreshToken: async () => true,
@@ -131,6 +133,16 @@ provider.use(async (ctx, next) => {
   }
 });
 
+function superseded() {
+  const traded = new Set();
+  return stats.requests.filter(({ grant, came, status, lost }) => {
+    if (grant !== "refresh_token") return false;
+    const again = traded.has(came);
+    if (status === 200 && !lost) traded.add(came);
+    return again;
+  });
+}
+
 function cut(ctx) {
   ctx.respond = false;
   ctx.req.socket.destroy();
@@ -146,7 +158,7 @@ async function body(request) {
 
 server.on("request", async (request, response) => {
   try {
-    if (request.url === "/stats") return void response.end(JSON.stringify(stats));
+    if (request.url === "/stats") return void response.end(JSON.stringify({ ...stats, in_flight: inFlight, superseded: superseded() }));
     if (request.url === "/control") {
       ({ fault = fault, times = times, outage = outage, subject = subject } = await body(request));
       for (const each of held) each.destroy();
