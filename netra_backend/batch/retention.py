@@ -1,14 +1,15 @@
 """Retention: finished runs go after their time, with their partitions and dead letters; a run after the reruns of it.
 
-One process of the installation does it, under a lease of its own, tenant by tenant in each tenant's own scope, in small
-transactions of the bulk lane. A run is locked and looked at once more before anything of it goes, so that one that is resumed or
-rerun at the same moment is kept whole.
+One process of the installation does it, under a lease of its own, tenant by tenant in each tenant's own scope (an error with one keeps
+nothing of those behind), in small transactions of the bulk lane. A run is locked and looked at once more before anything of it goes,
+so that one that is resumed or rerun at the same moment is kept whole.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from ..kernel.rounds import attempt
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
 from ..storage import log
@@ -42,9 +43,12 @@ class Retention:
         before_us = self._runtime.clock.wall_us() - int(self._keep_s * 1_000_000)
         tenant = ""
         while (tenant := await self._database.read(next_tenant, tenant, scope=_SCOPE)) and not self._membership.quiet:
-            scope = Scope(tenant, "retention")
-            while await self._database.write(expire, before_us, scope=scope, lane="bulk"):
-                continue
+            cannot = f"what is old of the runs of tenant {tenant} stays until the next pass"
+            await attempt(self._runtime.log, cannot, self._expire_of(Scope(tenant, "retention"), before_us))
+
+    async def _expire_of(self, scope: Scope, before_us: int) -> None:
+        while await self._database.write(expire, before_us, scope=scope, lane="bulk"):
+            continue
 
 
 async def next_tenant(tx: Tx, after: str) -> str:

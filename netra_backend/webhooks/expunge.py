@@ -8,7 +8,8 @@ which retention finds.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from ..storage.audit_append import audit_append
 from ..storage.statements import Statements
@@ -19,6 +20,14 @@ Q = Statements(__package__)
 
 EXPUNGED: Final = "the payload was expunged"
 OUTLIVED: Final = "the time for which the payload was to be kept is over"
+
+
+class Outlived(NamedTuple):
+    """Until when the payload was to be kept, whose it is, and of which message."""
+
+    until_us: int
+    tenant: str
+    message_id: bytes
 
 
 async def expunge(tx: Tx, message_id: bytes) -> None:
@@ -36,18 +45,18 @@ async def expunge_attempt(tx: Tx, message_id: bytes, attempt_id: bytes) -> None:
     await tx.execute(Q.expunge_attempt, message_id=message_id, id=attempt_id)
 
 
-async def next_tenant_to_erase(tx: Tx) -> str:
-    """A tenant with payloads that have outlived their time; empty where there is none."""
-    row = await tx.one(Q.next_tenant_with_outlived_payloads, now_us=tx.now_us)
-    return str(row[0]) if row else ""
+async def outlived(tx: Tx, after: Outlived | None, limit: int) -> list[Outlived]:
+    """Up to `limit` payloads behind `after` that have outlived their time, of all tenants, in the order in which they did."""
+    time_us, tenant, message_id = after or (0, "", b"")
+    rows = await tx.all(Q.outlived_payloads, now_us=tx.now_us, after_us=time_us, after_tenant=tenant, after_id=message_id, limit=limit)
+    return [Outlived(*row) for row in rows]
 
 
-async def erase_outlived(tx: Tx, limit: int) -> int:
-    """Erase up to `limit` of the tenant's payloads that have outlived their time; how many."""
-    rows = sorted((row[0],) for row in await tx.all(Q.outlived_payloads, now_us=tx.now_us, limit=limit))
+async def erase_outlived(tx: Tx, ids: Sequence[bytes]) -> int:
+    """Erase those of the tenant's payloads of these messages that have outlived their time, and are still there; how many."""
+    rows = sorted((row[0],) for row in await tx.all(Q.erase_payloads, now_us=tx.now_us, rows=sorted((each,) for each in ids)))
     if not rows:
         return 0
-    await tx.execute(Q.erase_payloads, rows=rows)
     gone = await tx.all(Q.cancel_erased, rows=rows, reason=f"cancelled: {OUTLIVED}")
     for message_id, endpoint_id, number, _ in gone:
         store.announce(tx, tx.tenant, message_id, endpoint_id, "cancelled", number)

@@ -890,21 +890,16 @@ update netra_message set payload = '', payload_until_us = null where tenant = :t
 -- name: expunge_attempt
 update netra_attempt set response = '' where tenant = :tenant and message_id = :message_id and id = :id;
 
--- name: next_tenant_with_outlived_payloads
--- fleet: retention finds whose payloads have outlived their time, one index seek a tenant
-select tenant from netra_message where payload_until_us is not null and payload_until_us < :now_us
-order by payload_until_us, tenant limit 1;
-
 -- name: outlived_payloads
--- The oldest of all, and of those the tenant's: the tenant's messages are not read for it.
-select o.id from (
-  select m.tenant, m.id from netra_message m where m.payload_until_us is not null and m.payload_until_us < :now_us
-  order by m.payload_until_us, m.tenant, m.id limit :limit) as o
-where o.tenant = :tenant;
+-- fleet: retention finds whose payloads have outlived their time, without reading any tenant's messages
+select payload_until_us, tenant, id from netra_message
+where payload_until_us is not null and payload_until_us < :now_us and (payload_until_us, tenant, id) > (:after_us, :after_tenant, :after_id)
+order by payload_until_us, tenant, id limit :limit;
 
 -- name: erase_payloads
 update netra_message set payload = '', payload_until_us = null
-where tenant = :tenant and id in (select r.id from rows(:rows, id uuid) as r);
+where tenant = :tenant and payload_until_us is not null and payload_until_us < :now_us and id in (select r.id from rows(:rows, id uuid) as r)
+returning id;
 
 -- name: cancel_erased
 update netra_delivery set state = 'cancelled', reason = :reason

@@ -1,8 +1,9 @@
 """Retention: finished messages go after their time, with their deliveries, their attempts and their keys.
 
 One process of the installation does it, under a lease of its own, in small batches in the bulk lane, so that nobody waits for
-it. It goes tenant by tenant in each tenant's own scope. A message goes only when nothing of it is due or on its way; its
-deliveries are locked and looked at once more, so that one that is sent again at the same moment is kept whole.
+it. It goes tenant by tenant in each tenant's own scope, and an error with one keeps nothing of those behind. A message goes only when
+nothing of it is due or on its way; its deliveries are locked and looked at once more, so that one that is sent again at the same
+moment is kept whole.
 
 A payload whose producer wanted it kept for a shorter time is erased at the end of that (`expunge.py`), its message stays.
 
@@ -12,8 +13,10 @@ end. Its row is locked first (and passed over where it is locked), for whoever t
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable
+from typing import Any, Final
 
+from ..kernel.rounds import attempt
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope, system_scope
 from ..storage import idempotency, log
@@ -53,16 +56,28 @@ class Retention:
         before_us = self._runtime.clock.wall_us() - int(self._keep_s * 1_000_000)
         tenant = ""
         while (tenant := await self._database.read(next_tenant, tenant, scope=_SCOPE)) and not self._membership.quiet:
-            await self._expire_of(Scope(tenant, "retention"), before_us)
+            await self._of_one(tenant, "messages", self._expire_of(Scope(tenant, "retention"), before_us))
         tenant = ""
         while (tenant := await self._database.read(next_tenant_with_lines, tenant, scope=_SCOPE)) and not self._membership.quiet:
-            await self._prune_of(Scope(tenant, "retention"), before_us)
-        while (tenant := await self._database.read(expunge.next_tenant_to_erase, scope=_SCOPE)) and not self._membership.quiet:
-            scope = Scope(tenant, "retention")
-            while await self._database.write(expunge.erase_outlived, MESSAGES_AT_ONCE, scope=scope, lane="bulk") == MESSAGES_AT_ONCE:
-                continue
+            await self._of_one(tenant, "lines", self._prune_of(Scope(tenant, "retention"), before_us))
+        await self._erase_outlived()
         while await self._database.write(idempotency.trim, before_us, ROWS_AT_ONCE, scope=_SCOPE, lane="bulk") == ROWS_AT_ONCE:
             continue
+
+    async def _of_one(self, tenant: str, what: str, work: Awaitable[Any]) -> None:
+        """One tenant's error is told, and keeps nothing of the others: what is left of his is tried again with the next pass."""
+        await attempt(self._runtime.log, f"what is old of the {what} of tenant {tenant} stays until the next pass", work)
+
+    async def _erase_outlived(self) -> None:
+        after: expunge.Outlived | None = None
+        while not self._membership.quiet and (found := await self._database.read(expunge.outlived, after, MESSAGES_AT_ONCE, scope=_SCOPE)):
+            of_tenants: dict[str, list[bytes]] = {}
+            for each in found:
+                of_tenants.setdefault(each.tenant, []).append(each.message_id)
+            for tenant, ids in of_tenants.items():
+                erasing = self._database.write(expunge.erase_outlived, ids, scope=Scope(tenant, "retention"), lane="bulk")
+                await self._of_one(tenant, "payloads", erasing)
+            after = found[-1]
 
     async def _expire_of(self, scope: Scope, before_us: int) -> None:
         while await self._database.write(expire, before_us, MESSAGES_AT_ONCE, scope=scope, lane="bulk") == MESSAGES_AT_ONCE:

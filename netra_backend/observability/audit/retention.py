@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ...kernel.rounds import Rounds
+from ...kernel.rounds import Rounds, attempt
 from ...kernel.runtime import Runtime
 from ...kernel.scope import Scope, system_scope
 from ...storage import log as stream_log
@@ -55,7 +55,8 @@ class Retention:
         after = ""
         while logs := await self._database.read(store.logs, after, LOGS_AT_ONCE, scope=_SCOPE):
             for each in logs:
-                await self._prune(Scope(each.tenant, "retention"), before_us)
+                cannot = f"old audit entries of tenant {each.tenant} stay until the next pass"
+                await attempt(self._runtime.log, cannot, self._prune(Scope(each.tenant, "retention"), before_us))
             after = logs[-1].tenant
 
     async def _prune(self, scope: Scope, before_us: int) -> None:

@@ -27,7 +27,7 @@ from netra_backend.storage.tenants import by_name, ensure
 from ..support import audit_verifier
 from ..support.audits import SEALER, Standing, Trail
 from ..support.members import new_node
-from ..support.storage import ACME, SYSTEM, run
+from ..support.storage import ACME, SYSTEM, refuse, run
 from .test_concurrent_webhook_copies import verbs_of
 
 RAW = parse("""-- name: tile_changed
@@ -453,6 +453,16 @@ async def test_the_stream_is_not_trimmed_before_its_entries_are_in_a_log(trail):
 
 def retention_of(trail, keep_s=0.0):
     return Retention(trail.database, trail.runtime, Standing(trail.node), keep_s, lambda _: trail.settle())
+
+
+async def test_an_error_with_one_log_is_told_and_keeps_nothing_of_those_behind_it(trail, monkeypatch, caplog):
+    for tenant in ("acme", "globex"):
+        await trail.write(300, tenant)
+    await trail.settle()
+    refuse(monkeypatch, trail.database, "acme")
+    await retention_of(trail).run()
+    assert [(await trail.log_of(tenant)).minimum for tenant in ("acme", "globex")] == [0, 256]
+    assert "old audit entries of tenant acme stay until the next pass: a row of acme is damaged" in caplog.text
 
 
 async def test_what_is_old_is_given_away_by_bundles_and_said_so_and_the_rest_still_verifies(trail, tmp_path):

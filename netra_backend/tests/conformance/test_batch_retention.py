@@ -8,15 +8,19 @@ from functools import partial
 from netra_backend.batch import retention, store
 from netra_backend.batch.retention import Retention
 from netra_backend.kernel.runtime import Runtime
-from netra_backend.storage import log
+from netra_backend.kernel.scope import Scope
+from netra_backend.storage import log, tenants
 from netra_backend.storage.membership import Membership
 from netra_backend.testing.clock import FakeClock
 
-from ..support.storage import ACME, SYSTEM, opened
+from ..support.audits import Standing
+from ..support.members import new_node
+from ..support.storage import ACME, SYSTEM, opened, refuse
 from ..support.webhooks import A_DAY_S
 from .test_batch_chunks import JOB, a_run, buried, chunk_of, commit
 
 EVER_US = 2**60
+GLOBEX = Scope("globex", "tester")
 
 
 async def stored(database):
@@ -109,3 +113,18 @@ async def test_one_process_does_it_and_what_is_over_goes_after_its_time(engine, 
         finally:
             for member in members:
                 await member.stop()
+
+
+async def test_an_error_with_one_tenant_is_told_and_keeps_no_run_of_those_behind_him(database, monkeypatch, caplog):
+    node = await new_node(database)
+    mine = await finished(database, "over")
+    await database.write(tenants.ensure, "globex", scope=SYSTEM)
+    theirs, _ = await database.write(store.start, "job", "theirs", {}, 1, scope=GLOBEX)
+    await database.write(store.decide, theirs, "cancel", scope=GLOBEX)
+    refuse(monkeypatch, database, "acme")
+    await Retention(database, Runtime(), Standing(node), -1.0).run()
+    assert (await stored(database), await database.read(store.runs, None, 1000, scope=GLOBEX)) == ({mine}, [])
+    assert "runs of tenant acme stays until the next pass: a row of acme is damaged" in caplog.text
+    monkeypatch.undo()
+    await Retention(database, Runtime(), Standing(node), -1.0).run()
+    assert await stored(database) == set()

@@ -30,7 +30,7 @@ READS = {
     "search.messages", "search.messages_by_id", "search.messages_of_endpoint", "search.outcomes_of_endpoint", "search.queue", "search.states_of_endpoint", "store.attempt", "store.attempts_of_endpoint",
     "store.attempts_of_message", "store.dead_letters", "store.deliveries", "store.delivery", "walk.go_on", "store.message",
     "store.message_of_event_id", "store.messages", "store.owned_by", "store.owners", "retention.next_tenant", "retention.next_tenant_with_lines",
-    "expunge.next_tenant_to_erase", "operators.dead_filter", "quotas.queued", "quotas.waiting", "tasks.claimable", "tasks.get", "tasks.look", "tasks.page", "tasks.page_of_all",
+    "expunge.outlived", "operators.dead_filter", "quotas.queued", "quotas.waiting", "tasks.claimable", "tasks.get", "tasks.look", "tasks.page", "tasks.page_of_all",
     "tasks.tenant_of", "tasks.writers_in_progress", "tenants.by_name", "tenants.find", "tenants.get", "tenants.name_is_free", "tenants.page",
 }  # fmt: skip
 ELSEWHERE = {

@@ -15,7 +15,8 @@ from netra_backend.webhooks import lines, retention, store
 from netra_backend.webhooks.intake import Target, ingest
 from netra_backend.webhooks.retention import Retention
 
-from ..support.storage import SYSTEM, opened
+from ..support.audits import Standing
+from ..support.storage import SYSTEM, opened, refuse
 from ..support.webhooks import A_DAY_S, attempts_of, claimed, due, endpoint_of, in_tenant, intake, live_node, outcome, version_of
 
 ACME = in_tenant("acme")
@@ -182,3 +183,36 @@ async def test_one_process_does_it_and_what_is_over_goes_after_its_time(engine, 
         finally:
             for member in members:
                 await member.stop()
+
+
+async def test_an_error_with_one_tenant_is_told_and_keeps_nothing_of_those_behind_him(database, monkeypatch, caplog):
+    node = await live_node(database)
+    endpoints = {tenant: await endpoint_of(database, tenant) for tenant in ("acme", "globex")}
+    outlived = {}
+    for tenant, endpoint in endpoints.items():
+        await ended(database, endpoint, node)
+        line = [Target(endpoint.id, line="idle")]
+        await due(database, endpoint, targets=line)
+        await database.write(store.acknowledge, [outcome(each) for each in await claimed(database, node, endpoint)], scope=SYSTEM)
+        (outlived[tenant],) = await due(database, endpoint, keep_payload_us=-1)
+    refuse(monkeypatch, database, "acme")
+    await Retention(database, Runtime(), Standing(node), -1.0).run()
+    assert (len(await stored(database)), await stored(database, "globex")) == (3, {outlived["globex"]})
+    assert [await is_erased(database, tenant, message) for tenant, message in outlived.items()] == [False, True]
+    assert [await lines_of(database, endpoint) for endpoint in endpoints.values()] == [1, 0]
+    told = [record.getMessage() for record in caplog.records if "stays until the next pass" in record.getMessage()]
+    assert [message.partition(" stays")[0] for message in told] == [
+        f"what is old of the {what} of tenant acme" for what in ("messages", "lines", "payloads")
+    ]
+    assert all("a row of acme is damaged" in message for message in told)
+    monkeypatch.undo()
+    await Retention(database, Runtime(), Standing(node), -1.0).run()
+    assert (await stored(database), await is_erased(database, "acme", outlived["acme"])) == ({outlived["acme"]}, True)
+
+
+async def is_erased(database, tenant, message):
+    return (await database.read(store.message, message, scope=in_tenant(tenant))).is_expunged
+
+
+async def lines_of(database, endpoint):
+    return len(await database.write(lines.hold, [(endpoint.tenant, endpoint.id, "idle")], scope=SYSTEM))

@@ -483,9 +483,11 @@ async def test_a_payload_that_has_outlived_its_time_is_erased_and_what_was_due_i
     (short,) = await in_state(database, endpoint, "due", keep_payload_us=-1)
     (longer,) = await in_state(database, endpoint, "due", keep_payload_us=10**12)
     (ever,) = await in_state(database, endpoint, "due")
-    assert await database.read(expunge.next_tenant_to_erase, scope=SYSTEM) == "acme"
-    assert await database.write(expunge.erase_outlived, 10, scope=ACME) == 1
-    assert await database.read(expunge.next_tenant_to_erase, scope=SYSTEM) == ""
+    (found,) = await database.read(expunge.outlived, None, 10, scope=SYSTEM)
+    assert (found.tenant, found.message_id) == ("acme", short)
+    assert await database.read(expunge.outlived, found, 10, scope=SYSTEM) == []
+    assert await database.write(expunge.erase_outlived, [short, longer, ever], scope=ACME) == 1
+    assert await database.read(expunge.outlived, None, 10, scope=SYSTEM) == []
     kept = [not (await database.read(store.message, each, scope=ACME)).is_expunged for each in (short, longer, ever)]
     assert kept == [False, True, True]
     assert await states_of(database, endpoint, [short, longer, ever]) == ["cancelled", "due", "due"]
@@ -498,7 +500,7 @@ async def test_two_erasures_at_once_erase_once(pair):
     assert await asyncio.gather(*(door.write(expunge.expunge, asked, scope=ACME) for door in pair)) == [None, None]
     assert (await actions(pair[0])).count("delivery.cancel") == 1
     outlived = await in_state(pair[0], endpoint, "due", 5, keep_payload_us=-1)
-    await asyncio.gather(*(door.write(expunge.erase_outlived, 10, scope=ACME) for door in pair))
+    await asyncio.gather(*(door.write(expunge.erase_outlived, outlived, scope=ACME) for door in pair))
     assert await states_of(pair[0], endpoint, [asked, *outlived]) == ["cancelled"] * 6
 
 

@@ -289,3 +289,15 @@ async def let_run(turns: int = 5) -> None:
     """A few turns of the loop, so that tasks just made have come as far as they can."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, database: Any, tenant: str) -> None:
+    """From now on every write in the bulk lane for that tenant is an error, as where a row of his is damaged."""
+    write = database.write
+
+    async def refusing(fn: Any, *args: Any, scope: Scope, lane: str = "normal") -> Any:
+        if (scope.tenant, lane) == (tenant, "bulk"):
+            raise NetraError(f"a row of {tenant} is damaged")
+        return await write(fn, *args, scope=scope, lane=lane)
+
+    monkeypatch.setattr(database, "write", refusing)

@@ -157,7 +157,10 @@ OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "webhooks.next_due_lane": ("the dispatcher walks all lanes; each names its tenant", {"after_tenant": "", "after_endpoint": b""}),
     "webhooks.next_tenant_with_messages": ("retention walks over all tenants", {"after_tenant": "", "ever_us": 2**62}),
     "webhooks.next_tenant_with_lines": ("retention walks over all tenants", {"after_tenant": "", "last_endpoint": b"\xff" * 16}),
-    "webhooks.next_tenant_with_outlived_payloads": ("retention finds whose payloads are to go", {"now_us": r.FAR_US}),
+    "webhooks.outlived_payloads": (
+        "retention finds whose payloads are to go; each row names its tenant",
+        {"now_us": r.FAR_US, "after_us": 0, "after_tenant": "", "after_id": b"", "limit": 10},
+    ),
     "webhooks.claimable_tasks": ("a worker serves all tenants; each row names its own", {"node": r.DEAD_NODE, "limit": 10}),
     "webhooks.tenant_of_task": ("whose task it is is what is asked", {"id": r.TASK}),
     "webhooks.list_all_tasks": (
