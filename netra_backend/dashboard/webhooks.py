@@ -104,7 +104,7 @@ async def _endpoints(tx: Tx) -> dict[str, Any]:
 
 
 async def _messages(tx: Tx, wanted: MessageFilter, at: Any, limit: int, back: bool) -> list[Message]:  # noqa: FBT001  (positional, through `read`)
-    return await search.messages(tx, wanted, at, limit, back=back)
+    return await search.messages(tx, wanted, at, limit, back=back, content=False)
 
 
 async def _endpoint(tx: Tx, reference: str) -> dict[str, Any]:
@@ -142,13 +142,14 @@ def _day_of_breaker(found: Sequence[Turn], made_us: int, now_us: int) -> dict[st
 
 async def _deliveries(tx: Tx, endpoint_id: bytes, state: str, at: Any, limit: int, back: bool) -> list[tuple[DeliveryRow, Message]]:  # noqa: FBT001  (positional, through `read`)
     states = (state,) if state else None
-    return await search.messages_of_endpoint(tx, endpoint_id, MessageFilter(), states, at[0] if at else None, limit, back=back)
+    place = at[0] if at else None
+    return await search.messages_of_endpoint(tx, endpoint_id, MessageFilter(), states, place, limit, back=back, content=False)
 
 
 async def _dead(tx: Tx, reference: str, at: Any, limit: int) -> list[tuple[DeliveryRow, Endpoint | None, Message | None]]:
     wanted = await dead_filter(tx, reference, (), None, None) if reference else EVERY_DEAD
     rows = await store.dead_letters(tx, at or (b"", b""), limit, wanted)
-    messages = await search.messages_by_id(tx, [row.message_id for row in rows])
+    messages = await search.messages_without_payloads(tx, [row.message_id for row in rows])
     known = {each.id: each for each in await endpoints.page(tx, (-1, b""), ENDPOINTS)} if rows else {}
     return [(row, known.get(row.endpoint_id), messages.get(row.message_id)) for row in rows]
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from fastapi import Query
 
+from ..webhooks.search import Shortened
 from .errors import InvalidMembers, problem
 from .render import list_out
 
@@ -120,12 +121,16 @@ class Asked:
 async def page(
     asked: Asked, kind: Kind[P], fetch: Fetch[P, T], place: Callable[[T], P], out: Callable[[T], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """One page in Svix's shape; `done` says that nothing comes after it in the direction asked for."""
+    """One page in Svix's shape; `done` says that nothing comes after it in the direction asked for.
+
+    What is `Shortened` makes a page of fewer items than were asked for that is not the last one: a client that goes by `done`, as Svix's
+    own do, gets them all.
+    """
     backwards = asked.iterator is not None and asked.iterator.startswith("-")
     start = None if asked.iterator is None else kind.read(asked.iterator.removeprefix("-"))
-    items = list(await fetch(Window(start, asked.limit + 1, asked.descending != backwards)))
-    done = len(items) <= asked.limit
-    items = items[: asked.limit]
+    found = await fetch(Window(start, asked.limit + 1, asked.descending != backwards))
+    done = len(found) <= asked.limit and not isinstance(found, Shortened)
+    items = list(found[: asked.limit])
     if backwards:
         items.reverse()
     last = kind.write(place(items[-1])) if items else asked.iterator

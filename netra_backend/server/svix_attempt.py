@@ -106,7 +106,7 @@ async def resend(caller: Caller, msg_id: str, endpoint_id: str) -> Response:
 
 async def _of_endpoint(tx: Tx, endpoint_id: bytes, wanted: AttemptFilter, with_msg: Any, window: Window[bytes]) -> list[_Shown]:
     attempts = await search.attempts_of_endpoint(tx, endpoint_id, wanted, window.at, window.count, back=window.back)
-    found = await search.messages_by_id(tx, [attempt.message_id for attempt in attempts]) if with_msg else {}
+    found = await search.messages_without_payloads(tx, [attempt.message_id for attempt in attempts]) if with_msg else {}
     return [(attempt, found.get(attempt.message_id)) for attempt in attempts]
 
 

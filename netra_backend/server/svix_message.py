@@ -32,9 +32,9 @@ async def list_messages(
     *,
     with_content: WithContent = True,
 ) -> Response:
-    """An application's messages, the newest first."""
+    """An application's messages, the newest first. A page ends early where the payloads of its messages come to more than 4 MiB."""
     out = partial(message_out, with_content=with_content)
-    return answer(await page(Asked(limit, iterator), CREATED, partial(caller.read, messages_in, wanted), message_place, out))
+    return answer(await page(Asked(limit, iterator), CREATED, partial(caller.read, messages_in, wanted, with_content), message_place, out))
 
 
 @router.get("/{msg_id}", operation_id="v1.message.get")
@@ -98,9 +98,9 @@ def dead_letter_out(delivery: DeliveryRow) -> dict[str, Any]:
     }
 
 
-async def messages_in(tx: Tx, wanted: MessageFilter, window: Window[tuple[int, bytes]]) -> list[Message]:
+async def messages_in(tx: Tx, wanted: MessageFilter, content: bool, window: Window[tuple[int, bytes]]) -> list[Message]:  # noqa: FBT001  (positional, through `read`)
     """The messages of one page."""
-    return await search.messages(tx, wanted, window.at, window.count, back=window.back)
+    return await search.messages(tx, wanted, window.at, window.count, back=window.back, content=content)
 
 
 def message_place(message: Message) -> tuple[int, bytes]:

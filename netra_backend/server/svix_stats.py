@@ -41,10 +41,10 @@ async def list_messages(
     status: Annotated[int | None, Query(ge=0, le=4, description="0 success, 1 pending, 2 fail, 3 sending, 4 canceled.")] = None,
     with_content: Annotated[bool, Query(description="Whether payloads are included.")] = True,
 ) -> Response:
-    """The messages for an endpoint, the newest first, and how each stands there."""
+    """The messages for an endpoint, the newest first, and how each stands there. A page ends early as in the list of messages."""
     endpoint: Endpoint = await caller.read(endpoints.get, endpoint_id)
     states = None if status is None else tuple(state for state, shown_as in STATUS_OF_STATE.items() if shown_as == status)
-    fetch = partial(caller.read, _messages, endpoint.id, wanted, states)
+    fetch = partial(caller.read, _messages, endpoint.id, wanted, states, with_content)
     return answer(await page(Asked(limit, iterator), ID, fetch, lambda each: each[1].id, partial(_out, with_content=with_content)))
 
 
@@ -75,9 +75,14 @@ def _ids(caller: Caller, since: datetime | None, until: datetime | None, whole_u
 
 
 async def _messages(
-    tx: Tx, endpoint_id: bytes, wanted: MessageFilter, states: tuple[str, ...] | None, window: Window[bytes]
+    tx: Tx,
+    endpoint_id: bytes,
+    wanted: MessageFilter,
+    states: tuple[str, ...] | None,
+    content: bool,  # noqa: FBT001  (positional, through `read`)
+    window: Window[bytes],
 ) -> list[_Shown]:
-    return await search.messages_of_endpoint(tx, endpoint_id, wanted, states, window.at, window.count, back=window.back)
+    return await search.messages_of_endpoint(tx, endpoint_id, wanted, states, window.at, window.count, back=window.back, content=content)
 
 
 def _out(each: _Shown, *, with_content: bool) -> dict[str, Any]:

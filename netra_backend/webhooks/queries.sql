@@ -611,11 +611,21 @@ select tenant, message_id, id, endpoint_id, number, manual, started_us, duration
   response, url, late, trace_id, span_id
 from netra_attempt where tenant = :tenant and message_id = :message_id and id = :id;
 
+-- Lists have the length of each payload in its place, and then ask for as many as come into one page.
+
+-- name: payloads
+select m.id, m.payload from rows(:rows, id uuid) as r join netra_message m on m.tenant = :tenant and m.id = r.id;
+
+-- name: messages_without_payloads
+select m.tenant, m.id, m.event_type, m.event_id, length(m.payload), m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
+  m.trace_id, m.span_id, m.schedule
+from rows(:rows, id uuid) as r join netra_message m on m.tenant = :tenant and m.id = r.id;
+
 -- What lists filter by. A filter that is not asked for is switched off by its first half; labels are sought as they
 -- are spelled in the stored JSON, quotes included.
 
 -- name: find_messages
-select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
+select m.tenant, m.id, m.event_type, m.event_id, length(m.payload), m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
   m.trace_id, m.span_id, m.schedule
 from netra_message m
 where m.tenant = :tenant and (m.created_us, m.id) < (:created_us, :id)
@@ -626,7 +636,7 @@ where m.tenant = :tenant and (m.created_us, m.id) < (:created_us, :id)
 order by m.created_us desc, m.id desc limit :limit;
 
 -- name: find_messages_back
-select m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
+select m.tenant, m.id, m.event_type, m.event_id, length(m.payload), m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
   m.trace_id, m.span_id, m.schedule
 from netra_message m
 where m.tenant = :tenant and (m.created_us, m.id) > (:created_us, :id)
@@ -706,7 +716,7 @@ order by d.endpoint_id desc limit :limit;
 
 -- name: messages_of_endpoint
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
-  m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
+  m.tenant, m.id, m.event_type, m.event_id, length(m.payload), m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
   m.trace_id, m.span_id, m.schedule
 from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
 where d.tenant = :tenant and d.endpoint_id = :endpoint_id and d.message_id < :place
@@ -720,7 +730,7 @@ order by d.message_id desc limit :limit;
 
 -- name: messages_of_endpoint_back
 select d.message_id, d.endpoint_id, d.state, d.number, d.due_us, d.last_status, d.reason,
-  m.tenant, m.id, m.event_type, m.event_id, m.payload, m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
+  m.tenant, m.id, m.event_type, m.event_id, length(m.payload), m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
   m.trace_id, m.span_id, m.schedule
 from netra_delivery d join netra_message m on m.tenant = d.tenant and m.id = d.message_id
 where d.tenant = :tenant and d.endpoint_id = :endpoint_id and d.message_id > :place

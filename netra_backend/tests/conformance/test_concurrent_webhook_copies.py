@@ -27,7 +27,7 @@ READS = {
     "endpoints.event_types", "endpoints.get", "endpoints.get_event_type", "endpoints.live_secrets", "endpoints.page",
     "endpoints.public_keys", "lines.waiting_heads",
     "endpoints.snapshot", "health.counts", "health.health_of", "health.turns", "health.unwell", "health.with_health", "log.cursor", "log.last_seq", "log.read_after", "meta.known_install_id", "nodes.is_live", "nodes.living", "search.attempts_of_endpoint", "search.attempts_of_message", "search.destinations",
-    "search.messages", "search.messages_by_id", "search.messages_of_endpoint", "search.outcomes_of_endpoint", "search.queue", "search.states_of_endpoint", "store.attempt", "store.attempts_of_endpoint",
+    "search.messages", "search.messages_by_id", "search.messages_without_payloads", "search.messages_of_endpoint", "search.outcomes_of_endpoint", "search.queue", "search.states_of_endpoint", "store.attempt", "store.attempts_of_endpoint",
     "store.attempts_of_message", "store.dead_letters", "store.deliveries", "store.delivery", "walk.go_on", "store.message",
     "store.message_of_event_id", "store.messages", "store.owned_by", "store.owners", "retention.next_tenant", "retention.next_tenant_with_lines",
     "expunge.outlived", "operators.dead_filter", "quotas.queued", "quotas.waiting", "tasks.claimable", "tasks.get", "tasks.look", "tasks.page", "tasks.page_of_all",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from standardwebhooks import Webhook as StandardReceiver
@@ -19,6 +20,7 @@ from svix.api import (
     EventTypeIn,
     MessageAttemptListAttemptedMessagesOptions,
     MessageIn,
+    MessageListOptions,
     MessagePrecheckIn,
 )
 from svix.api.errors.http_validation_error import HTTPValidationError
@@ -28,6 +30,7 @@ from svix.webhooks import WebhookVerificationError
 
 from netra_backend.server.app import create_app
 from netra_backend.testing.endpoint import MisbehavingEndpoint
+from netra_backend.webhooks import search
 
 from ...support.server import API, client_of, new_netra, serving
 from ...support.storage import eventually
@@ -144,6 +147,68 @@ async def test_an_endpoints_messages_are_paged_in_both_directions(svix):
     assert ([len(found) for found in ids], third.done) == ([2, 2, 1], True)
     assert [each.id for each in (await page(third.prev_iterator)).data] == ids[1]
     assert {each.status for each in first.data} == {MessageStatus.CANCELED}
+
+
+@pytest.fixture
+def short_pages(monkeypatch):
+    """Pages of 100 characters of payload."""
+    monkeypatch.setattr(search, "PAGE_CHARS", 100)
+
+
+async def of_lengths(svix, lengths):
+    """Messages whose payloads are that long, the newest first."""
+    made = [await svix.message.create("acme", MessageIn(event_type="a.b", payload={"n": "x" * (n - 8)})) for n in lengths]
+    return [each.id for each in reversed(made)]
+
+
+async def walked(page):
+    """The ids of every page from the first to the one that is done."""
+    pages = [await page(None)]
+    while not pages[-1].done:
+        pages.append(await page(pages[-1].iterator))
+    return [[each.id for each in found.data] for found in pages]
+
+
+@pytest.mark.usefixtures("short_pages")
+async def test_a_page_ends_before_payloads_are_too_much_and_whoever_goes_by_done_gets_them_all(svix):
+    ids = await of_lengths(svix, [30, 60, 60, 500, 40, 40, 30])
+
+    async def page(iterator, *, with_content=True):
+        return await svix.message.list("acme", MessageListOptions(limit=250, iterator=iterator, with_content=with_content))
+
+    assert await walked(page) == [ids[:2], ids[2:3], ids[3:4], ids[4:5], ids[5:]]
+    assert await walked(partial(page, with_content=False)) == [ids]
+    assert [len(each.payload["n"]) for each in (await page(None)).data] == [22, 32]
+
+
+@pytest.mark.usefixtures("short_pages")
+async def test_a_page_of_an_endpoints_messages_ends_as_early_in_both_directions(svix):
+    made = await svix.endpoint.create("acme", EndpointIn(url="http://127.0.0.1:9/", disabled=True))
+    ids = await of_lengths(svix, [30, 60, 60, 500, 40])
+
+    async def page(iterator=None, *, with_content=True):
+        options = MessageAttemptListAttemptedMessagesOptions(limit=250, iterator=iterator, with_content=with_content)
+        return await svix.message_attempt.list_attempted_messages("acme", made.id, options)
+
+    assert await walked(page) == [ids[:1], ids[1:2], ids[2:3], ids[3:]]
+    assert await walked(partial(page, with_content=False)) == [ids]
+    last = await page((await page((await page((await page()).iterator)).iterator)).iterator)
+    before = [await page(last.prev_iterator)]
+    while not before[-1].done:
+        before.append(await page(before[-1].prev_iterator))
+    assert [[each.id for each in found.data] for found in before] == [ids[2:3], ids[1:2], ids[:1]]
+
+
+async def test_a_page_that_shows_no_payload_reads_none(svix, monkeypatch):
+    """Also that of an endpoint's attempts, which shows messages without theirs."""
+    monkeypatch.setattr(search.Q, "payloads", None)
+    made = await svix.endpoint.create("acme", EndpointIn(url="http://127.0.0.1:9/", disabled=True))
+    (id_,) = await of_lengths(svix, [30])
+    found = await svix.message.list("acme", MessageListOptions(with_content=False))
+    stood = await svix.message_attempt.list_attempted_messages(
+        "acme", made.id, MessageAttemptListAttemptedMessagesOptions(with_content=False)
+    )
+    assert [(each.id, each.payload) for each in (*found.data, *stood.data)] == [(id_, {}), (id_, {})]
 
 
 async def test_figures_of_an_endpoint_are_those_of_their_time(svix):

@@ -423,6 +423,8 @@ CASES: Final[dict[str, Case]] = {
     "webhooks.attempts_of_endpoint_back": case(endpoint_id=r.ENDPOINT, before=b"", **_PAGE),
     "webhooks.get_attempt": case(message_id=r.READY, id=r.ATTEMPT),
     "webhooks.queued_deliveries": case(limit=100),
+    "webhooks.payloads": case(rows=[(r.READY,)]),
+    "webhooks.messages_without_payloads": case(rows=[(r.READY,)]),
     "webhooks.find_messages": case(**_MESSAGES, **_NEWEST),
     "webhooks.find_messages_back": case(**_MESSAGES, **_OLDEST),
     "webhooks.find_attempts_of_message": case(message_id=r.READY, place=LAST, **_ANY_ENDPOINT, **_ATTEMPTS),
