@@ -7,7 +7,8 @@ An estimate, by looking into a few of them: containers and their members to a sm
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 SAMPLE: Final = 8
@@ -15,15 +16,20 @@ DEPTH: Final = 4
 MEMBERS: Final = 100
 """Members of one container that are looked at; the others count as their average."""
 
+_FLAT: Final = frozenset({str, bytes, bytearray, int, float, complex, bool, type(None)})
+"""What holds nothing besides itself. Rows are mostly made of these, and a container of nothing else is weighed without a call for each."""
+
 
 def weight(item: Any, depth: int = DEPTH) -> int:
     """About how many bytes one item holds."""
+    if type(item) in _FLAT:
+        return sys.getsizeof(item)
     nbytes = getattr(item, "nbytes", 0)
     own = sys.getsizeof(item, 64) + (nbytes if isinstance(nbytes, int) else 0)
     if depth <= 0:
         return own
-    if isinstance(item, Mapping):
-        return own + _members(item.items(), len(item), depth)
+    if isinstance(item, dict | Mapping):
+        return own + _members(item, len(item), depth - 1) + _members(item.values(), len(item), depth - 1)
     if isinstance(item, list | tuple | set | frozenset):
         return own + _members(item, len(item), depth)
     if hasattr(item, "__dict__"):
@@ -31,14 +37,13 @@ def weight(item: Any, depth: int = DEPTH) -> int:
     return own
 
 
-def _members(members: Any, count: int, depth: int) -> int:
-    looked, total = 0, 0
-    for member in members:
-        total += weight(member, depth - 1)
-        looked += 1
-        if looked >= MEMBERS:
-            break
-    return total * count // looked if looked else 0
+def _members(members: Iterable[Any], count: int, depth: int) -> int:
+    looked = list(islice(members, MEMBERS))
+    if _FLAT.issuperset(map(type, looked)):
+        total = sum(map(sys.getsizeof, looked))
+    else:
+        total = sum(weight(member, depth - 1) for member in looked)
+    return total * count // len(looked) if looked else 0
 
 
 def weight_of_each(items: Sequence[Any]) -> int:
