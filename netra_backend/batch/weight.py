@@ -39,10 +39,8 @@ def weight(item: Any, depth: int = DEPTH) -> int:
 
 def _members(members: Iterable[Any], count: int, depth: int) -> int:
     looked = list(islice(members, MEMBERS))
-    if _FLAT.issuperset(map(type, looked)):
-        total = sum(map(sys.getsizeof, looked))
-    else:
-        total = sum(weight(member, depth - 1) for member in looked)
+    are_flat = _FLAT.issuperset(map(type, looked))
+    total = sum(map(sys.getsizeof, looked) if are_flat else (weight(member, depth - 1) for member in looked))
     return total * count // len(looked) if looked else 0
 
 

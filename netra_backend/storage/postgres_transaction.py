@@ -68,13 +68,13 @@ class PostgresTx(Tx):
 
     async def all(self, statement: Statement, **params: Any) -> list[Row]:
         """See `Tx.all`."""
-        arguments = await self._ready(statement, params)
-        return [tuple(row) for row in await self._ask(self.connection.fetch, statement.postgres, *arguments)]
+        text, arguments = await self._ready(statement, params)
+        return [tuple(row) for row in await self._ask(self.connection.fetch, text, *arguments)]
 
     async def execute(self, statement: Statement, **params: Any) -> int:
         """See `Tx.execute`."""
-        arguments = await self._ready(statement, params)
-        status: str = await self._ask(self.connection.execute, statement.postgres, *arguments)
+        text, arguments = await self._ready(statement, params)
+        status: str = await self._ask(self.connection.execute, text, *arguments)
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
@@ -159,11 +159,11 @@ class PostgresTx(Tx):
         """What runs after the commit."""
         return self._after_commit
 
-    async def _ready(self, statement: Statement, params: dict[str, Any]) -> list[Any]:
-        """Begin, or change place, as the statement needs; its arguments."""
+    async def _ready(self, statement: Statement, params: dict[str, Any]) -> tuple[str, list[Any]]:
+        """Begin, or change place, as the statement needs; its text and its arguments."""
         self.require_whole()
         bound = self._bound(statement, params)
-        arguments = statement.bind_postgres(bound)
+        asked = statement.asked_of_postgres(bound)
         moves = self._moves(statement, bound)
         if not self._begun:
             moves[:0] = [self._begin, _NOBODY]
@@ -172,7 +172,7 @@ class PostgresTx(Tx):
             await self._ask(self.connection.execute, "; ".join(moves))
         if self._savepoint is Savepoint.CLEAN:
             self._savepoint = Savepoint.USED
-        return arguments
+        return asked
 
     def _moves(self, statement: Statement, bound: dict[str, Any]) -> list[str]:
         if not self.scope.is_system:
