@@ -13,6 +13,7 @@ from __future__ import annotations
 import array
 import ctypes
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -30,6 +32,9 @@ ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = "netra_backend.tests.support.programs"
 DEADLINE_S = 45.0
 POLL_S = 0.002
+LATE = ("netra_backend.resilience.pinning", "netra_backend.resilience.look_ups", "netra_backend.storage.postgres", "asyncpg", "aiodns")
+"""What Netra imports with its first request or connection: in each child anew it would cost more than all the rest of its start."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -202,6 +207,11 @@ class Child:
 def serve(channel: socket.socket, programs_name: str) -> None:
     """The zygote's side: import, say so, then fork on request until the socket ends."""
     programs = importlib.import_module(programs_name)
+    for name in LATE:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a child's collector that looked at all modules would copy the pages that it shares with this process
+    assert threading.active_count() == 1, "a child would have its threads' locks without the threads"
     channel.sendall(b"warm\n")
     buffer, descriptors = b"", array.array("i")
     while True:
