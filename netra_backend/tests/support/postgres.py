@@ -12,13 +12,11 @@ of the server loses nothing even so.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -27,6 +25,8 @@ import asyncpg
 import pytest
 
 from ...storage.postgres_schema import create_roles, migrate_postgres
+from . import onlooker
+from .onlooker import Onlooker
 from .postgres_server import OwnServer, Server, StandingServer
 
 ENVIRONMENT: Final = "NETRA_TEST_POSTGRES_URL"
@@ -45,7 +45,7 @@ alter role {OWNER} password '{_PASSWORDS[OWNER]}';
 alter role {ADOPTER} password '{_PASSWORDS[ADOPTER]}';
 """
 _RIGHTS: Final = f"alter role {RUN} password '{_PASSWORDS[RUN]}'; grant netra_app to {ADOPTER};"
-_OTHERS: Final = "from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()"
+_OTHERS: Final = f"from pg_stat_activity where datname = $1 and application_name <> '{onlooker.NAME}'"
 
 
 class Postgres:
@@ -56,6 +56,7 @@ class Postgres:
         self._name = f"netra_test_{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
         self._databases: set[str] = set()
+        self._onlooker = Onlooker(lambda database: self.url(database, user="superuser"))
         self._template = self._make_template()
 
     @property
@@ -74,6 +75,7 @@ class Postgres:
         name = f"{self._name}_{next(self._numbers)}"
         template = of or (self._template if migrated else "template0")
         if of:
+            self._onlooker.forget(of)
             self.terminate_backends(of)  # nobody may be connected to what is copied
         # Files copied whole: a checkpoint before and after costs nothing where nothing is synced; through the log it took three times as long.
         self.query("", f"create database {name} owner {OWNER} template {template} strategy file_copy")
@@ -86,9 +88,9 @@ class Postgres:
         self._databases.discard(name)
 
     @contextmanager
-    def database(self, *, migrated: bool = True) -> Iterator[str]:
+    def database(self, *, migrated: bool = True, of: str = "") -> Iterator[str]:
         """A new database, for as long as the block runs."""
-        name = self.create_database(migrated=migrated)
+        name = self.create_database(migrated=migrated, of=of)
         try:
             yield name
         finally:
@@ -105,11 +107,11 @@ class Postgres:
 
     def query(self, database: str, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """The rows of one statement, as the superuser: what a test looks at from outside. Without a database: the server's own."""
-        return _apart(self._query(database or "postgres", sql, arguments))
+        return self._onlooker.query(database, sql, *arguments)
 
     def terminate_backends(self, database: str) -> int:
         """End every connection to the database, as an administrator does; how many there were."""
-        return len(self.query(database, f"select pg_terminate_backend(pid) {_OTHERS}", database))
+        return len(self.query("", f"select pg_terminate_backend(pid) {_OTHERS}", database))
 
     def backends(self, database: str) -> int:
         """How many connections to the database there are."""
@@ -117,6 +119,7 @@ class Postgres:
 
     def stop(self, mode: str = "fast") -> None:
         """End the server: `smart` (waits for everybody), `fast` (ends every connection) or `immediate` (as a crash)."""
+        self._onlooker.forget()
         self._server.stop(mode)
 
     def start(self) -> None:
@@ -132,15 +135,12 @@ class Postgres:
         """Leave nothing behind."""
         for name in self._server.leftovers([*self._databases, self._template]):
             self.drop_database(name)
+        self._onlooker.close()
         self._server.close()
-
-    async def _query(self, database: str, sql: str, arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        async with self.connected(database, user="superuser") as connection:
-            return [tuple(row) for row in await connection.fetch(sql, *arguments)]
 
     def _make_template(self) -> str:
         name = f"{self._name}_template"
-        _apart(self._make_roles_and_template(name))
+        self._onlooker.run(self._make_roles_and_template(name))
         return name
 
     async def _make_roles_and_template(self, name: str) -> None:
@@ -151,12 +151,6 @@ class Postgres:
         await migrate_postgres(self.url(name, user=OWNER), lambda: time.time_ns() // 1000)
         async with self.connected("postgres", user="superuser") as connection:
             await connection.execute(_RIGHTS)
-
-
-def _apart(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run it on a loop in a thread of its own: the caller's thread may have a running one."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def new_database(engine: str, folder: Path, runtime: Runtime | None = None, **op
     if engine in POSTGRES:
         assert not options.keys() & _SQLITE_ONLY, options
         if not (folder / _URL).exists():
-            prepare_postgres(_servers[0], _servers[0].create_database(), folder)
+            _give_postgres(folder, _servers[0].create_database(of=_postgres_template()))
         if engine == UNCACHED:
             options["statement_cache"] = 0
         return Postgres((folder / _URL).read_text(), runtime or Runtime(), lock_dir=folder / "locks", **options)
@@ -63,7 +63,7 @@ async def opened(engine: str, folder: Path, runtime: Runtime | None = None, **op
     database = new_database(engine, folder, runtime, **options)
     await database.open()
     try:
-        if engine not in POSTGRES:  # there `prepare_postgres` has made them: Netra's role may not make tables
+        if engine not in POSTGRES:  # there the template has them: Netra's role may not make tables
             await database.write(make_tables, scope=SYSTEM)
         yield database
     finally:
@@ -120,27 +120,33 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def prepared(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A folder with a migrated, empty database of the engine."""
     if engine in POSTGRES:
-        with _servers[0].database() as name:
-            prepare_postgres(_servers[0], name, tmp_path)
+        with _servers[0].database(of=_postgres_template()) as name:
+            _give_postgres(tmp_path, name)
             yield tmp_path
         return
     shutil.copy(request.getfixturevalue("templates")[engine], tmp_path)
     yield tmp_path
 
 
-def prepare_postgres(server: PostgresServer, name: str, folder: Path) -> None:
-    """Give the database the tests' tables, and the folder its address."""
+@cache
+def _postgres_template() -> str:
+    """A database with the tests' tables beside Netra's, to be copied."""
+    server, name = _servers[0], _servers[0].create_database()
     grant = "grant select, insert, update, delete on fact, tally to netra_run, netra_fleet"
     server.query(name, f"do $$ begin {Q.create_fact.text}; {Q.create_count.text}; {grant}; end $$")
-    (folder / _URL).write_text(server.url(name))
+    return name
+
+
+def _give_postgres(folder: Path, name: str) -> None:
+    """The folder's database is that one."""
+    (folder / _URL).write_text(_servers[0].url(name))
 
 
 def copy_database(folder: Path, to: Path) -> Path:
     """The folder's database as it stands, which nobody has open, under another folder: a backup, or what is put back from one."""
     shutil.copytree(folder, to)
     if (to / _URL).exists():
-        server, name = _servers[0], (folder / _URL).read_text().rpartition("/")[2]
-        (to / _URL).write_text(server.url(server.create_database(of=name)))
+        _give_postgres(to, _servers[0].create_database(of=(folder / _URL).read_text().rpartition("/")[2]))
     return to
 
 
