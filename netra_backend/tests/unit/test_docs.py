@@ -10,17 +10,21 @@ The info string of a fenced block decides:
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from netra_backend.cli.main import main
 from netra_backend.kernel.settings import reference
 from tools.settings_page import PAGE, render
 
@@ -122,14 +126,23 @@ def problem_of(words):
         missing = {word for word in rest if "=" not in word} - make_targets()
         return f"make has no target {missing}" if missing else ""
     if first == "netra":
-        return asks_for_help([sys.executable, "-m", "netra_backend.cli.main", *rest])
+        return netra_asked_for_help(*rest)
     if first in {"python", "python3"} and rest[:1] == ["-m"]:
-        return asks_for_help([sys.executable, "-m", *rest[1:]])
+        return asks_for_help(sys.executable, "-m", *rest[1:])
     return "" if first in SILENT else f"{first}: this test cannot check it; mark the block `sh not-run: REASON`"
 
 
-def asks_for_help(command):
+@cache
+def netra_asked_for_help(*words):
     """Run it with --help: unknown commands and options are refused, nothing is done."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as refusal:
+        code = main([*words, "--help"])
+    return (refusal.getvalue() or f"exit code {code}")[-1500:] if code else ""
+
+
+@cache
+def asks_for_help(*command):
+    """The same of any other program, as a process of its own."""
     done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     return done.stderr[-1500:] if done.returncode else ""
 
@@ -146,6 +159,8 @@ def test_a_command_that_does_not_exist_would_be_found():
     assert "mark the block" in problem_of(["curl", "x"])
     assert problem_of([sys.executable.rpartition("/")[2], "x"]) != ""
     assert problem_of(["python", "-m", "netra_backend.no_such_module"]) != ""
+    assert "no command" in problem_of(["netra", "coffee"])
+    assert "--cofee" in problem_of(["netra", "tenant", "list", "--cofee"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
