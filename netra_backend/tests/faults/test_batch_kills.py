@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ..support.batches import ENDED, LINGERED_S, BatchWorld
+from ..support.batch_items import LINGERED_S
+from ..support.batches import ENDED, BatchWorld
 from ..support.places import Shared, place_of
 from ..support.world import TENANT
 from ..support.zygote import until

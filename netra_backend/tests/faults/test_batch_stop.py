@@ -12,7 +12,7 @@ import asyncio, sys
 from pathlib import Path
 from netra_backend import Netra, batch
 from netra_backend.batch import worker
-from netra_backend.tests.support.batches import never
+from netra_backend.tests.support.batch_items import never
 
 async def keep(tx, rows):
     raise AssertionError(rows)

@@ -14,7 +14,7 @@ from netra_backend.batch import elsewhere, seam, worker
 from netra_backend.errors import InvalidInput
 from netra_backend.kernel.backoff import Exponential
 
-from ..support.batches import swallow
+from ..support.batch_items import swallow
 from ..support.dask_cluster import DaskCluster
 from ..support.platform import platform
 from ..support.storage import Q, eventually, rows_of

@@ -5,12 +5,8 @@ The output table has no key, so that an item written twice is seen; a value `bad
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import os
-import signal
 import sqlite3
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ... import batch
+from .batch_items import BAD_EVERY, digest, linger, note, process, swallow, swallow_all
 from .places import File, Place, Shared
 from .world import FAST, TENANT
 from .zygote import Child, Zygote, until
@@ -28,23 +25,12 @@ INSERT: Final = batch.sql("insert into batch_out (run, n, v) select r.run, r.n, 
 ENDED: Final = {"completed", "completed_with_failures", "failed", "cancelled"}
 
 LOOK_EVERY_S: Final = 0.02
-LINGERED_S: Final = 5.0
 PATIENCE_S: Final = 4.0
 """For how long a test waits for a death that may be impossible; leases here last a second."""
-BAD_EVERY: Final = 19
-"""Every 19th item is refused by the table, every 23rd by `process`; every 29th is left out."""
 
 
 def numbers(params: Mapping[str, Any]) -> range:
     return range(params["n"])
-
-
-def process(n: int) -> tuple[int, str] | None:
-    if n % 23 == 5:
-        raise ValueError(f"{n} is no number for us")
-    if n % 29 == 3:
-        return None
-    return n, "bad" if n % BAD_EVERY == 4 else "good"
 
 
 async def write(tx, rows) -> None:
@@ -59,52 +45,14 @@ def noted(params: Mapping[str, Any]) -> list[tuple[int, str]]:
     return [(n, params["ledger"]) for n in range(params["n"])]
 
 
-def note(item: tuple[int, str]) -> tuple[int, str]:
-    """Write down that the item is processed, so that what is done twice is seen."""
-    with Path(item[1]).open("a") as file:
-        file.write(f"{item[0]}\n")
-    return item[0], "good"
-
-
-def linger(item: tuple[int, str]) -> tuple[int, str]:
-    """As `note`, and the first item takes longer than a lease lasts."""
-    if item[0] == 0:
-        time.sleep(LINGERED_S)
-    return note(item)
-
-
-def never(item: str) -> None:
-    """Says that it is there, and does not come back."""
-    Path(item).touch()
-    threading.Event().wait()
-
-
 def poisoned(params: Mapping[str, Any]) -> list[tuple[int, bool]]:
     return [(n, n in params["poison"]) for n in range(params["n"])]
-
-
-def swallow(item: tuple[int, bool]) -> tuple[int, str]:
-    """Some items end the process that takes them."""
-    if item[1]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item[0], "good"
-
-
-def swallow_all(items: list[tuple[int, bool]]) -> list[tuple[int, str]]:
-    """The same for many at once."""
-    return [swallow(item) for item in items]
 
 
 def fat(params: Mapping[str, Any], cursor: int | None) -> Iterator[tuple[int, tuple[int, bytes, int]]]:
     """Items of `bytes` each, made when they are read; one of them wants `hunger` bytes more when it is processed."""
     for n in range(cursor or 0, params["n"]):
         yield n + 1, (n, b"x" * params["bytes"], params["hunger"] if n == params.get("hungry") else 0)
-
-
-def digest(item: tuple[int, bytes, int]) -> tuple[int, str]:
-    """Needs all of the item, and what it hungers for; its pages are written, so that they count."""
-    n, body, hunger = item
-    return n, hashlib.sha256(body + b"y" * hunger).hexdigest()[:8]
 
 
 POISONED: Final = batch.job("poisoned", read=batch.sequence(poisoned), process=swallow, write=write, chunk=40)
