@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 US: Final = 1_000_000
 OWN_RIGHT: Final = "client_credentials"
@@ -157,6 +157,15 @@ class Token:
     expires_at: float | None
     generation: int
     stale: bool = False
+
+
+class Due(NamedTuple):
+    """A connection that is to be renewed, and since when."""
+
+    due_us: int
+    tenant: str
+    id: bytes
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)

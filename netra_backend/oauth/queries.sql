@@ -134,9 +134,10 @@ order by c.tenant, c.name;
 
 -- name: due_connections
 -- fleet: the scheduler refreshes before anybody asks, whoever's it is; each row names its tenant
-select tenant, id, generation from netra_connection
+select due_us, tenant, id, generation from netra_connection
 where due_us is not null and due_us <= :now_us and (retry_us is null or retry_us <= :now_us) and state in ('active', 'at_risk')
-order by due_us limit :limit;
+  and (due_us, tenant, id) > (:after_us, :after_tenant, :after_id)
+order by due_us, tenant, id limit :limit;
 
 -- name: insert_flow
 insert into netra_connect_flow

@@ -19,6 +19,7 @@ from ..storage.sealing import Sealer
 from . import store
 from .connect import Connector
 from .device import Devices
+from .due import DueConnections
 from .errors import ASSERTION_FIX, ConnectionPending, ConnectionRevoked, ReauthRequired, UnknownConnection
 from .holders import Holders
 from .imported import grant_of, key_of
@@ -74,6 +75,7 @@ class OAuth:
         self.judges = Judges(runtime, self.issuers)
         self._introspector = Introspector(runtime, self.refresher, self.issuers)
         self._flights: SingleFlight[tuple[str, bytes], tuple[Connection, Failure | None]] = SingleFlight()
+        self._due = DueConnections(database)
         self.memory = Memory(runtime.clock, runtime.uses, entered)
         self.token_at_hand = self.memory.at_hand
         self._background: set[asyncio.Task[Any]] = set()
@@ -396,10 +398,10 @@ class OAuth:
             self.memory.looked(asked, await self._database.read(store.generations, sorted(asked), scope=_SYSTEM), began)
 
     async def renew_due(self, limit: int) -> int:
-        """Refresh connections of all tenants whose time has come; how many were found."""
-        found = await self._database.read(store.due, limit, scope=_SYSTEM)
-        for tenant, id_, generation in found:
-            self._spawn(self._flight(Scope(tenant, "vault"), id_, generation))
+        """Refresh up to `limit` connections whose time has come, no tenant's before all of another's; how many."""
+        found = await self._due.take(limit)
+        for each in found:
+            self._spawn(self._flight(Scope(each.tenant, "vault"), each.id, each.generation))
         return len(found)
 
     async def end_overdue(self, limit: int) -> None:

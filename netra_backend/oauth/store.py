@@ -24,7 +24,7 @@ from ..storage.statements import Row, Statements
 from ..storage.transaction import Tx
 from .assertion import PRIVATE_KEY_JWT, is_key
 from .errors import GrantInUse, IssuerInUse, UnknownClient, UnknownConnection
-from .model import JWT_BEARER, US, Assertion, Busy, Client, Connection, Grant, Lease, Ready, Step, due_us, fingerprint, is_costly
+from .model import JWT_BEARER, US, Assertion, Busy, Client, Connection, Due, Grant, Lease, Ready, Step, due_us, fingerprint, is_costly
 from .states import CONNECTION, REFRESHED, SUCCEEDED
 
 Q = Statements(__package__)
@@ -302,9 +302,11 @@ async def generations(tx: Tx, asked: Sequence[tuple[str, bytes]]) -> dict[tuple[
     return {(tenant, id_): (generation, state) for tenant, id_, generation, state in rows}
 
 
-async def due(tx: Tx, limit: int) -> list[tuple[str, bytes, int]]:
-    """Connections (tenant, id, generation) of all tenants that are to be refreshed by now."""
-    return [(tenant, id_, generation) for tenant, id_, generation in await tx.all(Q.due_connections, now_us=tx.now_us, limit=limit)]
+async def due(tx: Tx, after: Due | None, limit: int) -> list[Due]:
+    """Connections of all tenants that are to be refreshed by now, behind `after`, the longest due first."""
+    at_us, tenant, id_, _ = after or (-1, "", b"", 0)
+    rows = await tx.all(Q.due_connections, now_us=tx.now_us, after_us=at_us, after_tenant=tenant, after_id=id_, limit=limit)
+    return [Due(*row) for row in rows]
 
 
 async def current(tx: Tx, sealer: Sealer, id_: bytes) -> Connection:

@@ -129,7 +129,10 @@ OF_ALL: Final[dict[str, tuple[str, Params]]] = {
     "kpi.tenants_concerned": ("a number of the installation", _WHEN),
     "batch.next_tenant_with_runs": ("retention walks over all tenants", {"after_tenant": "", "ever_us": 2**62}),
     "batch.tenant_of_run": ("whose run it is is what is asked", {"id": r.RUN}),
-    "oauth.due_connections": ("the scheduler renews whatever is due; each row names its tenant", {"now_us": r.NOW_US, "limit": 10}),
+    "oauth.due_connections": (
+        "the scheduler renews whatever is due; each row names its tenant",
+        {"now_us": r.NOW_US, "after_us": -1, "after_tenant": "", "after_id": b"", "limit": 10},
+    ),
     "oauth.flow_by_state": ("whose way comes back is known by this alone", {"state_hash": r.named(r.GLOBEX)}),
     "oauth.due_polls": ("devices' codes are asked for, whoever's they are", {"now_us": r.NOW_US, "limit": 10}),
     "oauth.ended_flows": ("ways that ended long ago go, whoever's they were", {"before_us": r.NOW_US, "limit": 10}),
