@@ -34,7 +34,10 @@ class NetraMiddleware:
         self._waits = asyncio.iscoroutinefunction(get_response)
         if self._waits:
             import_module("asgiref.sync").markcoroutinefunction(self)
-        settings = import_module("django.conf").settings
+        try:
+            settings = import_module("django.conf").settings
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("Netra's middleware for Django needs Django itself: pip install django", name=error.name) from error
         self._netra = _found(settings.NETRA)
         self._tenant = _found(getattr(settings, "NETRA_TENANT", None)) or _nobody
 

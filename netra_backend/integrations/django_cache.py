@@ -36,8 +36,12 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 import orjson
-from asgiref.sync import sync_to_async
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache  # type: ignore[import-untyped]
+
+try:
+    from asgiref.sync import sync_to_async
+    from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache  # type: ignore[import-untyped]
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("Netra's cache for Django needs Django itself: pip install django", name=error.name) from error
 
 from ..cache.codecs import codec_of
 from ..cache.errors import NotCacheable

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import importlib
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -364,3 +366,11 @@ async def test_the_asynchronous_calls_do_the_same_on_netras_own_loop(tmp_path):
     async with Netra(f"sqlite:///{tmp_path / 'netra.db'}", workers=False, environ={}, **options) as netra:
         with netra.scope(tenant="acme"):
             await every_asynchronous_call(cache_of(netra))
+
+
+@pytest.mark.parametrize(("missing", "what"), [("django.core.cache.backends.base", NetraCache), ("django.conf", NetraMiddleware)])
+def test_without_django_each_way_to_it_says_what_to_install(monkeypatch, missing, what):
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, what.__module__)
+    with pytest.raises(ModuleNotFoundError, match="needs Django itself: pip install django"):
+        getattr(importlib.import_module(what.__module__), what.__name__)(HttpResponse)
