@@ -112,8 +112,9 @@ async def list_failures(caller: Caller, run: RunRef, limit: Limit = DEFAULT_LIMI
 @router.get("/runs/{run}/events", operation_id="netra.batch.events")
 async def follow_run(caller: Caller, run: RunRef) -> Response:
     """The run's figures as server-sent events (HTML Standard, section 9.2): one `progress` at each change, `finished` at its end."""
+    caller.edge.streams.check(caller.tenant.tenant)
     first = await _status(caller, run)
-    return stream(_events(caller, run, first))
+    return stream(caller, _events(caller, run, first))
 
 
 @router.post("/runs/{run}/pause", operation_id="netra.batch.pause")

@@ -132,9 +132,10 @@ async def follow_records(
     behind = int(last_event_id) if last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) < 19 else after
     if accept == "application/json":
         return answer(await debug.page_in(scope, session, behind, limit))
+    caller.edge.streams.check(caller.tenant.tenant)
     watched = debug.watch_in(scope, session, behind)
     first: list[dict[str, Any]] = await anext(watched, [])
-    return stream(_events(caller, first, watched))
+    return stream(caller, _events(caller, first, watched))
 
 
 async def _events(caller: Access, first: list[dict[str, Any]], watched: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:

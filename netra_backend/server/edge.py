@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from .auth import Authenticator
 from .directory import Directory
 from .metrics import Gauges
+from .streams import Streams
 
 if TYPE_CHECKING:
     from ..netra import Netra
@@ -33,6 +34,7 @@ class Edge:
     dev: bool = False
     draining: bool = False
     doctor: Doctor | None = None
+    streams: Streams = field(default_factory=Streams)
 
     @classmethod
     def over(cls, netra: Netra, *, dev: bool = False, doctor: Doctor | None = None) -> Edge:

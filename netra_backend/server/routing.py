@@ -45,15 +45,19 @@ def no_content() -> Response:
     return Response(status_code=204)
 
 
-def stream(events: AsyncIterator[bytes]) -> Response:
-    """Server-sent events (HTML Standard, section 9.2). Whoever makes them asks at each turn whether the key still holds."""
-    return StreamingResponse(_until_refused(events), media_type="text/event-stream", headers={"cache-control": "no-store"})
+def stream(caller: Access, events: AsyncIterator[bytes]) -> Response:
+    """Server-sent events (HTML Standard, section 9.2). Whoever makes them asks at each turn whether the key still holds.
+
+    A route asks `edge.streams` whether there is room before it does anything for its stream.
+    """
+    return StreamingResponse(_until_refused(caller, events), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-async def _until_refused(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _until_refused(caller: Access, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
-        async for event in events:
-            yield event
+        with caller.edge.streams.one(caller.tenant.tenant):  # only here: what is never begun is never ended
+            async for event in events:
+                yield event
     except NetraError:
         return  # the answer has begun: it ends, and whoever asks again is told why
 

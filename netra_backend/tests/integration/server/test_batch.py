@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack, ExitStack
 
 import httpx
 import pytest
 
 from netra_backend import batch
 from netra_backend.batch.statement import sql
+from netra_backend.server import streams
 
 from ...support.server import API, OPERATOR, actions, client_of, new_netra, serving, tenant_key
 from ...support.storage import eventually
@@ -101,6 +103,42 @@ async def test_a_runs_stream_ends_with_the_key_that_asked_for_it(working):
         rest = [line async for line in lines]
     assert "event: finished" not in rest
     assert (await working.get(f"{RUNS}/{run}/events", headers=headers)).status_code == 401
+
+
+@pytest.mark.parametrize("bound", ["MOST_OF_TENANT", "MOST"])
+async def test_no_more_streams_are_open_than_a_server_keeps_and_one_that_ends_makes_room(working, monkeypatch, bound):
+    monkeypatch.setattr(streams, bound, 2)
+    run = (await working.post(RUNS, json={"job": "nobody's"})).json()["run"]
+    read = []
+    async with AsyncExitStack() as others:
+        async with AsyncExitStack() as open_ones:
+            for each in (others, open_ones):
+                stream = await each.enter_async_context(working.stream("GET", f"{RUNS}/{run}/events", timeout=30))
+                read.append(stream.aiter_lines())  # one that nobody holds closes its stream
+                assert await anext(read[-1]) == "event: progress"
+            refused = await working.get(f"{RUNS}/{run}/events")
+            assert (refused.status_code, refused.json()["code"]) == (503, "too_many_streams")
+            assert int(refused.headers["retry-after"]) > 0
+            assert (await working.get(f"{RUNS}/{run}")).status_code == 200
+
+        async def has_room():
+            async with working.stream("GET", f"{RUNS}/{run}/events", timeout=30) as stream:
+                return stream.status_code == 200
+
+        await eventually(has_room)
+
+
+async def test_the_streams_of_one_tenant_take_no_room_of_anothers():
+    open_ones = streams.Streams()
+    with ExitStack() as stack:
+        for _ in range(streams.MOST_OF_TENANT):
+            stack.enter_context(open_ones.one("acme"))
+        with pytest.raises(streams.TooManyStreams), open_ones.one("acme"):
+            pass
+        with open_ones.one("globex"):
+            pass
+    with open_ones.one("acme"):
+        pass
 
 
 async def test_a_run_is_paused_resumed_and_cancelled(operator):
