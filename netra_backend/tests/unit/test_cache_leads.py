@@ -51,6 +51,21 @@ async def test_one_process_leads_for_as_long_as_its_load_takes(clock, processes)
         assert await two.take("card") is None
 
 
+async def test_the_lead_of_a_load_that_hangs_ends_after_a_minute_and_those_that_came_later_stay(clock, processes):
+    async with processes() as one, processes() as two:
+        hangs = await one.take("page")
+        await clock.advance(LONG_S)
+        await one.take("card")
+        await clock.advance(LONG_S)
+        assert await two.take("page") is None
+        await clock.advance(A_SECOND)
+        taken = await two.take("page")
+        assert taken
+        assert await two.take("card") is None
+        await one.give_up("page", hangs)  # it ended after all, and takes nothing from who leads now
+        assert await one.take("page") is None
+
+
 async def test_the_lead_of_a_process_that_died_ends_within_a_second(clock, processes):
     async with processes() as two:
         async with processes() as one:
