@@ -113,7 +113,10 @@ class Connector:
     async def end_overdue(self, limit: int) -> None:
         """End ways whose time is over."""
         for tenant, id_ in await self._database.read(flows.overdue, limit, scope=_SYSTEM):
-            await self._write(Scope(tenant, "vault"), flows.expire, id_)
+            try:
+                await self._write(Scope(tenant, "vault"), flows.expire, id_)
+            except NetraError as error:  # one tenant's key that does not open keeps no other's ways waiting
+                self._runtime.log.warning("a way to a provider could not be ended: %s", error)
 
     async def trim(self, limit: int) -> int:
         """Delete ways that ended long ago, up to `limit` at once; how many were found."""

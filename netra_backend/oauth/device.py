@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from ..errors import InvalidInput, NetraError
+from ..errors import Conflict, InvalidInput, NetraError
 from ..kernel.failpoints import declare
 from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
@@ -63,7 +63,10 @@ class Devices:
         beginning = Beginning(self._runtime.chance.token(32), code, "", "device", lives_s, interval_s)
 
         async def begin(tx: Any) -> Any:
-            return await flows.begin(tx, self._sealer, name, client, beginning)
+            registered, expires_us = await flows.begin(tx, self._sealer, name, client, beginning)
+            if _asker(registered) != _asker(found):  # the code is of one server, and would be shown to another
+                raise Conflict(f"the client {client!r} was changed at this very moment", fix="Begin again.")
+            return registered, expires_us
 
         _, expires_us = await self._database.write(begin, scope=scope)
         shown = {each: said.get(each) for each in ("user_code", "verification_uri", "verification_uri_complete")}
@@ -138,6 +141,11 @@ class Devices:
 
 
 _NEEDED: Final = ("device_code", "user_code", "verification_uri")
+
+
+def _asker(client: Client) -> tuple[Any, ...]:
+    """Who asks whom for a code and with it."""
+    return client.issuer, client.device_endpoint, client.token_endpoints, client.client_id
 
 
 def _number(value: Any, otherwise: float) -> float:

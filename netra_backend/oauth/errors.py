@@ -58,7 +58,7 @@ class UnknownClient(NotFound):
 
 
 class IssuerInUse(Conflict):
-    """A registration cannot move to another issuer while it has connections."""
+    """A registration cannot move to another issuer while it has connections, or users who are on their way to one."""
 
     code = "issuer_in_use"
     fix = "Register the other issuer under a name of its own, or revoke the connections first."

@@ -16,7 +16,7 @@ from ..storage.audit_append import audit_append
 from ..storage.sealing import Place, Sealer
 from ..storage.transaction import Tx
 from . import store
-from .errors import GrantInUse, UnknownState
+from .errors import GrantInUse, UnknownConnection, UnknownState
 from .model import US, Client, Connection, Grant, fingerprint
 from .store import Q
 
@@ -81,6 +81,7 @@ class Beginning:
 
 async def begin(tx: Tx, sealer: Sealer, name: str, client: str, beginning: Beginning) -> tuple[Client, int]:
     """Begin a way to the client's provider for a new connection or for one that is there; its end by itself, in microseconds."""
+    await tx.one(Q.hold_client, name=client)  # it moves to no other issuer until this way is there to be seen (`store.set_client`)
     registered = await store.client_named(tx, sealer, client)
     row = await tx.one(Q.get_connection, name=name)
     if row is None:
@@ -177,10 +178,11 @@ async def commit(tx: Tx, sealer: Sealer, id_: bytes, connection: bytes, grant: G
         return now
     if flow.outcome == "connected":
         return now
-    if now.generation != flow.generation:  # revoked, refreshed or imported meanwhile, by somebody's later decision
-        await _end(tx, sealer, flow, "failed", "superseded")
+    if now.generation != flow.generation:  # revoked, imported or connected meanwhile, by somebody's later decision
+        await _end(tx, sealer, flow, "failed", store.SUPERSEDED)
         return now
-    if grant.refresh is not None and await tx.one(Q.lineage_of, rt_fp=fingerprint(grant.refresh)) is not None:
+    other = await tx.one(Q.lineage_of, rt_fp=fingerprint(grant.refresh)) if grant.refresh is not None else None
+    if other is not None and other[0] != now.name:  # its own it may be: some providers give the one that they gave before
         await _end(tx, sealer, flow, "failed", "grant_in_use")
         return await store.current(tx, sealer, flow.connection)
     await tx.execute(Q.end_flow, id=id_, outcome="connected", reason=None)
@@ -218,7 +220,11 @@ async def trim(tx: Tx, ids: Sequence[bytes]) -> int:
 
 
 async def _end(tx: Tx, sealer: Sealer, flow: Flow, outcome: str, reason: str) -> None:
-    if await tx.execute(Q.end_flow, id=flow.id, outcome=outcome, reason=reason):
+    if not await tx.execute(Q.end_flow, id=flow.id, outcome=outcome, reason=reason):
+        return
+    try:
         now = await store.current(tx, sealer, flow.connection)
-        if now.state == "pending":
-            await store.fail(tx, sealer, now, reason)
+    except UnknownConnection:  # deleted: the way ends all the same, or whoever looks for ways to end would meet it for ever
+        return
+    if now.state == "pending":
+        await store.fail(tx, sealer, now, reason)

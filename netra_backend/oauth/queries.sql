@@ -13,6 +13,11 @@ select id from netra_oauth_client where tenant = :tenant and name = :name;
 select min(c.issuer), count(*) from netra_oauth_client c join netra_connection n on n.tenant = c.tenant and n.client = c.id
 where c.tenant = :tenant and c.id = :id and n.kind is null and n.refresh is not null;
 
+-- name: issuer_of_flows
+select min(c.issuer), count(*) from netra_connect_flow f join netra_connection n on n.tenant = f.tenant and n.id = f.connection_id
+join netra_oauth_client c on c.tenant = n.tenant and c.id = n.client
+where c.tenant = :tenant and c.id = :id and f.outcome is null;
+
 -- name: update_client
 update netra_oauth_client set issuer = :issuer, token_endpoints = :token_endpoints, authorize_endpoint = :authorize_endpoint,
   revoke_endpoint = :revoke_endpoint, client_id = :client_id, auth = :auth, sealed = :sealed, first_secret = 0, scopes = :scopes,
@@ -84,8 +89,9 @@ where tenant = :tenant and id = :id and generation = :generation and rt_fp = :pa
   and state in ('active', 'at_risk', 'reauth_required');
 
 -- name: replace_grant
-update netra_connection set state = 'active', reason = null, client = :client, kind = :kind, generation = generation + 1, access = :access, refresh = :refresh,
-  rt_fp = :rt_fp, issued_us = :issued_us, expires_us = :expires_us, due_us = :due_us, retry_us = null, holder = null, fence = fence + 1,
+-- by two where there was a refresh token: an answer that one is still to bring is then no sibling of what stands here from now on
+update netra_connection set state = 'active', reason = null, client = :client, kind = :kind,
+  generation = generation + case when rt_fp is null then 1 else 2 end, access = :access, refresh = :refresh, rt_fp = :rt_fp, issued_us = :issued_us, expires_us = :expires_us, due_us = :due_us, retry_us = null, holder = null, fence = fence + 1,
   attempt_fp = null, attempt_us = null, attempt_at = 0, attempts = 0, failures = 0, updated_us = :now_us, audit_id = :audit_id
 where tenant = :tenant and id = :id;
 
@@ -161,6 +167,15 @@ where tenant = :tenant and id = :id and consumed_us is null and outcome is null 
 -- name: end_flow
 update netra_connect_flow set outcome = :outcome, reason = :reason, poll_us = null
 where tenant = :tenant and id = :id and outcome is null;
+
+-- name: end_flows_of
+update netra_connect_flow set outcome = :outcome, reason = :reason, poll_us = null
+where tenant = :tenant and connection_id = :id and outcome is null;
+
+-- name: carry_flows
+-- a refresh is nobody's decision: the way that somebody is on leads to the connection as it stands after it
+update netra_connect_flow set generation = :generation + 1
+where tenant = :tenant and connection_id = :id and generation = :generation and outcome is null;
 
 -- name: follow_flow
 update netra_connect_flow set followed_us = :now_us, expires_us = :expires_us

@@ -38,6 +38,9 @@ BEFORE_EXPIRY_S: Final = 30
 ASSERTION_REFUSED: Final = "assertion_refused"
 """Why a connection by an assertion was given up: the provider's `invalid_grant` (RFC 7523 section 3.1)."""
 
+SUPERSEDED: Final = "superseded"
+"""Why a way led nowhere: somebody has decided about its connection meanwhile."""
+
 OPERATIONAL: Final = "operational"
 """The log's stream of what the operator is told (`webhooks/operational.py` follows it)."""
 TO_THE_OPERATOR: Final = frozenset({"connection.at_risk", "connection.reauth_required", "connection.revoked"})
@@ -104,10 +107,14 @@ async def set_client(tx: Tx, sealer: Sealer, given: Client) -> Client:
 
 
 async def _keep_issuer(tx: Tx, id_: bytes, given: Client) -> None:
-    """Refuse another issuer while grants of the present one stand: their refresh tokens would be sent to a stranger."""
-    row = await tx.one(Q.issuer_of_grants, id=id_)
-    if row is not None and row[0] is not None and row[0] != given.issuer:
-        raise IssuerInUse(f"{row[1]} connections of {given.name!r} hold grants of {row[0]}")
+    """Refuse another issuer while grants of the present one stand or users are there: a stranger would be sent their tokens and codes."""
+    for asked, what in (
+        (Q.issuer_of_grants, "connections of {} hold grants of {}"),
+        (Q.issuer_of_flows, "users of {} are on their way to {}"),
+    ):
+        row = await tx.one(asked, id=id_)
+        if row is not None and row[0] is not None and row[0] != given.issuer:
+            raise IssuerInUse(f"{row[1]} " + what.format(repr(given.name), row[0]))
 
 
 async def connection_named(tx: Tx, sealer: Sealer, name: str) -> Connection:
@@ -158,11 +165,14 @@ def _imported(name: str, client: str, kind: str | None) -> dict[str, Any]:
 
 
 async def replace(tx: Tx, sealer: Sealer, now: Connection, client: bytes, grant: Grant, action: str, kind: str | None = None) -> Connection:
-    """Give a connection another grant, in place of whatever it holds; it descends from nothing that was before."""
+    """Give a connection another grant, in place of whatever it holds; it descends from nothing that was before.
+
+    Nor does it stand beside it: an answer that is still on its way to what was here is no orphan of this grant (`reject`).
+    """
     after = {"name": now.name, "state": "active", "kind": kind or "grant"}
     entry = await audit_append(tx, action, now.id, table=TABLE, before={"state": now.state}, after=after)
     facts = {"id": now.id, "client": client, "audit_id": entry, "now_us": tx.now_us, "kind": kind}
-    await tx.execute(Q.replace_grant, **facts, **await _sealed(tx, sealer, now.id, client, grant, now.generation + 1, grant.refresh))
+    await tx.execute(Q.replace_grant, **facts, **await _sealed(tx, sealer, now.id, client, grant, now.generation + 2, grant.refresh))
     await tx.execute(Q.drop_orphans, id=now.id, generation=2**62, rt_fp="")
     tx.runtime.failpoints.hit(DECIDED)
     return await _held(tx, sealer, now.id)
@@ -286,6 +296,7 @@ async def revoke(tx: Tx, sealer: Sealer, name: str, reason: str, *, delete: bool
     deleted_us = tx.now_us if delete else None
     await tx.execute(Q.revoke_connection, id=was.id, reason=reason, audit_id=entry, now_us=tx.now_us, deleted_us=deleted_us)
     await tx.execute(Q.drop_orphans, id=was.id, generation=2**62, rt_fp="")
+    await tx.execute(Q.end_flows_of, id=was.id, outcome="failed", reason=SUPERSEDED)
     _announce(tx, "connection.revoked", was, reason=reason)
     tx.runtime.failpoints.hit(DECIDED)
     return was, client
@@ -375,6 +386,7 @@ async def _commit(tx: Tx, sealer: Sealer, now: Connection, grant: Grant) -> Conn
     facts = await _sealed(tx, sealer, now.id, now.client, grant, now.generation + 1, refresh)
     await tx.execute(Q.commit_grant, id=now.id, generation=now.generation, parent_fp=now.rt_fp, audit_id=entry, now_us=tx.now_us, **facts)
     await tx.execute(Q.drop_orphans, id=now.id, generation=now.generation, rt_fp=facts["rt_fp"])
+    await tx.execute(Q.carry_flows, id=now.id, generation=now.generation)
     _announce(tx, "connection.refreshed", now, generation=now.generation + 1)
     await spans.append(tx, "oauth", "refresh", now.name)
     tx.runtime.failpoints.hit(GRANTED)

@@ -147,7 +147,7 @@ async def test_a_connection_serves_on_until_its_user_has_connected_again(netra):
         begun = await netra.oauth.connect(TENANT, "user-1", "provider", BACK)
         assert (await netra.oauth.token(TENANT, "user-1")).access_token == tokens["access_token"]
         status = await netra.oauth.callback(consent(provider, begun))
-        assert (status["state"], status["generation"]) == ("active", 2)
+        assert (status["state"], status["generation"]) == ("active", 3)
         assert (await netra.oauth.token(TENANT, "user-1")).access_token != tokens["access_token"]
 
 
