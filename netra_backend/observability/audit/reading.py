@@ -55,15 +55,21 @@ async def search(tx: Tx, wanted: Filter, after: bytes, limit: int) -> list[Entry
 
 
 async def by_index(tx: Tx, after: int, limit: int) -> list[Entry]:
-    """The entries behind an index, in the order of their indices, which is dense: a reader that remembers the last one misses none."""
+    """The entries behind an index, in the order of their indices, which is dense: a reader that remembers the last one misses none.
+
+    Those that were given away are passed over as a whole: a page that only they would stand on would be taken for the log's end.
+    """
     log = await store.find(tx, tx.tenant)
-    first, end = max(0, after + 1), min(after + 1 + limit, log.size if log is not None else 0)
+    if log is None:
+        return []
+    first = max(after + 1, log.minimum)
+    end = min(first + limit, log.size)
     found: list[Entry] = []
     for number in range(first >> TILE_BITS, -(-end // TILE)):
         ids = await store.ids_of(tx, number)
         wanted = [(index, ids[index % TILE]) for index in range(max(first, number * TILE), min(end, (number + 1) * TILE))]
         rows = await store.entries(tx, [id_ for _, id_ in wanted])
-        found += [_entry(rows[id_], index) for index, id_ in wanted if id_ in rows]  # what was given away is passed over
+        found += [_entry(rows[id_], index) for index, id_ in wanted if id_ in rows]
     return found
 
 

@@ -56,14 +56,18 @@ class Sequencer:
         self.rounds = Rounds(runtime, self.drain, cannot, POLL_S, changes=database.version)
 
     async def drain(self) -> None:
-        """Sequence and sign what is in the stream by now."""
+        """Sequence and sign what is in the stream by now; what comes meanwhile waits, or a steady load would let nothing be signed."""
         async with self._turn:
-            while not self._membership.quiet and await self._database.read(store.is_behind, scope=_SCOPE):
-                if not await self._take_some():
-                    break  # another process does it
+            if not self._membership.quiet:
+                await self._take_until(await self._database.read(store.last_in_stream, scope=_SCOPE))
             after: str | None = ""
             while after is not None and not self._membership.quiet:
                 after = await self._sign_some(after)
+
+    async def _take_until(self, last: int) -> None:
+        while not self._membership.quiet and not await self._database.read(store.is_sequenced, last, scope=_SCOPE):
+            if not await self._take_some():
+                return  # another process does it
 
     async def _take_some(self) -> bool:
         """One batch; whether there may be more. How many rows are read follows how many entries the last ones held: one, or hundreds."""

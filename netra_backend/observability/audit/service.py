@@ -130,10 +130,18 @@ class Audit:
         return receipt
 
     async def settle(self, scope: Scope) -> None:
-        """Return once every entry that is committed by now is under a signed checkpoint; `NotSequencedYet` after 30 s."""
-        last = await self._read(_SYSTEM, store.last_waiting)
+        """Return once every entry that is committed by now is under a signed checkpoint; `NotSequencedYet` after 30 s.
+
+        Each step waits for what the one before has seen, and no more: whoever goes on writing keeps nobody waiting.
+        """
         ends = self._runtime.clock.monotonic() + SETTLE_WITHIN_S
-        while not await self._read(_SYSTEM, store.is_settled, scope.tenant, last):
+        await self._until(ends, store.is_in_stream, await self._read(_SYSTEM, store.last_waiting))
+        await self._until(ends, store.is_sequenced, await self._read(_SYSTEM, store.last_in_stream))
+        log: Log | None = await self._read(_SYSTEM, store.find, scope.tenant)
+        await self._until(ends, store.is_signed, scope.tenant, log.size if log is not None else 0)
+
+    async def _until(self, ends: float, holds: Any, *args: Any) -> None:
+        while not await self._read(_SYSTEM, holds, *args):
             if self._runtime.clock.monotonic() > ends:
                 raise NotSequencedYet(f"after {SETTLE_WITHIN_S:g} s not every entry is under a checkpoint")
             await self.sequencer.drain()

@@ -66,9 +66,9 @@ async def take(tx: Tx, sealer: Sealer, node: bytes, limit: int = ROWS_AT_ONCE) -
     return len(rows), len(wanted)
 
 
-async def is_behind(tx: Tx) -> bool:
-    """Whether the stream has entries that are in no log yet: asked before `take`, which writes even where it finds nothing."""
-    return await stream_log.last_seq(tx, STREAM) > await stream_log.cursor(tx, CURSOR)
+async def is_sequenced(tx: Tx, last: int) -> bool:
+    """Whether the stream's entries up to that row are in their logs: asked before `take`, which writes even where it finds nothing."""
+    return await stream_log.cursor(tx, CURSOR) >= last
 
 
 def _some(rows: Sequence[LogEntry]) -> list[LogEntry]:
@@ -183,20 +183,26 @@ async def to_sign(tx: Tx, sealer: Sealer, tenant: str) -> tuple[Log, bytes] | No
     return (log, await sealer.unseal(tx, tenant, _place(tenant), log.sealed)) if log is not None else None
 
 
-async def is_settled(tx: Tx, tenant: str, last: int) -> bool:
-    """Whether every entry of the tenant that stood in the outbox up to that row is under a signed checkpoint."""
-    if await tx.one(Q.waiting_entries, last=last) is not None:
-        return False
-    if await stream_log.cursor(tx, CURSOR) < await stream_log.last_seq(tx, STREAM):
-        return False
-    log = await find(tx, tenant)
-    return log is None or log.signed_size == log.size
-
-
 async def last_waiting(tx: Tx) -> int:
     """The last row of the outbox with entries in it."""
     row = await tx.one(Q.last_waiting)
     return row[0] if row and row[0] is not None else 0
+
+
+async def is_in_stream(tx: Tx, last: int) -> bool:
+    """Whether the outbox's entries up to that row are in the stream."""
+    return await tx.one(Q.waiting_entries, last=last) is None
+
+
+async def last_in_stream(tx: Tx) -> int:
+    """The stream's last row."""
+    return await stream_log.last_seq(tx, STREAM)
+
+
+async def is_signed(tx: Tx, tenant: str, size: int) -> bool:
+    """Whether so many entries of the tenant's log are under a signed checkpoint."""
+    log = await find(tx, tenant)
+    return size == 0 or (log is not None and log.signed_size >= size)
 
 
 # Signing

@@ -13,7 +13,7 @@ ENTRIES: Final = "entries"
 MOST_BYTES: Final = 65_535
 """Of one entry: its length is an unsigned number of two bytes."""
 
-_PATH: Final = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?\Z", re.ASCII)
+_PATH: Final = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

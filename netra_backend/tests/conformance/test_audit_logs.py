@@ -13,7 +13,9 @@ import pytest
 
 import netra_backend
 from netra_backend.errors import Conflict, InvalidInput, NotFound
+from netra_backend.kernel.clock import SystemClock
 from netra_backend.kernel.ids import to_text
+from netra_backend.kernel.runtime import Runtime
 from netra_backend.kernel.scope import Scope
 from netra_backend.observability.audit import merkle, note, reading, retention, sequencer, store
 from netra_backend.observability.audit.errors import EntryPruned, NothingToErase, NotSequencedYet, TrailDamaged
@@ -120,8 +122,8 @@ async def test_a_group_of_many_tenants_is_one_transaction_and_a_tree_for_each(tr
 
 PACKAGE = Path(netra_backend.__file__).parent
 READS = {
-    "store.find", "store.is_behind", "store.logs", "store.tiles", "store.ids_of", "store.indices_of", "store.entries", "store.unsigned", "store.to_sign", "store.is_settled",
-    "store.last_waiting", "reading.search", "reading.by_index", "reading.entry_at", "reading.resource", "reading.prove",
+    "store.find", "store.logs", "store.tiles", "store.ids_of", "store.indices_of", "store.entries", "store.unsigned", "store.to_sign",
+    "store.last_waiting", "store.is_in_stream", "store.last_in_stream", "store.is_sequenced", "store.is_signed", "reading.search", "reading.by_index", "reading.entry_at", "reading.resource", "reading.prove",
 }  # fmt: skip
 HERE = {"store.take", "store.sign", "store.may_sign", "retention.claim", "retention.raise_minimum", "retention.delete_bundle"}
 
@@ -330,6 +332,68 @@ async def test_entries_come_by_index_and_whoever_remembers_the_last_one_misses_n
         last = found[-1].index
     assert [each.index for each in seen] == list(range(600))
     assert [each.id for each in seen] == written
+
+
+async def test_whoever_reads_by_index_from_the_start_comes_past_what_was_given_away(trail):
+    await trail.write(600)
+    await trail.settle()
+    await retention_of(trail).run()
+    await trail.settle()
+    seen, last = [], -1
+    while found := await trail.audit.entries(ACME, last, 100):
+        seen += [each.index for each in found]
+        last = seen[-1]
+    assert seen == list(range(512, (await trail.log_of()).size))
+
+
+class Busy(SystemClock):
+    """A clock that does not wait: meanwhile somebody else does something, and the time is over."""
+
+    at_s = 0.0
+
+    def monotonic(self):
+        return self.at_s
+
+    async def sleep(self, seconds):
+        self.at_s += seconds
+        await self.meanwhile()
+
+
+async def test_whoever_waits_for_a_checkpoint_waits_for_nothing_that_is_written_meanwhile(database, tmp_path):
+    clock = Busy()
+    trail = await Trail.over(database, tmp_path / "memory", Runtime(clock=clock))
+
+    async def somebody_writes():
+        for tenant in ("acme", "globex"):
+            await trail.write(1, tenant)
+        await trail.move()
+
+    clock.meanwhile = somebody_writes
+    await trail.write(3)
+    await trail.audit.settle(ACME)
+    assert (await trail.log_of()).signed_size >= 3
+
+
+async def test_a_steady_load_does_not_keep_what_was_there_before_it_from_being_signed(trail, monkeypatch):
+    taken = 0
+    take_some = trail.sequencer._take_some
+
+    async def more_comes():
+        nonlocal taken
+        taken += 1
+        found = await take_some()
+        if taken < 20:
+            await trail.write(1)
+            await trail.move()
+        return found
+
+    monkeypatch.setattr(trail.sequencer, "_take_some", more_comes)
+    await trail.write(3)
+    await trail.settle()
+    assert taken == 1
+    assert (await trail.log_of()).signed_size == 3
+    await trail.settle()
+    assert (await trail.log_of()).signed_size == 4
 
 
 # A6

@@ -135,6 +135,11 @@ def test_a_path_that_is_not_written_in_the_one_way_names_nothing(path):
     assert tiles.parse(path) is None
 
 
+def test_no_number_is_read_from_a_path_that_no_tree_is_large_enough_for():
+    assert tiles.parse("tile/0/" + "x001/" * 6 + "001") == tiles.Resource(0, int("001" * 7))
+    assert tiles.parse("tile/0/" + "x001/" * 1500 + "001") is None
+
+
 def test_a_bundle_that_ends_inside_an_entry_is_none():
     whole = tiles.bundle([b"a", b"", b"x" * tiles.MOST_BYTES])
     assert tiles.unbundle(whole) == [b"a", b"", b"x" * tiles.MOST_BYTES]
