@@ -12,7 +12,7 @@ SYSTEM_TENANT: Final = "*"
 """The tenant of work that serves all of them (sweep, leader, migrations). No customer may have this name."""
 
 _TENANT = re.compile(r"[a-zA-Z0-9_.-]{1,256}\Z")
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
+_TRACEPARENT = re.compile(r"(?!ff)(?P<version>[0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?P<more>-.*)?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,14 @@ class TraceContext:
 
     @classmethod
     def parse(cls, traceparent: str) -> TraceContext | None:
-        """Read a `traceparent` header; None where it is malformed or all zeroes, as the recommendation asks."""
+        """Read a `traceparent` header; None where it is malformed or all zeroes, as the recommendation asks.
+
+        Of a version that is not known yet, what version 00 has is read, and what may follow is passed over (section 3.2.4).
+        """
         match = _TRACEPARENT.match(traceparent.strip())
-        if match is None or not int(match[1], 16) or not int(match[2], 16):
+        if match is None or (match["version"] == "00" and match["more"]) or not int(match[2], 16) or not int(match[3], 16):
             return None
-        return cls(match[1], match[2], bool(int(match[3], 16) & 1))
+        return cls(match[2], match[3], bool(int(match[4], 16) & 1))
 
     @property
     def traceparent(self) -> str:

@@ -87,7 +87,7 @@ async def start_session(caller: Caller, body: SessionIn) -> Response:
 @router.get("", operation_id="netra.debug.list")
 async def list_sessions(caller: Caller, limit: Limit = DEFAULT_LIMIT, ended: bool = False) -> Response:  # noqa: FBT001, FBT002  (a query's)
     """The tenant's live sessions, the newest first; with `ended=true` also those that are over."""
-    found = await caller.write(store.listed, limit)
+    found = await caller.write(store.listed, limit, ended)
     shown = [each for each in map(caller.edge.netra.debug.shown, found) if ended or each["state"] == "active"]
     return answer({"data": shown, "done": len(found) < limit})
 

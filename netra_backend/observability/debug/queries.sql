@@ -21,7 +21,8 @@ from netra_debug_session where tenant = :tenant and id = :id;
 -- name: list_sessions
 select tenant, id, state, reason, actor, predicates, captures, logpoints, granted_us, created_us, expires_us, ended_us, ended_by,
   last_seq, dropped
-from netra_debug_session where tenant = :tenant and (created_us, id) < (:created_us, :id)
+from netra_debug_session
+where tenant = :tenant and (created_us, id) < (:created_us, :id) and (:ended = 1 or state = 'active')
 order by created_us desc, id desc limit :limit;
 
 -- name: extend_session

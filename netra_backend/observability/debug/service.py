@@ -75,7 +75,7 @@ class Debug:
     async def sessions(self, *, limit: int = 50, ended: bool = False, tenant: str | None = None) -> list[dict[str, Any]]:
         """The tenant's live sessions, the newest first; with `ended` those that have ended too."""
         scope = await self._scope_of(tenant)
-        found: Sequence[Session] = await self._database.write(store.listed, _checked(limit), scope=scope)
+        found: Sequence[Session] = await self._database.write(store.listed, _checked(limit), ended, scope=scope)
         return [each for each in map(self.shown, found) if ended or each["state"] == "active"]
 
     async def get(self, session: str, *, tenant: str | None = None) -> dict[str, Any]:

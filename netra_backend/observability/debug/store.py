@@ -138,10 +138,10 @@ async def get(tx: Tx, id_: bytes) -> Session:
     return session_of(row)
 
 
-async def listed(tx: Tx, limit: int) -> list[Session]:
-    """The newest sessions of the transaction's tenant, and an entry that somebody looked."""
+async def listed(tx: Tx, limit: int, ended: bool = True) -> list[Session]:  # noqa: FBT001, FBT002  (positional, through `write`)
+    """The newest sessions of the transaction's tenant, also those that have `ended` or no such, and an entry that somebody looked."""
     await audit_append(tx, "debug.list", tx.tenant)
-    rows = await tx.all(Q.list_sessions, created_us=NEWEST[0], id=NEWEST[1], limit=limit)
+    rows = await tx.all(Q.list_sessions, created_us=NEWEST[0], id=NEWEST[1], ended=int(ended), limit=limit)
     return [session_of(row) for row in rows]
 
 

@@ -160,7 +160,11 @@ class Working:
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object, /) -> None:
         tracer = self._tracer
         self.end_us = tracer.wall_us()
-        self._variable.reset(self._token)
+        try:
+            self._variable.reset(self._token)
+        except ValueError:  # it ends in another context: a generator that a pool of threads runs, step by step, has a new one at each
+            if self._variable.get() is self:
+                self._variable.set(self._outer)
         self.status = OK if kind is None else ERROR
         tracer.store(self)
         if tracer.exporters:

@@ -85,6 +85,14 @@ async def test_five_live_sessions_of_a_tenant_are_enough(door):
     await started(door)
 
 
+async def test_a_live_session_is_listed_however_many_have_ended_since_it_began(door):
+    made = await started(door)
+    for _ in range(2):
+        await door.write(store.end, (await started(door)).id, scope=ACME)
+    assert [each.id for each in await door.write(store.listed, 2, False, scope=ACME)] == [made.id]
+    assert len(await door.write(store.listed, 10, True, scope=ACME)) == 3
+
+
 async def test_a_session_is_extended_while_it_lives_and_never_afterwards(door):
     made = await started(door, ttl="1m")
     longer = await door.write(store.extend, made.id, HALF_AN_HOUR_US, scope=ACME)

@@ -188,7 +188,7 @@ CASES: Final[dict[str, Case]] = {
     "debug.insert_session": case(id=r.NEW_LOOK, granted_us=1, expires_us=r.FAR_US, audit_id=r.SPARE["new look"], **_LOOK, **_NOW),
     "debug.hold_session": case(id=r.LOOK),
     "debug.get_session": case(id=r.LOOK),
-    "debug.list_sessions": case(**_NEWEST),
+    "debug.list_sessions": case(**_NEWEST, ended=1),
     "debug.extend_session": case(id=r.LOOK, granted_us=2, expires_us=r.FAR_US + 1, audit_id=r.SPARE["look"]),
     "debug.end_session": case(id=r.LOOK, ended_us=r.NOW_US, ended_by="actor", audit_id=r.SPARE["look"]),
     "debug.take_numbers": case(id=r.LOOK, count=1, dropped=1),
