@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ...kernel.failpoints import declare
+from ...storage.statements import Statements
 from ...storage.transaction import Tx
 from . import slo
 from .evaluation import minute_of
 from .model import Definition
-from .store import Q
+
+Q = Statements(__package__)
 
 STREAM: Final = "operational"
 KIND: Final = "kpi.alert"
@@ -48,6 +50,13 @@ async def tell(tx: Tx, definition: Definition) -> list[str]:
         tx.wake_others()
         tx.runtime.failpoints.hit(ALERTED)
     return told
+
+
+async def clear(tx: Tx, definition: Definition) -> None:
+    """End what fires of a KPI that is about to be another one, or to have no target: nobody would look at it any more."""
+    for rule, is_firing, _ in await tx.all(Q.alerts, kpi=definition.id):
+        if is_firing and await tx.execute(Q.put_alert, kpi=definition.id, rule=rule, firing=0, now_us=tx.now_us):
+            tx.emit(STREAM, _event(tx, definition, rule, 0.0, fires=False))
 
 
 def _event(tx: Tx, definition: Definition, rule: str, amount: float, *, fires: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ...storage.audit_append import audit_append
 from ...storage.log import LogEntry
 from ...storage.statements import Row, Statements
 from ...storage.transaction import Tx
+from . import alerts
 from .evaluation import COUNTERS, KEEP_MISSED_US, Figures, Judgement, Object, difference, figures_of, judge, merge
 from .joining import Definitions, Key, Occurrence, Said, concerning, message_of, occurrence, read
 from .model import MICRO, RESULTS, Definition
@@ -65,7 +66,10 @@ async def define(tx: Tx, wanted: Sequence[Definition]) -> None:
         there = known.get(each.name)
         if there == each:
             continue
-        if there is not None and there.judging() == each.judging():
+        is_same = there is not None and there.judging() == each.judging()
+        if there is not None and there.slo is not None and (each.slo is None or not is_same):
+            await alerts.clear(tx, there)
+        if there is not None and is_same:
             entry = await _audited(tx, "kpi.update", there.id, each)
             await tx.execute(Q.update_kpi, id=there.id, definition=_text(each), now_us=tx.now_us, audit_id=entry)
             continue

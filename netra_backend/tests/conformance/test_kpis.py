@@ -277,6 +277,19 @@ async def test_an_alert_looks_at_its_own_two_windows(kpis, window, rule):
     assert not await _firing(kpis, shipping, rule)
 
 
+@pytest.mark.parametrize("change", ["another promise", "no target any more"])
+async def test_an_alert_is_cleared_where_nobody_looks_at_it_any_more(kpis, change):
+    shipping = replace(shipped("shipping"), slo=model.slo(0.999, min_events=50, page_if_bad=2))
+    await kpis.define(shipping)
+    await _judged(kpis, 0, 3)
+    assert await _told(kpis, "bad_1h") == ["firing"]
+    await kpis.define(
+        replace(shipping, slo=None) if change == "no target any more" else replace(shipped("shipping", within="90s"), slo=shipping.slo)
+    )
+    await kpis.count()
+    assert await _told(kpis, "bad_1h") == ["firing", "cleared"]
+
+
 async def _judged(kpis, good, bad):
     """So many orders are placed now, and judged when their minute is over."""
     now_us = kpis.clock.wall_us()
