@@ -4,7 +4,7 @@
   and the known keys serve meanwhile. Known keys serve for `STALE_S` while the issuer cannot be asked.
 - A key id that is not in the set may be a key that was made a moment ago, or a stranger's invention. It causes one fetch in
   `COOLDOWN_S` per issuer, whatever number of them comes; the first one after a quiet time fetches at once, so that a rotation just before
-  signing is seen by the first token under the new key.
+  signing is seen by the first token under the new key. Who comes while that fetch is under way waits for it.
 - A fetch that failed is not repeated within `OUTAGE_PAUSE_S`. Where no keys are known, whoever asks meanwhile is told so at once.
 - All ages are measured on the monotonic clock: a step of the wall clock makes no key too old.
 
@@ -21,7 +21,7 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import urlsplit
 
 import orjson
@@ -106,9 +106,10 @@ class Issuers:
         place = (scope.tenant, issuer)
         found = self._entry(place)
         now = self._runtime.clock.monotonic()
-        if now - found.searched_at < COOLDOWN_S or self._is_paused(found):
-            return None
-        found.searched_at = now
+        if place not in self._flights:  # else it is asked at this very moment, and may be about to say so
+            if now - found.searched_at < COOLDOWN_S or self._is_paused(found):
+                return None
+            found.searched_at = now
         await self._flights.run(place, lambda: self._fetch(scope, place, found))
         return found
 
@@ -166,7 +167,7 @@ class Issuers:
 
     async def _key_set(self, scope: Scope, metadata: Mapping[str, Any]) -> bytes:
         address = metadata.get("jwks_uri")
-        if not isinstance(address, str) or urlsplit(address).scheme not in {"http", "https"}:
+        if not is_address(address):
             raise Unavailable("it publishes no address of its keys (`jwks_uri`)")
         reply = await asked(self._egress, scope, address, self._deadline_s)
         if reply.status != 200 or reply.truncated:
@@ -189,6 +190,14 @@ class Issuers:
 
     def _count(self, outcome: str) -> None:
         self._runtime.metrics.count("netra_sso_key_fetches_total", outcome=outcome)
+
+
+def is_address(value: Any) -> TypeGuard[str]:
+    """Whether it is an http or https address that can be read. Whether it may be asked is decided when it is (`resilience.egress`)."""
+    try:
+        return isinstance(value, str) and urlsplit(value).scheme in {"http", "https"}
+    except ValueError:  # of brackets without their other half, for one
+        return False
 
 
 async def asked(egress: Egress, scope: Scope, address: str, deadline_s: float) -> Reply:
@@ -225,6 +234,8 @@ async def discovered(egress: Egress, scope: Scope, issuer: str, deadline_s: floa
 
 def places_of(issuer: str) -> tuple[str, str]:
     """Where an issuer's metadata may be."""
+    if not is_address(issuer):
+        raise IssuerUnknown(f"{issuer[:80]!r} is not an http or https address")
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     base = f"{parts.scheme}://{parts.netloc}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -14,7 +13,7 @@ from ..kernel.runtime import Runtime
 from ..kernel.scope import Scope
 from ..resilience.egress import Egress
 from .assertion import LIVES_S, PRIVATE_KEY_JWT, check_key, is_key
-from .issuers import discovered
+from .issuers import discovered, is_address
 from .model import API_KEY, Assertion, Client
 from .providers import filled
 
@@ -97,7 +96,9 @@ def _published(found: Mapping[str, Any], name: str) -> str | None:
 
 def _auth(found: Mapping[str, Any], given: Client) -> str:
     """How to authenticate at the token endpoint: basic where the issuer takes it, as it must where it says nothing (RFC 8414 section 2)."""
-    ways = found.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+    ways = found.get("token_endpoint_auth_methods_supported")
+    if not isinstance(ways, list):
+        return given.auth
     return "post" if given.auth == "basic" and "client_secret_basic" not in ways and "client_secret_post" in ways else given.auth
 
 
@@ -236,6 +237,6 @@ def _seconds(given: Mapping[str, Any], name: str) -> int | None:
 
 def checked_url(value: Any, what: str) -> str:
     """An address. Whether it may be asked is decided when it is (`resilience.egress`)."""
-    if not isinstance(value, str) or urlsplit(value).scheme not in {"http", "https"}:
+    if not is_address(value):
         raise InvalidInput(f"{what} is not an http or https address", fix="Write it whole: https://idp.example.com/token.")
     return value

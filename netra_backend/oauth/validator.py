@@ -89,12 +89,14 @@ class Judge:
         known = self._fixed or self._issuers.peek(self._scope.tenant, self._question.issuer)
         return None if known is None else self._recalled(_digest(token), known)
 
-    async def validate(self, token: str | bytes, *, nonce: str | None = None, access_token: str | None = None) -> Claims:
+    async def validate(
+        self, token: str | bytes, *, nonce: str | None = None, access_token: str | None = None, once: bool = False
+    ) -> Claims:
         """The token's claims, or `TokenRejected`; `IssuerUnreachable` where no keys are there to judge by.
 
-        A call with `nonce` or `access_token` is a login's: it is judged anew each time.
+        A call with `nonce` or `access_token` is a login's: it is judged anew each time. So is one that comes `once`, by its caller's word.
         """
-        login = nonce is not None or access_token is not None
+        login = once or nonce is not None or access_token is not None
         if not login and (claims := self.remembered(token)) is not None:
             return claims
         known = self._fixed or await self._issuers.known(self._scope, self._question.issuer)

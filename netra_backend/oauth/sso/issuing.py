@@ -134,7 +134,7 @@ class Issuing:
                 return await self._own(scope, issuer, token, said)
             provider = await self._provider(scope, said.get("iss"))
             question = Question.of(provider.issuer, provider.audiences, provider.algorithms, required=("sub",))
-            return await self._judges.get(scope, question).validate(token)
+            return await self._judges.get(scope, question).validate(token, once=True)  # no second trade asks again
         except TokenRejected as error:
             raise ExchangeRefused("invalid_request", "a token is not accepted") from error
         except Unavailable:

@@ -42,6 +42,9 @@ from .settings import SsoSettings
 BEFORE_CODE: Final = declare("sso.code_before_send", "a login's way is used up for good, its code was not sent")
 _SYSTEM: Final = system_scope("login")
 MOST_OFFERED: Final = 100
+MOST_FORGOTTEN: Final = 1000
+"""In one transaction."""
+
 ACCESS_TOKENS: Final = frozenset({"at+jwt", "application/at+jwt"})
 """Kinds of a token that says what somebody may do, not who has come (RFC 9068 section 2.1), though the same keys sign both."""
 
@@ -116,8 +119,8 @@ class Logins:
         text = self._secret()
         hashed = await self._hashed(text)
         session = await self._write(scope, sessions.log_in, self._settings, provider, claims, kept, hashed, is_first=is_first)
-        if session is None:
-            raise LoginRefused("unknown_subject")
+        if isinstance(session, str):
+            raise LoginRefused(session)
         return text, session, way.target
 
     async def session(self, text: str) -> Session | None:
@@ -135,9 +138,10 @@ class Logins:
         return ended
 
     async def look(self) -> None:
-        """What one process does for all: renew what is due, forget what is over."""
-        await self.renewals.renew_due()
-        await self._database.write(sessions.forget_ended, 1000, scope=_SYSTEM, lane="bulk")
+        """What one process does for all: begin to renew what is due, forget what is over."""
+        await self.renewals.begin_due()
+        while await self._database.write(sessions.forget_ended, MOST_FORGOTTEN, scope=_SYSTEM, lane="bulk") >= MOST_FORGOTTEN:
+            continue
 
     async def _provider(self, scope: Scope, way: Way) -> tuple[Provider, Client, bool]:
         """The way's own provider, if it is still that issuer's."""

@@ -113,8 +113,11 @@ delete from netra_sso_session where tenant = :tenant and identity = :identity;
 
 -- name: due_sessions
 -- fleet: providers are asked whether people are still theirs, whoever's they are; each row names its tenant
-select tenant, id from netra_sso_session
-where due_us is not null and due_us <= :now_us and expires_us > :now_us and idle_us > :now_us order by due_us limit :limit;
+-- the first of each tenant's come first, then the second: one tenant's long list is no other's wait
+select d.tenant, d.id from
+  (select s.tenant, s.id, s.due_us, row_number() over (partition by s.tenant order by s.due_us) as place from netra_sso_session s
+   where s.due_us is not null and s.due_us <= :now_us and s.expires_us > :now_us and s.idle_us > :now_us) d
+order by d.place, d.due_us limit :limit;
 
 -- name: take_turn
 update netra_sso_session set due_us = :due_us where tenant = :tenant and id = :id and due_us <= :now_us;

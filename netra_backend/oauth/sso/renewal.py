@@ -17,11 +17,14 @@ is lost on the network ends at the next turn, if the provider rotates strictly, 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from ...errors import NetraError
 from ...kernel.failpoints import declare
+from ...kernel.rounds import attempt
 from ...kernel.runtime import Runtime
 from ...kernel.scope import Scope, system_scope
 from ...storage.database import Database
@@ -36,6 +39,10 @@ from . import sessions
 from .sessions import REFRESH_S, Turn
 
 COMMIT_S: Final = 5.0
+MOST_AT_ONCE: Final = 1000
+A_FEW: Final = 4
+"""Of one tenant's sessions whose provider is asked at the same time."""
+
 FOLDER: Final = "sso-spool"
 """Beside the vault's, in the data folder."""
 
@@ -56,7 +63,7 @@ class Renewals:
         self._holders = vault.holders
         self._spool = Spool(vault.spool_folder.with_name(FOLDER), runtime.chance)
         self._fence_s = REFRESH_S - vault.deadline_s - COMMIT_S
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[str, asyncio.Task[bool]] = {}
 
     async def start(self) -> None:
         """Commit what processes of this host that have ended left in the spool."""
@@ -67,15 +74,39 @@ class Renewals:
 
     async def stop(self) -> None:
         """Finish what was sent: an answer that nobody reads would cost a session its token."""
-        await asyncio.gather(*self._under_way)
+        await asyncio.gather(*self._under_way.values())
 
-    async def renew_due(self, limit: int = 100) -> None:
+    async def renew_due(self, limit: int = MOST_AT_ONCE) -> None:
         """Ask the providers of sessions whose turn it is, whoever is cancelled meanwhile."""
-        for tenant, id_ in await self._database.read(sessions.due, limit, scope=_SYSTEM):
-            task = asyncio.get_running_loop().create_task(self._guarded(self._renew(Scope(tenant, "login"), id_)))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+        for task in await self.begin_due(limit):
             await asyncio.shield(task)
+
+    async def begin_due(self, limit: int = MOST_AT_ONCE) -> list[asyncio.Task[bool]]:
+        """Begin to. Each tenant has a task of its own, and no second one: whose provider hangs keeps nobody else waiting."""
+        due: dict[str, list[bytes]] = {}
+        for tenant, id_ in await self._database.read(sessions.due, limit, scope=_SYSTEM):
+            due.setdefault(tenant, []).append(id_)
+        begun = []
+        for tenant, ids in due.items():
+            if tenant not in self._under_way:
+                work = attempt(self._runtime.log, "login sessions could not be renewed", self._renew_all(tenant, ids))
+                task = self._under_way[tenant] = asyncio.get_running_loop().create_task(work)
+                task.add_done_callback(partial(self._ended, tenant))
+                begun.append(task)
+        return begun
+
+    def _ended(self, tenant: str, _: asyncio.Task[bool]) -> None:
+        del self._under_way[tenant]
+
+    async def _renew_all(self, tenant: str, ids: Sequence[bytes]) -> None:
+        """A tenant's, a few at a time."""
+        left = iter(ids)
+
+        async def one_by_one() -> None:
+            for id_ in left:
+                await self._guarded(self._renew(Scope(tenant, "login"), id_))
+
+        await asyncio.gather(*(one_by_one() for _ in range(A_FEW)))
 
     async def _guarded(self, work: Any) -> None:
         try:

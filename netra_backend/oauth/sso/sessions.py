@@ -19,7 +19,6 @@ from ...storage.transaction import Tx
 from .. import store as vault_store
 from ..model import Client
 from . import store
-from .errors import LoginRefused
 from .model import US, Provider
 from .settings import SsoSettings
 
@@ -145,14 +144,17 @@ async def log_in(
     hash_: bytes,
     *,
     is_first: bool,
-) -> Session | None:
-    """A session for whoever the provider says has come; None where nobody knows him."""
+) -> Session | str:
+    """A session for whoever the provider says has come; or why there is none, `unknown_subject` or `no_role`.
+
+    That is no error, which would take back what is noted here: somebody who has lost his role at the first provider has none at a backup.
+    """
     try:
         who, role = await store.recognise(tx, provider, claims["sub"], provider.role_of(claims), first=is_first)
     except LookupError:
-        return None
-    if role is None:
-        raise LoginRefused("no_role")
+        return "unknown_subject"
+    if who is None or role is None:
+        return "no_role"
     backup = who.linked is not None or not is_first
     person = who.linked if who.linked is not None else who.id
     expires_us = tx.now_us + int((settings.backup_life_s if backup else settings.life_s) * US)

@@ -148,10 +148,11 @@ async def identity(tx: Tx, issuer: str, subject: str) -> Identity | None:
     return Identity(*row) if row is not None else None
 
 
-async def recognise(tx: Tx, provider: Provider, subject: str, role: str | None, *, first: bool) -> tuple[Identity, str | None]:
+async def recognise(tx: Tx, provider: Provider, subject: str, role: str | None, *, first: bool) -> tuple[Identity | None, str | None]:
     """Who logs in, and the role that he has by that.
 
-    At the `first` provider somebody new becomes known, and his role is noted as its claims give it now. At a backup only who was linked
+    At the `first` provider somebody new becomes known if he has a role, and his role, or that he has none any more, is noted as its claims
+    give it now. At a backup only who was linked
     beforehand is known; his role is the one that the first issuer gave last, or the backup's where that says less.
     Raises `LookupError` where nobody is known.
     """
@@ -163,6 +164,8 @@ async def recognise(tx: Tx, provider: Provider, subject: str, role: str | None, 
         return found, least(given, role) if provider.roles or provider.default_role else given
     if not first:
         raise LookupError(subject)
+    if found is None and role is None:
+        return None, None
     if found is None:
         found = await _identity(tx, provider.issuer, subject)
     if found.role != role:

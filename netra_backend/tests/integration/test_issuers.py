@@ -71,6 +71,25 @@ async def test_a_rotation_just_before_signing_is_seen_by_the_first_token_under_t
         assert b.issuer.count(KEYS) == 2
 
 
+async def test_all_who_come_with_a_new_key_while_it_is_looked_for_wait_for_that():
+    async with bench() as b:
+        assert await b.verdict(b.token()) is None
+        b.issuer.keys = [rsa(), elliptic(kid="new")]
+        tokens = [b.token(elliptic(kid="new"), sub=str(number)) for number in range(20)]
+        assert set(await asyncio.gather(*map(b.verdict, tokens))) == {None}
+        assert b.issuer.count(KEYS) == 2
+
+
+@pytest.mark.parametrize("address", ["http://[", "https://[::1", "http://a]b", "\u2100://x", 5, None])
+async def test_keys_at_an_address_that_is_none_are_keys_that_cannot_be_fetched(address):
+    async with bench() as b:
+        b.issuer.metadata["jwks_uri"] = address
+        for _ in range(2):
+            with pytest.raises(IssuerUnreachable):
+                await b.judge.validate(b.token())
+        assert b.issuer.count("/.well-known/openid-configuration") == 1
+
+
 async def test_a_flood_of_unknown_keys_fetches_once_in_an_interval_and_good_tokens_pass():
     async with bench() as b:
         good = b.token(sub="good")

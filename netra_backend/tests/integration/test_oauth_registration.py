@@ -10,6 +10,7 @@ from netra_backend.oauth.model import US, Grant, due_us
 from netra_backend.testing.clock import FakeClock, SeededChance
 from netra_backend.testing.provider import Provider
 
+from ..support.issuers import issuing
 from ..support.storage import with_its_server
 from ..support.vaults import NAME, TENANT, connect, vault
 
@@ -77,3 +78,29 @@ def test_keep_alive_is_at_half_of_what_the_provider_allows_and_never_late():
     assert due_us(short, b"c", 1, 30 * DAY_S) == due_us(short, b"c", 1)
     assert due_us(Grant("a", "r", 0, None), b"c", 1) is None
     assert due_us(Grant("a", "r", 0, None), b"c", 1, 60) == 30 * US
+
+
+@pytest.mark.parametrize("address", ["https://[", "http://[::1", "http://a]b", "http://\u2100.example/"])
+@pytest.mark.parametrize("member", ["issuer", "token", "authorize", "revoke", "device"])
+async def test_an_address_that_nobody_can_read_is_refused(netra, member, address):
+    given = {"client_id": "netra", "endpoints": {"token": ["http://127.0.0.1/token"]}}
+    if member == "issuer":
+        given["issuer"] = address
+    else:
+        given["endpoints"] |= {member: [address] if member == "token" else address}
+    with pytest.raises(InvalidInput):
+        await netra.oauth.set_client(TENANT, "provider", given)
+
+
+@pytest.mark.parametrize("published", [None, 5, {}, "client_secret_post", [5]])
+async def test_ways_to_authenticate_that_are_no_list_are_none_that_were_published(netra, published):
+    async with issuing(token_endpoint_auth_methods_supported=published) as issuer:
+        given = {"client_id": "netra", "client_secrets": ["secret"], "issuer": issuer.url}
+        assert (await netra.oauth.set_client(TENANT, "provider", given))["auth"] == "basic"
+
+
+@pytest.mark.parametrize("published", ["https://[", 5, ["http://127.0.0.1/token"]])
+async def test_an_issuer_that_publishes_an_address_that_is_none_is_not_registered_at(netra, published):
+    async with issuing(token_endpoint=published) as issuer:
+        with pytest.raises(InvalidInput):
+            await netra.oauth.set_client(TENANT, "provider", {"client_id": "netra", "issuer": issuer.url})

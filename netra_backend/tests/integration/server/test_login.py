@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from netra_backend.kernel.runtime import Runtime
-from netra_backend.kernel.scope import Scope
+from netra_backend.kernel.scope import Scope, system_scope
+from netra_backend.oauth.sso import sessions
 from netra_backend.storage.statements import statement
 from netra_backend.testing.clock import FakeClock
 
@@ -245,6 +246,90 @@ async def test_claims_give_roles_and_who_has_none_is_let_in_nowhere(http, browse
     await add_provider(http.netra, "first", issuer, default_role=None, role_claim="groups", roles={"admin": ["ops"]})
     another = Browser(http, issuer, "u2")
     assert "no_role" in (await another.log_in()).text
+
+
+async def test_a_role_that_the_first_issuer_took_away_is_not_had_at_the_backup_either(http, browser, issuer):
+    await add_provider(http.netra, "first", issuer, default_role=None, role_claim="groups", roles={"admin": ["ops"]})
+    issuer.token = lambda form: browser.token(form, groups=["ops"])
+    await browser.log_in()
+    assert (await browser.session()).json()["role"] == "admin"
+    issuer.token = browser.token
+    assert "no_role" in (await browser.log_in()).text
+    async with issuing() as backup:
+        await add_provider(http.netra, "backup", backup, rank=1)
+        await http.netra.sso.link(TENANT, "first", "u1", "backup", "b1")
+        await http.netra.sso.pin(TENANT, "backup")
+        refused = await Browser(http, backup, "b1").log_in()
+        assert (refused.status_code, "no_role" in refused.text) == (403, True), refused.text
+
+
+async def test_who_has_no_role_is_not_remembered(http, browser, issuer):
+    await add_provider(http.netra, "first", issuer, default_role=None, role_claim="groups", roles={"admin": ["ops"]})
+    before = await actions(http)
+    assert "no_role" in (await browser.log_in()).text
+    assert await actions(http) == before
+
+
+async def test_sessions_of_a_tenant_whose_provider_hangs_keep_no_other_tenants_from_being_renewed(http, browser, issuer):
+    good = browser.token
+    issuer.token = lambda form: (200, {**good(form)[1], "refresh_token": "rt-1"})
+    for _ in range(12):
+        await browser.log_in()
+    assert (await http.post(f"{API}/tenants", json={"uid": "other"})).status_code == 201
+    async with issuing() as others:
+        await add_provider(http.netra, "first", others, "other")
+        another = Browser(http, others, "u2")
+        well = another.token
+        others.token = lambda form: (200, {**well(form)[1], "refresh_token": "rt-2"})
+        await another.begin("/ui/sso/other")
+        await another.back()
+        issuer.held = asyncio.Event()
+        await _all_due(http, TENANT, 1)
+        await _all_due(http, "other", 2)
+        asked = others.count("/token")
+        due = await http.netra.database.read(sessions.due, 2, scope=system_scope("tester"))
+        assert len({tenant for tenant, _ in due}) == 2  # though all of the other tenant's come before
+        look = asyncio.create_task(http.netra.sso.logins.look())
+        try:
+            await eventually(lambda: others.count("/token") == asked + 1, 5)
+        finally:
+            issuer.held.set()
+            await look
+
+
+async def test_ways_that_are_over_are_forgotten_although_a_provider_hangs(http, browser, issuer):
+    good = browser.token
+    issuer.token = lambda form: (200, {**good(form)[1], "refresh_token": "rt-1"})
+    await browser.log_in()
+    await browser.begin()
+
+    async def over(tx):
+        await tx.execute(statement("update netra_sso_login set expires_us = 1 where tenant = :tenant"))
+
+    async def left(tx):
+        return len(await tx.all(statement("select id from netra_sso_login where tenant = :tenant")))
+
+    scope = Scope(TENANT, "tester")
+    await http.netra.database.write(over, scope=scope)
+    await _all_due(http, TENANT, 1)
+    issuer.held = asyncio.Event()
+    look = asyncio.create_task(http.netra.sso.logins.look())
+
+    async def are_gone():
+        return await http.netra.database.read(left, scope=scope) == 0
+
+    try:
+        await eventually(are_gone, 5)
+    finally:
+        issuer.held.set()
+        await look
+
+
+async def _all_due(http, tenant, at_us):
+    async def make_due(tx):
+        await tx.execute(statement("update netra_sso_session set due_us = :at_us where tenant = :tenant"), at_us=at_us)
+
+    await http.netra.database.write(make_due, scope=Scope(tenant, "tester"))
 
 
 async def test_a_session_ends_when_idle_and_at_its_absolute_end(tmp_path):

@@ -234,3 +234,16 @@ async def test_a_new_signing_key_is_published_before_it_signs(bench):
     assert len(ring.published(now_us + 2 * 3_600_000_000)) == 2
     assert [key["kid"] for key in ring.published(now_us + 4 * 3_600_000_000)] == [keys[1]["kid"]]
     assert (await bench.judged(before, "orders")).subject == "u1"
+
+
+async def test_tokens_that_were_traded_are_not_kept_in_memory(bench):
+    async with issuing() as issuer:
+        given = {"issuer": issuer.url, "client_id": "netra", "auth": "none"}
+        await bench.netra.oauth.set_client("acme", "corp", given)
+        await bench.netra.sso.set_provider("acme", "corp", {"client": "corp", "default_role": "viewer", "audiences": SERVICES})
+        service = await bench.service(*BOTH)
+        now = bench.netra.runtime.clock.wall_us() // 1_000_000
+        for number in range(3):
+            said = good_claims(iss=issuer.url, aud="orders", sub="u1", iat=now, exp=now + 60, jti=str(number))
+            await bench.trade(service, sign({"alg": "RS256", "kid": "r1"}, said, rsa()))
+        assert [len(judge) for judge in bench.netra.oauth.judges._all] == [0]
