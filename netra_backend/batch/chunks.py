@@ -182,7 +182,8 @@ def _letter(lease: Lease, chunk: Chunk, index: int, failure: Failure) -> Row:
 
 async def _advance(tx: Tx, lease: Lease, chunk: Chunk, failures: dict[int, Failure], done: Committed, learned: Learned) -> None:
     end = done.end
-    if await tx.one(Q.run_is_running, id=lease.run_id) is None:
+    run = await tx.one(Q.run_that_runs, id=lease.run_id)
+    if run is None:
         raise RunStopped(f"{lease.words} does not run any more")
     skipped = sum(1 for index in range(end) if chunk.values[index] is None and index not in failures)
     moved = await tx.execute(
@@ -207,16 +208,15 @@ async def _advance(tx: Tx, lease: Lease, chunk: Chunk, failures: dict[int, Failu
         raise LeaseLost(f"{lease.words} is another process's by now")
     if end:
         counts = {"done": end - len(failures), "failed": len(failures), "skipped": skipped}
-        await _trace(tx, lease, chunk.start, end)
+        await _trace(tx, lease, chunk.start, end, TraceContext(*run))
         store.announce(tx, "chunk.committed", lease.run_id, partition=lease.number, position=chunk.start + end, **counts)
 
 
-async def _trace(tx: Tx, lease: Lease, start: int, end: int) -> None:
+async def _trace(tx: Tx, lease: Lease, start: int, end: int, of_run: TraceContext) -> None:
     """A chunk is many items: it begins a trace of its own, with a link to its run's."""
-    row = await tx.one(Q.trace_of_run, id=lease.run_id)
-    if row is None or not row[0]:
+    if not of_run.trace_id:
         return
     chunk_id = tx.new_id()
-    trace, link = continued(TraceContext(row[0], row[1]), 0, chunk_id, single=False)
+    trace, link = continued(of_run, 0, chunk_id, single=False)
     name, ref = f"chunk {lease.number}:{start}+{end}", to_text("run", lease.run_id)
     await spans.put(tx, [Span(tx.tenant, trace.trace_id, trace.span_id, "", "batch", name, tx.now_us, tx.now_us, OK, ref, link)])

@@ -4,10 +4,10 @@
 -- Forced: whoever decides does so in turn, and after the chunks that are being committed.
 select state from netra_job_run where tenant = :tenant and id = :id for update;
 
--- name: run_is_running
+-- name: run_that_runs
 -- Forced: until this transaction ends nobody pauses or cancels the run, so that a pause that was answered is one (B8). It is asked
 -- at a chunk's end, for a moment, so that chunks that overlap without end cannot keep a pause waiting for ever.
-select 1 from netra_job_run where tenant = :tenant and id = :id and state = 'running' for share;
+select trace_id, span_id from netra_job_run where tenant = :tenant and id = :id and state = 'running' for share;
 
 -- name: claim_partitions
 -- Forced: two processes that claim at once would find the same rows, and one would wait for the other and then get nothing. The
@@ -25,10 +25,12 @@ where tenant = :tenant and run_id = :run_id and state = 'open' and netra_job_par
 returning netra_job_partition.number, fence, spec, cursor, position, chunk_size, failure_ppm, coalesce(crashes, 0), coalesce(item_bytes, 0);
 
 -- name: hold_partition
--- Forced: nobody claims it until this transaction ends; claims skip it meanwhile, and nobody waits.
-select 1 from netra_job_partition
-where tenant = :tenant and run_id = :run_id and number = :number and state = 'open' and owner = :node and fence = :fence
-for no key update;
+-- Forced: nobody claims it until this transaction ends; claims skip it meanwhile, and nobody waits. Nor is its owner declared dead
+-- meanwhile; his row's key is all that is locked, so that beats are not held up.
+select 1 from netra_node n, netra_job_partition p
+where n.id = :node
+  and p.tenant = :tenant and p.run_id = :run_id and p.number = :number and p.state = 'open' and p.owner = :node and p.fence = :fence
+for key share of n for no key update of p;
 
 -- name: hold_runs_of_job
 -- Forced: two processes that claim at once would each see the other's partitions free, and together pass the limit.

@@ -16,11 +16,8 @@ from netra_job_run where tenant = :tenant and id = :id;
 -- name: hold_run
 select state from netra_job_run where tenant = :tenant and id = :id;
 
--- name: trace_of_run
-select trace_id, span_id from netra_job_run where tenant = :tenant and id = :id;
-
--- name: run_is_running
-select 1 from netra_job_run where tenant = :tenant and id = :id and state = 'running';
+-- name: run_that_runs
+select trace_id, span_id from netra_job_run where tenant = :tenant and id = :id and state = 'running';
 
 -- name: list_runs
 select tenant, id, job, key, params, parent, state, wanted, partitions, reason, created_us, started_us, finished_us, trace_id, span_id,
@@ -147,8 +144,8 @@ where tenant = :tenant and run_id = :run_id and state = 'open'
 returning number, fence, spec, cursor, position, chunk_size, failure_ppm, coalesce(crashes, 0), coalesce(item_bytes, 0);
 
 -- name: hold_partition
-select 1 from netra_job_partition
-where tenant = :tenant and run_id = :run_id and number = :number and state = 'open' and owner = :node and fence = :fence;
+select 1 from netra_job_partition p join netra_node n on n.id = p.owner
+where p.tenant = :tenant and p.run_id = :run_id and p.number = :number and p.state = 'open' and p.owner = :node and p.fence = :fence;
 
 -- name: begin_to_write
 -- Committed before the chunk's own transaction begins, so that it tells whose owner died in the writer from whose died elsewhere.

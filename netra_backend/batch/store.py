@@ -154,7 +154,7 @@ async def claim(tx: Tx, run_id: bytes, node: bytes, limit: int, most: tuple[str,
         await tx.all(Q.hold_runs_of_job, job=most[0])
         row = await tx.one(Q.working_of_job, job=most[0])
         limit = min(limit, most[1] - int(row[0] if row else 0))
-    if limit < 1 or await tx.one(Q.run_is_running, id=run_id) is None or not await nodes.is_live(tx, node):
+    if limit < 1 or await tx.one(Q.run_that_runs, id=run_id) is None or not await nodes.is_live(tx, node):
         return []
     rows = await tx.all(Q.claim_partitions, run_id=run_id, node=node, limit=limit)
     tx.runtime.failpoints.hit(CLAIMED)
@@ -230,9 +230,9 @@ async def settle(tx: Tx, run_id: bytes, too_many: Callable[[int, int], str]) -> 
 
 
 async def holds(tx: Tx, lease: Lease) -> bool:
-    """Whether the partition is still this lease's, and stays so until this transaction ends."""
+    """Whether this lease's node lives and the partition is still its own, and both stays so until this transaction ends."""
     given = {"run_id": lease.run_id, "number": lease.number, "node": lease.node, "fence": lease.fence}
-    return await nodes.is_live(tx, lease.node) and await tx.one(Q.hold_partition, **given) is not None
+    return await tx.one(Q.hold_partition, **given) is not None
 
 
 async def park(tx: Tx, run_id: bytes, reason: str, lease: Lease) -> bool:

@@ -133,7 +133,6 @@ _TRACE: Final = {"trace_id": "trace", "limit": 100}
 _NEW_SPAN: Final = (r.ACME, "trace", "new", "", "", "", "app", "new", 1, 1, "ok", "")
 
 CASES: Final[dict[str, Case]] = {
-    "batch.trace_of_run": case(id=r.RUN),
     "storage.insert_own_spans": case(rows=[_NEW_SPAN]),
     "tracing.spans_of_trace": case(**_TRACE),
     "tracing.spans_linked_to_trace": case(trace_id="other", **_PAGE),
@@ -156,7 +155,7 @@ CASES: Final[dict[str, Case]] = {
     "batch.insert_run": case(id=r.NEW_RUN, key="new", audit_id=r.SPARE["new run"], **_RUN),
     "batch.get_run": case(id=r.RUN),
     "batch.hold_run": case(id=r.RUN),
-    "batch.run_is_running": case(id=r.RUN),
+    "batch.run_that_runs": case(id=r.RUN),
     "batch.list_runs": case(**_NEWEST),
     "batch.decide_run": case(id=r.RUN, state="paused", audit_id=r.SPARE["run"], finished_us=None, reason=None),
     "batch.begin_run": case(id=r.IDLE_RUN, partitions=1, **_NOW),
