@@ -13,7 +13,7 @@ from ..support.platform import WITHIN_S, add_endpoint, becomes, platform, send
 from ..support.storage import ACME, eventually, put, with_its_server
 
 NEVER_S = 600.0
-SOON_S = 5.0
+SOON_S = 30.0
 """What a busy machine may need; the other way of being woken is then minutes away."""
 
 
