@@ -614,12 +614,12 @@ from netra_attempt where tenant = :tenant and message_id = :message_id and id = 
 -- Lists have the length of each payload in its place, and then ask for as many as come into one page.
 
 -- name: payloads
-select m.id, m.payload from rows(:rows, id uuid) as r join netra_message m on m.tenant = :tenant and m.id = r.id;
+select id, payload from netra_message where tenant = :tenant and id in (select r.id from rows(:rows, id uuid) as r);
 
 -- name: messages_without_payloads
 select m.tenant, m.id, m.event_type, m.event_id, length(m.payload), m.channels, m.tags, m.ordering_key, m.deliver_at_us, m.created_us,
   m.trace_id, m.span_id, m.schedule
-from rows(:rows, id uuid) as r join netra_message m on m.tenant = :tenant and m.id = r.id;
+from netra_message m where m.tenant = :tenant and m.id in (select r.id from rows(:rows, id uuid) as r);
 
 -- What lists filter by. A filter that is not asked for is switched off by its first half; labels are sought as they
 -- are spelled in the stored JSON, quotes included.
