@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 
 from netra_backend.errors import Conflict
-from netra_backend.kernel.runtime import Runtime
 from netra_backend.kernel.scope import Scope
 from netra_backend.oauth import flows
 from netra_backend.oauth.errors import ConnectFailed, IssuerInUse, ReauthRequired, UnknownConnection
 from netra_backend.storage.sealing import CannotUnseal
 from netra_backend.storage.statements import statement
-from netra_backend.testing.clock import FakeClock, SeededChance
 from netra_backend.testing.provider import Provider
 
 from ..support.storage import with_its_server
-from ..support.vaults import NAME, TENANT, connect, consent, vault
+from ..support.vaults import NAME, TENANT, connect, consent, timed, vault
 
 BACK = "http://127.0.0.1/back"
 
@@ -32,14 +29,6 @@ def engine(request):
 async def netra(prepared):
     async with vault(prepared) as netra:
         yield netra
-
-
-@asynccontextmanager
-async def timed(folder):
-    """A vault on a clock that is turned by hand."""
-    clock = FakeClock()
-    async with vault(folder, runtime=Runtime(clock=clock, chance=SeededChance())) as netra:
-        yield netra, clock
 
 
 async def test_an_answer_to_the_grant_that_was_replaced_never_takes_the_place_of_the_new_one(netra):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from netra_backend.errors import InvalidInput
-from netra_backend.kernel.runtime import Runtime
 from netra_backend.oauth.errors import ConnectFailed, LinkUsed, RefreshFailed
-from netra_backend.testing.clock import FakeClock, SeededChance
 from netra_backend.testing.provider import Provider
 
 from ..support.storage import everything_stored, with_its_server
-from ..support.vaults import TENANT, audited, vault
+from ..support.vaults import TENANT, audited, timed, vault
 
 BACK = "http://127.0.0.1/back"
 PAGE = "http://127.0.0.1/oauth/link"
@@ -30,14 +27,6 @@ def engine(request):
 async def netra(prepared):
     async with vault(prepared) as netra:
         yield netra
-
-
-@asynccontextmanager
-async def timed(folder):
-    """A vault on a clock that is turned by hand."""
-    clock = FakeClock()
-    async with vault(folder, runtime=Runtime(clock=clock, chance=SeededChance())) as netra:
-        yield netra, clock
 
 
 async def registered(netra, provider, **registration):

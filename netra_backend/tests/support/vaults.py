@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl, urlsplit
 
+from ...kernel.runtime import Runtime
+from ...testing.clock import FakeClock, SeededChance
 from ...testing.provider import Provider
 from .platform import platform
 
@@ -22,6 +24,14 @@ async def vault(folder, fault="", **settings):
         settings = {**HASTY, **settings}
     async with platform(folder, **{**FAST, **settings}) as netra:
         yield netra
+
+
+@asynccontextmanager
+async def timed(folder):
+    """A vault on a clock that is turned by hand."""
+    clock = FakeClock()
+    async with vault(folder, runtime=Runtime(clock=clock, chance=SeededChance())) as netra:
+        yield netra, clock
 
 
 async def connect(netra, provider: Provider, *, expires_in=0, name=NAME, tenant=TENANT, **registration):
